@@ -1,0 +1,63 @@
+import type { DType, TypedArray } from "../tensor/value.ts";
+
+/** Which kernels run a graph. */
+export type Provider = "cpu" | "webgpu" | "wasm";
+
+/**
+ * A tensor that a session reads or writes in place. `data` is its memory: on the CPU, writing into `data` before a run and
+ * reading it after needs no copy. It must never be resized or transferred while the tensor lives.
+ */
+export interface DeviceTensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: TypedArray;
+  dispose(): void;
+}
+
+export interface SessionOptions {
+  /** Threads inside one op. Default: the number of physical cores available. */
+  readonly threads?: number;
+  /** false keeps memory planning off: a third less peak memory for a train step. Default false. */
+  readonly memoryPattern?: boolean;
+  /** Graph rewrites by the runtime. Default "disabled": our graphs are lowered to what the kernels want. */
+  readonly optimization?: "disabled" | "all";
+  /** Threads spin while they wait: fastest when nothing else runs. Default true. */
+  readonly spinning?: boolean;
+  /** Writes a Chrome trace with this prefix when the session is disposed. */
+  readonly profile?: string;
+}
+
+/** Inputs and outputs of one session, bound once and run many times. */
+export interface Binding {
+  /** Runs on this thread; the event loop waits. Not available where the platform is asynchronous (the browser). */
+  runSync(): void;
+  /** Runs without blocking the event loop. */
+  run(): Promise<void>;
+  dispose(): void;
+}
+
+export interface Session {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+  /**
+   * Binds every input and every output. A tensor may be bound as an input and an output at once only for ops that are
+   * documented to work in place (GroupQueryAttention's cache).
+   */
+  bind(inputs: Readonly<Record<string, DeviceTensor>>, outputs: Readonly<Record<string, DeviceTensor>>): Binding;
+  dispose(): void;
+}
+
+/** One execution provider on this machine. `#ort` exports `openBackend`. */
+export interface Backend {
+  readonly provider: Provider;
+  /** Of the runtime library, for `doctor` and logs. */
+  readonly version: string;
+  /** `model` is an ONNX ModelProto. */
+  createSession(model: Uint8Array, options?: SessionOptions): Promise<Session>;
+  /** Zeroed memory. */
+  tensor(dtype: DType, shape: readonly number[]): DeviceTensor;
+  /** A tensor over memory that the caller already has, without a copy (a sub-array of a cache, a file's bytes). */
+  tensorOver(dtype: DType, shape: readonly number[], data: TypedArray): DeviceTensor;
+}
+
+export type OpenBackend = (provider?: Provider) => Promise<Backend>;
