@@ -1,3 +1,5 @@
+import type { Op } from "./op.ts";
+
 /** Element types. Names are ONNX's, lower case. */
 export type DType = "float32" | "int64" | "int32" | "bool" | "uint8";
 
@@ -20,21 +22,14 @@ export interface Value extends TensorType {
 /** One application of an op. Ids rise in creation order, so sorting by id is a topological order. */
 export interface Node {
   readonly id: number;
-  readonly op: AnyOp;
+  readonly op: Op;
   readonly inputs: readonly Value[];
   readonly attributes: Attributes;
   readonly outputs: readonly Value[];
 }
 
-export type Attribute = number | boolean | string | readonly number[] | readonly Dim[] | TensorData | undefined;
+export type Attribute = number | boolean | string | readonly Dim[] | TypedArray | undefined;
 export type Attributes = Readonly<Record<string, Attribute>>;
 
+/** Memory of a tensor: one class for each DType (bool and uint8 share bytes). */
 export type TypedArray = Float32Array | BigInt64Array | Int32Array | Uint8Array;
-
-/** Data of a constant. */
-export interface TensorData {
-  readonly data: TypedArray;
-}
-
-// Forward declaration: ops are defined in op.ts, which needs Value.
-import type { AnyOp } from "./op.ts";

@@ -1,0 +1,116 @@
+import type { Graph } from "../tensor/graph.ts";
+import { constantOp, inputOp, type LowerContext, type OnnxAttribute, type Target } from "../tensor/op.ts";
+import type { DType, Node, Shape, TypedArray, Value } from "../tensor/value.ts";
+import { bytes, float, int, join, message, string, type Chunks } from "./protobuf.ts";
+
+/** TensorProto.DataType of the ONNX specification. */
+const dataType: Record<DType, number> = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 };
+
+/** AttributeProto.AttributeType. */
+const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
+
+// onnxruntime-web 1.30 and onnxruntime-node 1.30 both run opset 21; its IR version is 10.
+const irVersion = 10;
+const opset = 21;
+
+/**
+ * Writes a graph as an ONNX model (field numbers are those of onnx.proto3). Every graph output becomes a model output under
+ * its own name; named dimensions become dim_param.
+ */
+export function toOnnx(graph: Graph, target: Target): Uint8Array {
+  const writer = new ModelWriter(graph, target);
+  for (const node of graph.nodes) writer.add(node);
+  return writer.finish();
+}
+
+class ModelWriter {
+  readonly #graph: Graph;
+  readonly #target: Target;
+  readonly #names = new Map<Value, string>();
+  readonly #nodes: Chunks[] = [];
+  readonly #initializers = new Map<string, Chunks>();
+  #count = 0;
+
+  constructor(graph: Graph, target: Target) {
+    this.#graph = graph;
+    this.#target = target;
+    for (const [name, value] of graph.inputs) this.#names.set(value, name);
+    // A value that is an output is written under the output's name at once; a second name for it is copied in finish().
+    for (const [name, value] of graph.outputs) if (!this.#names.has(value) && value.node.op.name !== constantOp.name) this.#names.set(value, name);
+  }
+
+  add(node: Node): void {
+    if (node.op.name === inputOp.name) return;
+    if (node.op.name === constantOp.name) {
+      const { data, shape } = node.attributes as { data: TypedArray; shape: readonly number[] };
+      this.#names.set(node.outputs[0]!, this.#initializer(data, shape, node.outputs[0]!.dtype));
+      return;
+    }
+    node.op.lower(this.#context(node));
+  }
+
+  finish(): Uint8Array {
+    for (const [name, value] of this.#graph.outputs) if (this.#name(value) !== name) this.#node("Identity", [this.#name(value)], [name]);
+    const declared = (field: number, [name, v]: readonly [string, Value]): Chunks => message(field, string(1, name), message(2, message(1, int(1, dataType[v.dtype]), message(2, ...v.shape.map(dimension)))));
+    const graph = message(
+      7,
+      ...this.#nodes,
+      string(2, "longjing"),
+      ...this.#initializers.values(),
+      ...this.#graph.inputs.map((i) => declared(11, i)),
+      ...this.#graph.outputs.map((o) => declared(12, o)),
+    );
+    return join(int(1, irVersion), string(2, "longjing"), graph, message(8, string(1, ""), int(2, opset)), message(8, string(1, "com.microsoft"), int(2, 1)));
+  }
+
+  #context(node: Node): LowerContext<Node["attributes"]> {
+    return {
+      target: this.#target,
+      attributes: node.attributes,
+      inputs: node.inputs.map((v) => this.#name(v)),
+      outputs: node.outputs.map((v) => this.#name(v)),
+      inputTypes: node.inputs,
+      outputTypes: node.outputs,
+      node: (opType, inputs, outputs, attributes, domain) => this.#node(opType, inputs, outputs, attributes, domain),
+      int64: (values) => this.#initializer(BigInt64Array.from(values, BigInt), [values.length], "int64"),
+      float: (value) => this.#initializer(Float32Array.of(value), [], "float32"),
+      ones: (width) => this.#initializer(new Float32Array(width).fill(1), [width], "float32"),
+      fresh: () => this.#fresh(),
+    };
+  }
+
+  #fresh(): string {
+    return `v${this.#count++}`;
+  }
+
+  #name(value: Value): string {
+    let name = this.#names.get(value);
+    if (name === undefined) this.#names.set(value, (name = this.#fresh()));
+    return name;
+  }
+
+  #node(opType: string, inputs: readonly string[], outputs: readonly string[], attributes: Record<string, OnnxAttribute> = {}, domain = ""): void {
+    const written = Object.entries(attributes).map(([key, value]) => message(5, string(1, key), ...attribute(value)));
+    this.#nodes.push(message(1, ...inputs.map((n) => string(1, n)), ...outputs.map((n) => string(2, n)), string(3, `${opType}_${this.#nodes.length}`), string(4, opType), ...written, string(7, domain)));
+  }
+
+  /** Small constants are shared by their content. */
+  #initializer(data: TypedArray, shape: readonly number[], dtype: DType): string {
+    const small = data.length <= 16;
+    const name = small ? `c_${dtype}_${shape.join("x")}_${Array.from(data as ArrayLike<number | bigint>).join("_")}` : `c${this.#count++}`;
+    if (!this.#initializers.has(name)) {
+      const raw = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      this.#initializers.set(name, message(5, ...shape.map((d) => int(1, d)), int(2, dataType[dtype]), string(8, name), bytes(9, raw)));
+    }
+    return name;
+  }
+}
+
+function attribute(value: OnnxAttribute): Chunks[] {
+  if (typeof value === "number") return [int(3, value), int(20, attributeType.int)];
+  if (typeof value === "string") return [string(4, value), int(20, attributeType.string)];
+  if ("float" in value) return [float(2, value.float), int(20, attributeType.float)];
+  return [...value.map((v) => int(8, v)), int(20, attributeType.ints)];
+}
+
+const dimension = (d: Shape[number]): Chunks => message(1, typeof d === "number" ? int(1, d) : string(2, d));
