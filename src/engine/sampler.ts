@@ -1,0 +1,245 @@
+import { LongjingError } from "../errors/index.ts";
+import type { Random } from "../random/index.ts";
+import type { SamplingParams } from "./types.ts";
+
+/** Tokens of one sequence so far, as the penalties need them. */
+export interface TokenHistory {
+  /** Distinct tokens of the prompt: only the repetition penalty sees them. */
+  readonly prompt: ReadonlySet<number>;
+  /** Tokens generated so far with their counts: all three penalties see them. */
+  readonly completion: ReadonlyMap<number, number>;
+}
+
+export interface TokenLogprob {
+  readonly token_id: number;
+  /** Natural log of the probability under the unprocessed logits at temperature 1. */
+  readonly logprob: number;
+}
+
+export interface SampledToken extends TokenLogprob {
+  /** Most likely alternatives, best first; absent unless `top_logprobs` asks for some. */
+  readonly top_logprobs?: readonly TokenLogprob[];
+}
+
+/** Memory that `sample` and `processLogits` reuse. One serves any number of sequences of one vocabulary, one at a time. */
+export interface SamplerScratch {
+  readonly processed: Float64Array;
+  readonly weights: Float64Array;
+}
+
+export function samplerScratch(vocabSize: number): SamplerScratch {
+  return { processed: new Float64Array(vocabSize), weights: new Float64Array(vocabSize) };
+}
+
+/**
+ * Draws the next token from `logits` [vocab]. Greedy (temperature 0) takes the lowest id among equals and draws nothing from
+ * `random`; otherwise exactly one number is drawn. Throws `runtime` where the logits leave no token to draw (NaN, all -inf).
+ */
+export function sample(
+  logits: Float32Array,
+  params: SamplingParams,
+  history: TokenHistory,
+  random: Random,
+  scratch: SamplerScratch,
+): SampledToken {
+  const temperature = params.temperature ?? 1;
+  const rawTop = logits[argmax(logits)] as number;
+  // Without penalties and filters the distribution is drawn from as it stands: two passes and no copy.
+  const shaped = isAdjusted(params) || (temperature > 0 && isFiltered(params, logits.length));
+  const scores = shaped ? processLogits(logits, params, history, scratch) : logits;
+  let token: number;
+  let rawTotal: number | undefined;
+  if (temperature === 0) {
+    token = argmax(scores);
+  } else {
+    const scale = shaped ? 1 : temperature;
+    const top = shaped ? (scores[argmax(scores)] as number) : rawTop;
+    const total = softmaxWeights(scores, top, scale, scratch.weights);
+    if (!shaped && temperature === 1) rawTotal = total;
+    token = draw(scratch.weights, total, random.next());
+  }
+  const logTotal = rawTop + Math.log(rawTotal ?? sumOfExp(logits, rawTop));
+  const logprob = (logits[token] as number) - logTotal;
+  if (Number.isNaN(logprob)) throw noDistribution(logTotal);
+  const count = params.top_logprobs ?? 0;
+  if (count === 0) return { token_id: token, logprob };
+  const top_logprobs = largest(logits, count).map((id) => ({ token_id: id, logprob: (logits[id] as number) - logTotal }));
+  return { token_id: token, logprob, top_logprobs };
+}
+
+/**
+ * The logits [vocab] that a token is drawn from, removed tokens at -inf, in `scratch.processed`. The order is logit bias;
+ * repetition, frequency and presence penalty (vLLM); temperature, top-k, top-p, min-p (transformers' `generate`, whose rules
+ * hold for ties: all tokens equal to the k-th stay, and where the nucleus divides equal tokens the higher ids stay). At
+ * temperature 0 only bias and penalties apply: the rest cannot change the most likely token.
+ */
+export function processLogits(
+  logits: Float32Array,
+  params: SamplingParams,
+  history: TokenHistory,
+  scratch: SamplerScratch,
+): Float64Array {
+  const scores = scratch.processed;
+  scores.set(logits);
+  for (const [id, bias] of params.logit_bias ?? []) scores[id] = (scores[id] as number) + bias;
+  penalise(scores, params, history);
+  const temperature = params.temperature ?? 1;
+  if (temperature === 0) return scores;
+  if (temperature !== 1) for (let i = 0; i < scores.length; i++) scores[i] = (scores[i] as number) / temperature;
+  const { top_k = 0, top_p = 1, min_p = 0 } = params;
+  if (top_k > 0 && top_k < scores.length) keepTopK(scores, top_k, scratch.weights);
+  if (top_p < 1) keepTopP(scores, top_p, scratch.weights);
+  if (min_p > 0) drop(scores, (scores[argmax(scores)] as number) + Math.log(min_p));
+  return scores;
+}
+
+function isAdjusted(params: SamplingParams): boolean {
+  const { repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0, logit_bias } = params;
+  return repetition_penalty !== 1 || presence_penalty !== 0 || frequency_penalty !== 0 || (logit_bias?.size ?? 0) > 0;
+}
+
+function isFiltered({ top_k = 0, top_p = 1, min_p = 0 }: SamplingParams, vocabSize: number): boolean {
+  return (top_k > 0 && top_k < vocabSize) || top_p < 1 || min_p > 0;
+}
+
+function penalise(scores: Float64Array, params: SamplingParams, { prompt, completion }: TokenHistory): void {
+  const { repetition_penalty: repetition = 1, presence_penalty = 0, frequency_penalty = 0 } = params;
+  if (repetition !== 1) {
+    const repeat = (id: number): void => {
+      const score = scores[id] as number;
+      scores[id] = score > 0 ? score / repetition : score * repetition;
+    };
+    for (const id of prompt) repeat(id);
+    for (const id of completion.keys()) if (!prompt.has(id)) repeat(id);
+  }
+  if (presence_penalty === 0 && frequency_penalty === 0) return;
+  for (const [id, count] of completion) scores[id] = (scores[id] as number) - frequency_penalty * count - presence_penalty;
+}
+
+function keepTopK(scores: Float64Array, k: number, work: Float64Array): void {
+  work.set(scores);
+  drop(scores, reach(work, k, () => 1).value);
+}
+
+function keepTopP(scores: Float64Array, topP: number, work: Float64Array): void {
+  const top = scores[argmax(scores)] as number;
+  const total = softmaxWeights(scores, top, 1, work);
+  // The most likely token weighs 1, so any positive need keeps it.
+  const { value, need } = reach(work, Math.max(topP * total, Number.MIN_VALUE), (weight) => weight);
+  let equalsLeft = Math.ceil(need / value);
+  for (let i = scores.length - 1; i >= 0; i--) {
+    const weight = Math.exp((scores[i] as number) - top);
+    if (weight > value || (weight === value && equalsLeft-- > 0)) continue;
+    scores[i] = -Infinity;
+  }
+}
+
+/** Removes every score below `threshold`. */
+function drop(scores: Float64Array, threshold: number): void {
+  for (let i = 0; i < scores.length; i++) if ((scores[i] as number) < threshold) scores[i] = -Infinity;
+}
+
+/**
+ * Walking `values` from the largest down and adding up `mass`, the value at which the sum first reaches `needed`, and how
+ * much was still needed before the values equal to it. Quickselect: linear on average, no sort. Reorders `values`.
+ */
+function reach(values: Float64Array, needed: number, mass: (value: number) => number): { value: number; need: number } {
+  let low = 0;
+  let high = values.length;
+  for (;;) {
+    const pivot = medianOfThree(values[low] as number, values[(low + high) >> 1] as number, values[high - 1] as number);
+    // [low, greater) > pivot, [greater, i) = pivot, [less, high) < pivot
+    let greater = low;
+    let less = high;
+    let massGreater = 0;
+    for (let i = low; i < less; ) {
+      const value = values[i] as number;
+      if (value > pivot) {
+        massGreater += mass(value);
+        values[i++] = values[greater] as number;
+        values[greater++] = value;
+      } else if (value < pivot) {
+        values[i] = values[--less] as number;
+        values[less] = value;
+      } else if (value === pivot) {
+        i++;
+      } else {
+        throw noDistribution(value);
+      }
+    }
+    const massEqual = (less - greater) * mass(pivot);
+    if (massGreater >= needed) high = greater;
+    // Rounding may leave the whole range short of `needed`: then its last value is the answer.
+    else if (massGreater + massEqual >= needed || less === high) return { value: pivot, need: needed - massGreater };
+    else {
+      needed -= massGreater + massEqual;
+      low = less;
+    }
+  }
+}
+
+function medianOfThree(a: number, b: number, c: number): number {
+  return Math.max(Math.min(a, b), Math.min(Math.max(a, b), c));
+}
+
+/** Writes exp((score - top) / temperature) and returns the sum. */
+function softmaxWeights(scores: Float32Array | Float64Array, top: number, temperature: number, out: Float64Array): number {
+  let total = 0;
+  for (let i = 0; i < scores.length; i++) {
+    const weight = Math.exp(((scores[i] as number) - top) / temperature);
+    out[i] = weight;
+    total += weight;
+  }
+  return total;
+}
+
+function sumOfExp(scores: Float32Array, top: number): number {
+  let total = 0;
+  for (let i = 0; i < scores.length; i++) total += Math.exp((scores[i] as number) - top);
+  return total;
+}
+
+/** The token at which the running sum of weights passes `uniform` of the total. Tokens without weight are never drawn. */
+function draw(weights: Float64Array, total: number, uniform: number): number {
+  if (!(total > 0 && total < Infinity)) throw noDistribution(total);
+  const target = uniform * total;
+  let sum = 0;
+  let last = 0;
+  for (let i = 0; i < weights.length; i++) {
+    const weight = weights[i] as number;
+    if (weight === 0) continue;
+    sum += weight;
+    last = i;
+    if (sum > target) return i;
+  }
+  return last;
+}
+
+/** The lowest id among the largest scores. */
+function argmax(scores: Float32Array | Float64Array): number {
+  let best = 0;
+  for (let i = 1; i < scores.length; i++) if ((scores[i] as number) > (scores[best] as number)) best = i;
+  return best;
+}
+
+/** Ids of the `count` largest, best first, lower id first among equals. `count` is small: insertion beats a selection. */
+function largest(scores: Float32Array, count: number): number[] {
+  const ids: number[] = [];
+  for (let i = 0; i < scores.length; i++) {
+    const score = scores[i] as number;
+    if (ids.length === count && score <= (scores[ids[count - 1] as number] as number)) continue;
+    let at = ids.length;
+    while (at > 0 && score > (scores[ids[at - 1] as number] as number)) at--;
+    ids.splice(at, 0, i);
+    if (ids.length > count) ids.pop();
+  }
+  return ids;
+}
+
+function noDistribution(got: number): LongjingError {
+  return new LongjingError("runtime", "The logits give no distribution to sample from", {
+    got: String(got),
+    expected: "no NaN or +inf, and at least one finite logit",
+    hint: "Diverged weights or a mask that forbids every token are the usual causes",
+  });
+}
