@@ -1,0 +1,15 @@
+export { transcripts, type CorpusOptions, type TranscriptPair } from "./corpus.ts";
+export { countdown, createCountdown, type CountdownGold, type CountdownOptions } from "./countdown.ts";
+export { evaluate, formatRational, isInteger, type Evaluation, type ExpressionFault, type Rational } from "./expression.ts";
+export { parity, type ParityGold } from "./parity.ts";
+export {
+  formatWeight,
+  splitOf,
+  type Address,
+  type DemonstrationKind,
+  type Language,
+  type Problem,
+  type Score,
+  type Split,
+  type Task,
+} from "./task.ts";

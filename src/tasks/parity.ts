@@ -1,0 +1,59 @@
+import type { Random } from "../random/index.ts";
+import { renderTranscript } from "../text/transcript.ts";
+import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+
+/** The bits, each 0 or 1. */
+export type ParityGold = readonly number[];
+
+const name = "parity";
+const defaultLevel = 2;
+/** Length of the bit string at each level. One length a level: step i then looks back equally far for every i. */
+const levels: readonly number[] = [10, 20, 30, 40, 50];
+
+/**
+ * A bit is a letter with a space before it, which is one token; a tokenizer would group digits by threes. The bits come last
+ * in each wording, so that their distance to the thinking is the same in all.
+ */
+const prompts: Readonly<Record<Language, readonly string[]>> = {
+  en: ["Is the count of x even or odd?", "Parity of x:"],
+  zh: ["x的个数是奇数还是偶数？", "求x的奇偶："],
+};
+const letters = ["o", "x"] as const;
+const words: Readonly<Record<Language, readonly [even: string, odd: string]>> = { en: ["even", "odd"], zh: ["偶", "奇"] };
+
+/**
+ * Parity of a bit string, the task on which a mixture of short and long demonstrations is known to hide an ability that RL
+ * brings out (Tsilivis et al., 2510.11495). Short demonstrations state the answer; long ones the parity after each bit.
+ */
+export const parity: Task<ParityGold> = {
+  name,
+  levels: levels.length,
+  defaultLevel,
+  problem(address) {
+    const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, (bits) => bits.join(""));
+    const language = address.language ?? "en";
+    const bits = gold.map((bit) => ` ${letters[bit]}`).join("");
+    return { prompt: stream.pick(prompts[language]) + bits, language, level, gold };
+  },
+  solution: (problem) => thinkLong(problem),
+  demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(answerOf(problem))),
+  score: (problem, completion) =>
+    scoreTranscript(completion, (answer) => ({
+      legal: words[problem.language].includes(answer.trim()),
+      correct: answer.trim() === answerOf(problem),
+    })),
+};
+
+function draw(length: number, random: Random): ParityGold {
+  return Array.from({ length }, () => random.below(2));
+}
+
+function answerOf({ gold, language }: Problem<ParityGold>): string {
+  return words[language][gold.reduce((sum, bit) => sum ^ bit, 0) as 0 | 1];
+}
+
+function thinkLong(problem: Problem<ParityGold>): string {
+  let running = 0;
+  const steps = problem.gold.map((bit) => ` ${words[problem.language][(running ^= bit) as 0 | 1]}`);
+  return renderTranscript(steps.join(""), answerOf(problem));
+}
