@@ -1,0 +1,5 @@
+export { bootstrapInterval, pairedDifference, wilsonInterval } from "./intervals.ts";
+export type { Interval, PairedDifference } from "./intervals.ts";
+export { majorityVote, passAtK } from "./pass-at-k.ts";
+export { preflight, signalProbability } from "./preflight.ts";
+export type { Preflight, ProblemResult } from "./preflight.ts";
