@@ -5,7 +5,7 @@ import { addOp } from "./ops/elementwise.ts";
 import { scatterAdd, scatterAddOp } from "./ops/index-ops.ts";
 import { matmulAdd, matmulOp } from "./ops/matmul.ts";
 import { zerosOp } from "./ops/shape.ts";
-import { leaves, mapTree, type MapTree, type Tree } from "./tree.ts";
+import { leaves, mapTree, type Symbolic, type Tree } from "./tree.ts";
 import type { Attribute, Node, TensorType, Value } from "./value.ts";
 
 export interface Graph {
@@ -31,22 +31,14 @@ export function graphOf(inputs: Graph["inputs"], outputs: Graph["outputs"]): Gra
   return { inputs, outputs, nodes: [...seen].sort((a, b) => a.id - b.id) };
 }
 
-export interface Traced<O> {
-  readonly graph: Graph;
-  /** What the function returned, with types in place of values. */
-  readonly outputs: O;
-}
-
 /**
  * Runs `f` on symbolic inputs of the given types and records what it does. Inputs and outputs are named by their paths in the
  * trees, joined by "/".
  */
-export function trace<I extends Tree<TensorType>, O extends Tree<Value>>(f: (inputs: MapTree<I, TensorType, Value>) => O, types: I): Traced<MapTree<O, Value, TensorType>> {
-  const symbolic = mapTree<TensorType, Value>(types, isTensorType, (type, path) => input(path, type.shape, type.dtype));
-  const out = f(symbolic as MapTree<I, TensorType, Value>) as Tree<Value>;
-  const graph = graphOf(leaves<Value>(symbolic, isValue), leaves<Value>(out, isValue));
-  const outputs = mapTree<Value, TensorType>(out, isValue, ({ shape, dtype }) => ({ shape, dtype }));
-  return { graph, outputs: outputs as MapTree<O, Value, TensorType> };
+export function trace<I>(f: (inputs: Symbolic<I>) => Tree<Value>, types: I): Graph {
+  const symbolic = mapTree<TensorType, Value>(types as Tree<TensorType>, isTensorType, (type, path) => input(path, type.shape, type.dtype));
+  const outputs = f(symbolic as Symbolic<I>);
+  return graphOf(leaves<Value>(symbolic, isValue), leaves<Value>(outputs, isValue));
 }
 
 /**

@@ -73,7 +73,7 @@ export const sqrtOp = unary("sqrt", "Sqrt", Math.sqrt, rule(({ y, ct }) => [div(
 export const reciprocalOp = unary("reciprocal", "Reciprocal", (x) => 1 / x, rule(({ y, ct }) => [neg(mul(ct, mul(y, y)))]));
 export const sigmoidOp = unary("sigmoid", "Sigmoid", (x) => 1 / (1 + Math.exp(-x)), rule(({ y, ct }) => [mul(ct, mul(y, sub(1, y)))]));
 export const absOp = unary("abs", "Abs", Math.abs, rule(({ a, ct }) => [mul(ct, apply(signOp, [a], noAttributes))]));
-const signOp = unary("sign", "Sign", Math.sign, "none");
+export const signOp = unary("sign", "Sign", Math.sign, "none");
 
 /** x · sigmoid(x), in one pass where the provider has the kernel (contrib QuickGelu with alpha 1). */
 export const siluOp: Op<NoAttributes> = {

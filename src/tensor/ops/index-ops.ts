@@ -65,8 +65,10 @@ export const putAlongOp: Op<NoAttributes> = {
   infer: ([like]) => [like!],
   vjp: ({ inputs: [, ids], cotangents: [ct] }) => [null, null, takeAlong(ct!, ids!)],
   lower: (c) => {
+    const shape = c.fresh();
     const zero = c.fresh();
-    c.node("ConstantOfShape", [c.int64(concrete(c.inputTypes[0]!.shape, "putAlong"))], [zero]);
+    c.node("Shape", [c.inputs[0]!], [shape]);
+    c.node("ConstantOfShape", [shape], [zero]);
     c.node("ScatterElements", [zero, c.inputs[1]!, c.inputs[2]!], c.outputs, { axis: 1, reduction: "add" });
   },
   reference: ([like, ids, values]) => {

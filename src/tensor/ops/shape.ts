@@ -58,7 +58,11 @@ export const broadcastToOp: Op<{ readonly shape: Shape }> = {
     return [{ shape, dtype: x!.dtype }];
   },
   vjp: ({ cotangents: [ct] }) => [ct!],
-  lower: (c) => c.node("Expand", [c.inputs[0]!, c.int64(concrete(c.attributes.shape, "broadcastTo"))], c.outputs),
+  lower: (c) => {
+    // ONNX's Expand broadcasts both ways: a 1 leaves a named dimension as it is.
+    const dims = c.attributes.shape.map((d) => (typeof d === "number" ? d : 1));
+    c.node("Expand", [c.inputs[0]!, c.int64(dims)], c.outputs);
+  },
   reference: ([x], { shape }) => {
     const dims = concrete(shape, "broadcastTo");
     return [{ shape: dims, dtype: x!.dtype, data: Float64Array.from({ length: elements(dims) }, (_, i) => x!.data[broadcastIndex(unravel(i, dims), x!.shape)]!) }];

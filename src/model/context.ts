@@ -1,0 +1,113 @@
+import { add, broadcastTo, cachedAttention, concat, constant, constantInt64, mul, reshape, rotary, slice, type Dim, type Value } from "../tensor/index.ts";
+import { causalAttention, repeatHeads } from "../nn/attention.ts";
+import type { RopeTables } from "../nn/rope.ts";
+
+/** Sizes of one attention layer: heads that ask, heads that answer, elements of a key and of a value. */
+export interface Heads {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly dim: number;
+  readonly dimV: number;
+  /** Factor on q · k before the softmax. */
+  readonly scale: number;
+}
+
+/**
+ * What differs between training, prefill and decoding. The model itself sees rows [rows, hidden] only: how rows are laid out in
+ * time, where positions come from and where keys and values live is here.
+ */
+export interface ModelContext {
+  /** Number of rows, or its name. */
+  readonly rows: Dim;
+  /** Many rows: fold norms into weights (nn/linear.ts). */
+  readonly foldGain: boolean;
+  /** Rotates x [rows, heads · dim] by the rows' positions. */
+  rotate(x: Value, heads: number, interleaved: boolean): Value;
+  /** q [rows, heads · dim], k [rows, kvHeads · dim], v [rows, kvHeads · dimV] → [rows, heads · dimV]. */
+  attend(layer: number, q: Value, k: Value, v: Value, sizes: Heads): Value;
+}
+
+export interface TrainingLayout {
+  readonly batch: number;
+  readonly time: number;
+  /** Query blocks of causal attention (nn/attention.ts). Default: blocks of at least 64 tokens, at most 8. */
+  readonly blocks?: number;
+  /** int64 [time, batch]; default: the row's time. */
+  readonly positions?: Value;
+  /** float32 [batch, time]: 1 where a token is real, 0 where it is padding that nothing may attend to. */
+  readonly attentionMask?: Value;
+}
+
+const tablesAsValues = (t: RopeTables): [Value, Value] => [constant(t.cos, [t.positions, t.half]), constant(t.sin, [t.positions, t.half])];
+
+/** Rows ordered by time: row t · batch + b is token t of sequence b. */
+export function trainingContext({ batch, time, blocks, positions, attentionMask }: TrainingLayout, tables: RopeTables): ModelContext {
+  const rows = batch * time;
+  const at = positions ?? constantInt64(Array.from({ length: rows }, (_, i) => Math.floor(i / batch)), [time, batch]);
+  const [cos, sin] = tablesAsValues(tables);
+  return {
+    rows,
+    foldGain: true,
+    rotate: (x, heads, interleaved) => reshape(rotary(reshape(x, [time, batch, x.shape[1]!]), at, cos, sin, { heads, interleaved }), x.shape),
+    attend: (_layer, q, k, v, { heads, kvHeads, dim, dimV, scale }) => {
+      const lanes = (x: Value, n: number, d: number): Value => repeatHeads(reshape(x, [time, batch * n, d]), heads / n);
+      // 0 for real keys, −1e9 for padding; every head of a sequence shares its row.
+      const keyBias = attentionMask && reshape(broadcastTo(reshape(mul(add(attentionMask, -1), 1e9), [batch, 1, 1, time]), [batch, heads, 1, time]), [batch * heads, 1, time]);
+      const y = causalAttention(lanes(q, heads, dim), lanes(k, kvHeads, dim), lanes(v, kvHeads, dimV), { scale, blocks: blocks ?? defaultBlocks(time), ...(keyBias && { keyBias }) });
+      return reshape(y, [rows, heads * dimV]);
+    },
+  };
+}
+
+function defaultBlocks(time: number): number {
+  for (const blocks of [8, 4, 2]) if (time % blocks === 0 && time / blocks >= 64) return blocks;
+  return 1;
+}
+
+/** Keys and values of every layer, [batch, kvHeads, capacity, dim] each; values are padded to the keys' width. */
+export interface CacheValues {
+  readonly keys: readonly Value[];
+  readonly values: readonly Value[];
+}
+
+export interface CacheLayout {
+  readonly batch: Dim;
+  /** New tokens a row in this step: 1 when decoding. */
+  readonly count: number;
+  /** int64 [batch, count]. */
+  readonly positions: Value;
+  /** int32 [batch]: tokens of each row after this step, minus one. */
+  readonly last: Value;
+  /** int32 scalar: the longest row after this step. */
+  readonly longest: Value;
+  readonly cache: CacheValues;
+}
+
+/** Rows ordered by sequence: row b · count + s is new token s of sequence b. `present` fills with the caches as written. */
+export function cacheContext(layout: CacheLayout, tables: RopeTables): ModelContext & { readonly present: { keys: Value[]; values: Value[] } } {
+  const { batch, count, positions, last, longest, cache } = layout;
+  const [cos, sin] = tablesAsValues(tables);
+  const rows: Dim = typeof batch === "number" ? batch * count : count === 1 ? batch : "rows";
+  const byRow = (x: Value): Value => reshape(x, [batch, count, x.shape[1]!]);
+  const present = { keys: [] as Value[], values: [] as Value[] };
+  return {
+    rows,
+    present,
+    foldGain: false,
+    rotate: (x, heads, interleaved) => reshape(rotary(byRow(x), positions, cos, sin, { heads, interleaved }), x.shape),
+    attend: (layer, q, k, v, { heads, kvHeads, dim, dimV, scale }) => {
+      const padded = dimV === dim ? v : padValues(v, k, rows, kvHeads, dim, dimV);
+      const { out, presentKey, presentValue } = cachedAttention(byRow(q), byRow(k), byRow(padded), { key: cache.keys[layer]!, value: cache.values[layer]!, last, longest }, { heads, kvHeads, scale });
+      present.keys[layer] = presentKey;
+      present.values[layer] = presentValue;
+      if (dimV === dim) return reshape(out, [rows, heads * dim]);
+      return reshape(slice(reshape(out, [rows, heads, dim]), 2, 0, dimV), [rows, heads * dimV]);
+    },
+  };
+}
+
+/** Values [rows, kvHeads · dimV] with zeros up to the width of a key. */
+function padValues(v: Value, k: Value, rows: Dim, kvHeads: number, dim: number, dimV: number): Value {
+  const zero = mul(slice(reshape(k, [rows, kvHeads, dim]), 2, 0, dim - dimV), 0);
+  return reshape(concat([reshape(v, [rows, kvHeads, dimV]), zero], 2), [rows, kvHeads * dim]);
+}

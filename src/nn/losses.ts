@@ -1,0 +1,38 @@
+import { add, customVjp, gather, log, logSoftmax, matmul, maximum, mul, neg, reshape, scatterAdd, softmax, sub, sum, sumAll, takeAlong, zeros, type Value } from "../tensor/index.ts";
+import { sizeOf } from "../tensor/op.ts";
+
+// The smallest normal float32: log-probabilities are floored at −87.3, where the softmax would underflow to −infinity.
+const smallest = 1.1754944e-38;
+
+/**
+ * Natural-log probability of each target under softmax(hidden · tableᵀ): hidden [rows, dim], table [vocabulary, dim], targets
+ * [rows] int64 → [rows, 1], floored at −87.3. Also the probabilities [rows, vocabulary], which carry no gradient.
+ *
+ * Neither a one-hot nor the gradient of the logits is ever formed. With weights g per row and d logits = g (onehot − P), the
+ * one-hot part of each product is a gather or a scatter of rows, and the P part a product with P itself; so the same code
+ * serves cross-entropy and policy gradients.
+ */
+export function tokenLogprobs(hidden: Value, table: Value, targets: Value): { logprobs: Value; probabilities: Value } {
+  const rows = sizeOf(hidden.shape[0], "tokenLogprobs");
+  const probabilities = softmax(matmul(hidden, table, { transB: true }));
+  const [logprobs] = customVjp(
+    [hidden, table],
+    () => [log(maximum(takeAlong(probabilities, reshape(targets, [rows, 1])), smallest))],
+    ([ct]) => {
+      const weighed = mul(hidden, ct!);
+      const dHidden = mul(sub(gather(table, targets), matmul(probabilities, table)), ct!);
+      const dTable = add(matmul(probabilities, weighed, { transA: true, alpha: -1 }), scatterAdd(zeros(table.shape), targets, weighed));
+      return [dHidden, dTable];
+    },
+  );
+  return { logprobs: logprobs!, probabilities };
+}
+
+/** Entropy in nats of each row of probabilities [rows, vocabulary] → [rows, 1]. For reports: it is not on the gradient's path. */
+export const entropy = (probabilities: Value): Value => neg(sum(mul(probabilities, log(maximum(probabilities, smallest))), [-1]));
+
+/** −Σ weight · logprob over rows [rows, 1]: cross-entropy when the weights are 1 / (number of targets). */
+export const weightedNll = (logprobs: Value, weights: Value): Value => neg(sumAll(mul(logprobs, weights)));
+
+/** The same log-probabilities from logits [rows, vocabulary], the plain way: what `tokenLogprobs` is tested against. */
+export const logprobsFromLogits = (logits: Value, targets: Value): Value => takeAlong(logSoftmax(logits), reshape(targets, [sizeOf(logits.shape[0], "logprobsFromLogits"), 1]));

@@ -1,0 +1,38 @@
+import { openBackend, type Backend, type DeviceTensor, type Provider } from "../src/runtime/index.ts";
+import { toOnnx } from "../src/onnx/lower.ts";
+import type { Graph, NdArray } from "../src/tensor/index.ts";
+import { concrete } from "../src/tensor/nd-array.ts";
+
+/**
+ * The providers that the tests run on. WebGPU joins where LONGJING_TEST_WEBGPU is set: it needs an adapter (Chromium's
+ * SwiftShader will do), which a bare machine lacks.
+ */
+export const providersHere: readonly Provider[] = ["cpu", "wasm", ...(process.env.LONGJING_TEST_WEBGPU ? ["webgpu" as const] : [])];
+
+const opened = new Map<Provider, Promise<Backend>>();
+export function backend(provider: Provider): Promise<Backend> {
+  let found = opened.get(provider);
+  if (!found) opened.set(provider, (found = openBackend(provider)));
+  return found;
+}
+
+function upload(on: Backend, { dtype, shape, data }: NdArray): DeviceTensor {
+  const tensor = on.tensor(dtype, shape);
+  if (tensor.data instanceof BigInt64Array) tensor.data.set(BigInt64Array.from(data, (v) => BigInt(v)));
+  else tensor.data.set(data);
+  return tensor;
+}
+
+/** Runs a graph once, with two threads, and reads back what it computed. */
+export async function runGraph(graph: Graph, inputs: Readonly<Record<string, NdArray>>, provider: Provider): Promise<Record<string, NdArray>> {
+  const on = await backend(provider);
+  const session = await on.createSession(toOnnx(graph, provider === "webgpu" ? "webgpu" : "cpu"), { threads: 2 });
+  const ins = Object.fromEntries(graph.inputs.map(([name]) => [name, upload(on, inputs[name]!)]));
+  const outs = Object.fromEntries(graph.outputs.map(([name, v]) => [name, on.tensor(v.dtype, concrete(v.shape, name))]));
+  const binding = session.bind(ins, outs);
+  await binding.run();
+  const read = Object.fromEntries(Object.entries(outs).map(([name, t]) => [name, { shape: t.shape, dtype: t.dtype, data: Float64Array.from(t.data as ArrayLike<number | bigint>, Number) }]));
+  binding.dispose();
+  session.dispose();
+  return read;
+}
