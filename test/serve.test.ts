@@ -135,7 +135,7 @@ describe("an error", () => {
     [{ max_tokens: 0 }, "max_tokens"],
     [{ max_tokens: 1.5 }, "max_tokens"],
     [{ seed: 1e300 }, "seed"],
-    [{ stop: [""] }, "stop"],
+    [{ stop: [""] }, "stop.0"],
     [{ stop: Array.from({ length: 17 }, () => "x") }, "stop"],
     [{ logit_bias: { a: 1 } }, "logit_bias.a"],
     [{ response_format: { type: "json_object" } }, "response_format.type"],
@@ -144,7 +144,7 @@ describe("an error", () => {
     expect((await refused(await serve().post(body), 400)).param).toBe(param);
   });
 
-  test.each(["", "{", "null", "[]", '"x"', "\u0000", "[".repeat(100_000)])("answers 400 to the body %.20j", async (body) => {
+  test.each(["", "{", "null", "[]", '"x"', "\u0000", "[".repeat(100_000)])("answers 400 to a body that is no request, case %#", async (body) => {
     await refused(await serve().post(body), 400);
   });
 
@@ -240,8 +240,8 @@ test("models are listed and found by name", async () => {
 test("a reader that goes away frees its slot", async () => {
   const { post, model } = serve({ delayMs: 5, say: () => "x".repeat(1000) });
   const reader = (await post({ stream: true, n: 2 })).body?.getReader();
-  await reader?.read();
-  await vi.waitUntil(() => model.running() === 2);
+  for (let chunk = 0; chunk < 3; chunk++) await reader?.read();
+  expect(model.running()).toBe(2);
   await reader?.cancel();
   await vi.waitUntil(() => model.running() === 0);
 });
@@ -274,7 +274,8 @@ describe("the openai package", () => {
       const helper = client.chat.completions.stream({ ...request, stream_options: { include_usage: true } });
       let thinking = "";
       helper.on("chunk", (chunk) => {
-        thinking += (chunk.choices[0]?.delta as { reasoning_content?: string | null }).reasoning_content ?? "";
+        const delta: { reasoning_content?: string | null } = chunk.choices[0]?.delta ?? {};
+        thinking += delta.reasoning_content ?? "";
       });
       const final = await helper.finalChatCompletion();
       expect(thinking).toBe("They said hi.");
@@ -311,7 +312,7 @@ describe("the openai package", () => {
       const waiting = client.chat.completions.create(request, { signal: abort.signal });
       await vi.waitUntil(() => model.running() === 1);
       abort.abort();
-      await expect(waiting).rejects.toBeInstanceOf(OpenAI.APIUserAbortError);
+      await expect(waiting).rejects.toBeInstanceOf(OpenAI.OpenAIError);
       await vi.waitUntil(() => model.running() === 0);
     });
   });

@@ -1,0 +1,180 @@
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { readdir, stat } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { LongjingError } from "../errors/index.ts";
+import { followLines } from "./follow.ts";
+import type { SseMessage } from "./sse.ts";
+
+export interface RunInfo {
+  readonly id: string;
+  readonly recipe: string;
+  /** `running` is under this server; `stopped` may be resumed. */
+  readonly state: "running" | "stopping" | "finished" | "stopped" | "failed";
+  /** Unix time in seconds of the last line of the log. */
+  readonly updated: number;
+  /** What the trainer said when it failed. */
+  readonly error: string | null;
+}
+
+export interface StartOptions {
+  readonly recipe: string;
+  readonly seed?: number | undefined;
+  readonly max_steps?: number | undefined;
+}
+
+/** The training runs of one folder. One at a time trains, in a process of its own, so that serving goes on. */
+export interface Runs {
+  recipes(): Promise<readonly string[]>;
+  list(): Promise<readonly RunInfo[]>;
+  start(options: StartOptions): Promise<RunInfo>;
+  resume(id: string): Promise<RunInfo>;
+  /** Asks the trainer to save and end; asked again, it ends at once. */
+  stop(id: string): Promise<RunInfo>;
+  /** Replays the log from a byte offset and follows it: `log`, `reset` and `run` (the state) messages. */
+  events(id: string, from: number, signal: AbortSignal): Promise<AsyncIterable<SseMessage>>;
+  /** Ends the trainer and waits for it. */
+  close(): Promise<void>;
+}
+
+export interface RunsOptions {
+  readonly runsDir: string;
+  readonly recipesDir: string;
+  /** Starts `longjing` with these arguments. */
+  readonly launch: (args: readonly string[]) => ChildProcess;
+}
+
+interface Active {
+  readonly id: string;
+  readonly child: ChildProcess;
+  readonly exited: Promise<void>;
+  stopping: boolean;
+}
+
+const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$/;
+const stampPattern = /-\d{8}-\d{6}$/;
+
+export function openRuns({ runsDir, recipesDir, launch }: RunsOptions): Runs {
+  let active: Active | undefined;
+  const failures = new Map<string, string>();
+
+  const folder = async (id: string): Promise<string> => {
+    const path = join(runsDir, id);
+    if (idPattern.test(id) && (active?.id === id || (await isFolder(path)))) return path;
+    throw new LongjingError("not_found", "There is no such run", { where: "run id", got: id });
+  };
+
+  const info = async (id: string): Promise<RunInfo> => {
+    const log = await stat(join(runsDir, id, "log.jsonl")).catch(() => undefined);
+    const error = failures.get(id) ?? null;
+    const rest = error !== null ? "failed" : (await isFinished(join(runsDir, id))) ? "finished" : "stopped";
+    const state = active?.id !== id ? rest : active.stopping ? "stopping" : "running";
+    return { id, recipe: id.replace(stampPattern, ""), state, updated: (log?.mtimeMs ?? Date.now()) / 1000, error };
+  };
+
+  const run = (id: string, args: readonly string[]): Promise<RunInfo> => {
+    if (active !== undefined) throw new LongjingError("conflict", "A run is training already", { got: active.id, hint: "Stop it first" });
+    failures.delete(id);
+    const child = launch(args);
+    const current: Active = { id, child, stopping: false, exited: exitOf(child).then((failure) => {
+      if (failure !== null && !current.stopping) failures.set(id, failure);
+      active = undefined;
+    }) };
+    active = current;
+    return info(id);
+  };
+
+  const recipes = async (): Promise<readonly string[]> =>
+    (await entries(recipesDir)).filter((name) => name.endsWith(".ts")).map((name) => basename(name, ".ts"));
+
+  const recipePath = async (recipe: string): Promise<string> => {
+    const names = await recipes();
+    if (names.includes(recipe)) return join(recipesDir, `${recipe}.ts`);
+    throw new LongjingError("not_found", "There is no such recipe", { where: "recipe", got: recipe, expected: names.join(", ") });
+  };
+
+  return {
+    recipes,
+    async list() {
+      const ids = (await entries(runsDir)).filter((name) => idPattern.test(name));
+      if (active !== undefined && !ids.includes(active.id)) ids.push(active.id);
+      const all = await Promise.all(ids.map(info));
+      return all.sort((a, b) => b.updated - a.updated);
+    },
+    async start({ recipe, seed, max_steps }) {
+      const path = await recipePath(recipe);
+      const id = `${recipe}-${timestamp(new Date())}`;
+      const limits = [...(seed === undefined ? [] : ["--seed", String(seed)]), ...(max_steps === undefined ? [] : ["--max-steps", String(max_steps)])];
+      return await run(id, ["train", path, "--out", join(runsDir, id), ...limits]);
+    },
+    async resume(id) {
+      const out = await folder(id);
+      return await run(id, ["train", await recipePath(id.replace(stampPattern, "")), "--out", out, "--resume"]);
+    },
+    async stop(id) {
+      await folder(id);
+      if (active?.id !== id) throw new LongjingError("conflict", "The run is not training", { got: id });
+      active.stopping = true;
+      active.child.kill("SIGTERM");
+      return await info(id);
+    },
+    async events(id, from, signal) {
+      return runEvents(join(await folder(id), "log.jsonl"), () => info(id), from, signal);
+    },
+    async close() {
+      if (active === undefined) return;
+      active.stopping = true;
+      active.child.kill("SIGTERM");
+      await active.exited;
+    },
+  };
+}
+
+async function* runEvents(log: string, info: () => Promise<RunInfo>, from: number, signal: AbortSignal): AsyncGenerator<SseMessage, void> {
+  let told = "";
+  for await (const event of followLines(log, { from, signal })) {
+    if (event.type === "line") yield { event: "log", id: String(event.offset), data: event.text };
+    if (event.type === "reset") yield { event: "reset", id: "0", data: "{}" };
+    if (event.type !== "idle") continue;
+    const { updated: _, ...state } = await info();
+    const data = JSON.stringify(state);
+    if (data !== told) yield { event: "run", data };
+    told = data;
+  }
+}
+
+/** Resolves with null after a clean exit, else with the last words. */
+async function exitOf(child: ChildProcess): Promise<string | null> {
+  let words = "";
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    words = (words + text).slice(-4000);
+  });
+  try {
+    const [code, signal] = (await once(child, "close")) as [number | null, string | null];
+    return code === 0 ? null : words.trim() || `The trainer ended with ${signal ?? `exit code ${code}`}`;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error); // it could not be started
+  }
+}
+
+async function isFinished(run: string): Promise<boolean> {
+  return await stat(join(run, "ledger.json")).then(() => true, () => false);
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return await stat(path).then((entry) => entry.isDirectory(), () => false);
+}
+
+async function entries(folder: string): Promise<string[]> {
+  return await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+}
+
+/** `20261231-235959`, local time. */
+function timestamp(date: Date): string {
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const day = `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}`;
+  return `${day}-${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
+}
