@@ -1,0 +1,175 @@
+import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { LongjingError } from "../errors/index.ts";
+import type { ErrorCode } from "../errors/index.ts";
+import { endsEarly } from "./byte-source.ts";
+import type { ByteSource } from "./byte-source.ts";
+
+/**
+ * A source over a file that stays open until `close`.
+ * @throws LongjingError "not_found"; "disk" when the file cannot be opened
+ */
+export async function openFileSource(path: string): Promise<ByteSource> {
+  return atPath(path, async () => {
+    const handle = await open(path, "r");
+    const stats = await handle.stat();
+    if (!stats.isFile()) {
+      await handle.close();
+      throw new LongjingError("bad_file", "This is not a file", { where: path });
+    }
+    return { label: path, size: stats.size, readInto: (target, offset) => readInto(handle, target, offset, path), close: () => handle.close() };
+  });
+}
+
+/** Whether there is anything of that name. */
+export async function exists(path: string): Promise<boolean> {
+  return atPath(path, async () => (await stat(path).catch(absent)) !== null);
+}
+
+/** Names in a folder. @throws LongjingError "not_found" when there is no such folder */
+export async function listFolder(path: string): Promise<readonly string[]> {
+  return atPath(path, async () => (await readdir(path)).toSorted());
+}
+
+/**
+ * Parsed JSON of a file.
+ * @throws LongjingError "not_found"; "too_large" above `mostBytes`; "bad_file" when it is not JSON in UTF-8
+ */
+export async function readJson(path: string, mostBytes: number): Promise<unknown> {
+  const source = await openFileSource(path);
+  try {
+    if (source.size > mostBytes) {
+      throw new LongjingError("too_large", "The file is too large", { got: `${source.size} bytes`, expected: `${mostBytes} at most`, where: path });
+    }
+    const bytes = new Uint8Array(source.size);
+    await source.readInto(bytes, 0);
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    if (LongjingError.is(error)) throw error;
+    throw new LongjingError("bad_file", "The file is not JSON in UTF-8", { where: path }, { cause: error });
+  } finally {
+    await source.close();
+  }
+}
+
+/** Writes a new file and waits until it is on the disk. @throws LongjingError "conflict" when there is one; "disk" */
+export async function writeNewFile(path: string, pieces: Iterable<Uint8Array>): Promise<void> {
+  await atPath(path, async () => {
+    const handle = await open(path, "wx");
+    try {
+      for (const piece of pieces) await writeAll(handle, piece);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  });
+}
+
+/**
+ * Makes a folder all at once: `fill` writes into a temporary folder beside it, which then takes its name. Whatever happens
+ * before leaves what was there as it was.
+ * @throws LongjingError "conflict" when there is something that is not an empty folder and `overwrite` is not set; "disk"
+ */
+export async function writeFolder(path: string, overwrite: boolean, fill: (folder: string) => Promise<void>): Promise<void> {
+  const target = resolve(path);
+  const parent = dirname(target);
+  await atPath(path, async () => {
+    if (!overwrite) await refuseToOverwrite(target);
+    await mkdir(parent, { recursive: true });
+    const scratch = await mkdtemp(join(parent, `.${basename(target)}.tmp-`));
+    const fresh = join(scratch, "new");
+    try {
+      await mkdir(fresh);
+      await fill(fresh);
+      await syncFolder(fresh);
+      if (overwrite) await replace(target, fresh, join(scratch, "old"));
+      else await refuseToOverwrite(target).then(() => rename(fresh, target));
+      await syncFolder(parent);
+    } catch (error) {
+      await rm(fresh, { recursive: true, force: true });
+      // Fails, as it should, while it holds the only copy of what was there.
+      await rmdir(scratch);
+      throw error;
+    }
+    await rm(scratch, { recursive: true });
+  });
+}
+
+async function refuseToOverwrite(target: string): Promise<void> {
+  const stats = await lstat(target).catch(absent);
+  if (stats === null || (stats.isDirectory() && (await readdir(target)).length === 0)) return;
+  throw new LongjingError("conflict", "There is something already", { where: target, hint: "Choose another folder, or ask to overwrite it." });
+}
+
+/** Between the two renames a crash leaves what was there at `aside`. */
+async function replace(target: string, fresh: string, aside: string): Promise<void> {
+  const occupied = (await lstat(target).catch(absent)) !== null;
+  if (occupied) await rename(target, aside);
+  try {
+    await rename(fresh, target);
+  } catch (error) {
+    if (occupied) await rename(aside, target);
+    throw error;
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  // Windows cannot open a folder, and journals its renames itself.
+  if (process.platform === "win32") return;
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+type Handle = Awaited<ReturnType<typeof open>>;
+
+/** The system calls take fewer than 2^31 bytes. */
+const mostAtOnce = 2 ** 30;
+
+async function readInto(handle: Handle, target: Uint8Array, offset: number, path: string): Promise<void> {
+  for (let done = 0; done < target.length; ) {
+    const length = Math.min(mostAtOnce, target.length - done);
+    const { bytesRead } = await atPath(path, () => handle.read(target, done, length, offset + done));
+    if (bytesRead === 0) throw endsEarly(path, offset + done, offset + target.length);
+    done += bytesRead;
+  }
+}
+
+async function writeAll(handle: Handle, piece: Uint8Array): Promise<void> {
+  for (let done = 0; done < piece.length; ) {
+    done += (await handle.write(piece, done, Math.min(mostAtOnce, piece.length - done))).bytesWritten;
+  }
+}
+
+function absent(error: unknown): null {
+  if (codeOf(error) === "ENOENT") return null;
+  throw error;
+}
+
+const known: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  ENOENT: ["not_found", "There is no such file or folder"],
+  ENOTDIR: ["not_found", "There is no such folder"],
+  EISDIR: ["bad_file", "This is a folder"],
+  EEXIST: ["conflict", "There is something already"],
+  ENOTEMPTY: ["conflict", "The folder is not empty"],
+  ENOSPC: ["disk", "The disk is full"],
+};
+
+/** Errors of the file system become ours, with the path. */
+async function atPath<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === undefined || LongjingError.is(error)) throw error;
+    const [ours, message] = known[code] ?? ["disk", "The file system refused"];
+    throw new LongjingError(ours, message, { got: code, where: path }, { cause: error });
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "syscall" in error && "code" in error ? String(error.code) : undefined;
+}

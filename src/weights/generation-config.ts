@@ -1,0 +1,28 @@
+import { z } from "zod";
+import { asObject, readFields, withoutNulls } from "../model/config-check.ts";
+
+const tokenId = z.int().min(0).max(2 ** 24);
+const number = z.number();
+
+const schema = z.object({
+  bos_token_id: tokenId.nullable().default(null),
+  eos_token_id: z
+    .union([tokenId, z.array(tokenId).max(1024)])
+    .default([])
+    .transform((ids): readonly number[] => [ids].flat()),
+  pad_token_id: tokenId.nullable().default(null),
+  do_sample: z.boolean().default(false),
+  temperature: number.min(0).max(100).exactOptional(),
+  top_k: z.int().min(0).exactOptional(),
+  top_p: number.gt(0).max(1).exactOptional(),
+  min_p: number.min(0).max(1).exactOptional(),
+  repetition_penalty: number.gt(0).max(100).exactOptional(),
+});
+
+/** generation_config.json: how the model's makers sample from it. `eos_token_id` is empty when the file names none. */
+export type GenerationConfig = Readonly<z.infer<typeof schema>>;
+
+/** @throws LongjingError "bad_config" that names the field */
+export function parseGenerationConfig(json: unknown, where: string): GenerationConfig {
+  return readFields(schema, withoutNulls(asObject(json, where)), where);
+}

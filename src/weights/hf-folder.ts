@@ -1,0 +1,169 @@
+import { join } from "node:path";
+import { LongjingError } from "../errors/index.ts";
+import { parseConfig } from "../model/config.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { exists, listFolder, openFileSource, readJson } from "./files.ts";
+import { parseGenerationConfig } from "./generation-config.ts";
+import type { GenerationConfig } from "./generation-config.ts";
+import { openSafetensors } from "./safetensors.ts";
+import type { Safetensors, SafetensorsDtype, TensorInfo } from "./safetensors.ts";
+
+export interface CheckpointTensor {
+  readonly shape: readonly number[];
+  /** Widened from `dtype`, row-major. */
+  readonly data: Float32Array;
+  /** As stored. */
+  readonly dtype: SafetensorsDtype;
+}
+
+/** An open Hugging Face folder: configurations are in memory, tensors are read when they are asked for. */
+export interface Checkpoint {
+  readonly dir: string;
+  readonly config: ModelConfig;
+  /** null when the folder has none. */
+  readonly generationConfig: GenerationConfig | null;
+  /** Of all tensors, sorted. */
+  readonly names: readonly string[];
+  /** Shape and element type without the data. @throws LongjingError "not_found" */
+  info(name: string): TensorInfo;
+  /**
+   * @param shape what the caller will take
+   * @throws LongjingError "not_found", "shape_mismatch", "unsupported" (integers) or "bad_file", with file and tensor
+   */
+  read(name: string, shape?: readonly number[]): Promise<CheckpointTensor>;
+  close(): Promise<void>;
+}
+
+const largestConfig = 2 ** 24;
+const largestIndex = 2 ** 26;
+export const weightsFile = "model.safetensors";
+export const indexFile = "model.safetensors.index.json";
+
+/**
+ * Opens a folder with `config.json` and weights in `model.safetensors`, or in the shards that
+ * `model.safetensors.index.json` names.
+ * @throws LongjingError "not_found", "bad_file", "bad_config", "unsupported" (pickled weights, another architecture)
+ */
+export async function openCheckpoint(dir: string): Promise<Checkpoint> {
+  const files = await listFolder(dir);
+  const configPath = join(dir, "config.json");
+  const config = parseConfig(await readJson(configPath, largestConfig), configPath);
+  const generationPath = join(dir, "generation_config.json");
+  const generationConfig = (await exists(generationPath))
+    ? parseGenerationConfig(await readJson(generationPath, largestConfig), generationPath)
+    : null;
+  const tensors = await openWeights(dir, files);
+  const find = (name: string): Place => {
+    const place = tensors.places.get(name);
+    if (place !== undefined) return place;
+    throw new LongjingError("not_found", "The checkpoint has no such tensor", { got: name, where: dir });
+  };
+  return {
+    dir,
+    config,
+    generationConfig,
+    names: [...tensors.places.keys()].toSorted(),
+    info: (name) => find(name).info,
+    read: (name, shape) => readTensor(find(name), name, shape),
+    close: tensors.close,
+  };
+}
+
+interface Place {
+  readonly file: Safetensors;
+  readonly path: string;
+  readonly info: TensorInfo;
+}
+
+interface Weights {
+  readonly places: ReadonlyMap<string, Place>;
+  close(): Promise<void>;
+}
+
+async function openWeights(dir: string, files: readonly string[]): Promise<Weights> {
+  if (files.includes(weightsFile)) return openShards(dir, [weightsFile], null);
+  if (!files.includes(indexFile)) throw noWeights(dir, files);
+  const index = readIndex(await readJson(join(dir, indexFile), largestIndex), join(dir, indexFile));
+  return openShards(dir, [...new Set(index.values())], index);
+}
+
+/** `index` says in which file each tensor is; null: all are in the one. */
+async function openShards(dir: string, names: readonly string[], index: ReadonlyMap<string, string> | null): Promise<Weights> {
+  const shards = new Map<string, Safetensors>();
+  const close = async (): Promise<void> => {
+    for (const shard of shards.values()) await shard.close();
+  };
+  try {
+    for (const name of names) shards.set(name, await openFile(join(dir, name)));
+    const places = new Map<string, Place>();
+    for (const [tensor, name] of index ?? allIn(names, shards)) {
+      const file = shards.get(name);
+      const info = file?.tensors.get(tensor);
+      const path = join(dir, name);
+      if (file === undefined || info === undefined) {
+        throw new LongjingError("bad_file", "The index names a tensor that its file does not have", { got: tensor, where: path });
+      }
+      places.set(tensor, { file, path, info });
+    }
+    return { places, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function* allIn(names: readonly string[], shards: ReadonlyMap<string, Safetensors>): Generator<[tensor: string, name: string]> {
+  for (const name of names) for (const tensor of shards.get(name)?.tensors.keys() ?? []) yield [tensor, name];
+}
+
+async function openFile(path: string): Promise<Safetensors> {
+  const source = await openFileSource(path);
+  try {
+    return await openSafetensors(source);
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+/** A plain file name: an index must not lead out of its folder. */
+const shardName = /^[^./\\\0][^/\\\0]*\.safetensors$/;
+
+function readIndex(json: unknown, where: string): ReadonlyMap<string, string> {
+  const map = (json as { weight_map?: unknown } | null)?.weight_map;
+  if (typeof map !== "object" || map === null || Array.isArray(map)) {
+    throw new LongjingError("bad_file", "The index has no weight_map", { expected: "an object of tensor to file", where });
+  }
+  const index = new Map<string, string>();
+  for (const [tensor, file] of Object.entries(map)) {
+    if (typeof file !== "string" || !shardName.test(file)) {
+      throw new LongjingError("bad_file", "A shard is not a file of this folder", {
+        got: typeof file === "string" ? file : typeof file,
+        expected: "NAME.safetensors",
+        where: `${where}: ${tensor}`,
+      });
+    }
+    index.set(tensor, file);
+  }
+  return index;
+}
+
+function noWeights(dir: string, files: readonly string[]): LongjingError {
+  const pickle = files.find((file) => /\.(bin|pt|pth|ckpt|pkl)$/.test(file));
+  if (pickle === undefined) {
+    return new LongjingError("not_found", "The folder has no weights", { expected: `${weightsFile} or ${indexFile}`, where: dir });
+  }
+  return new LongjingError("unsupported", "Pickled weights can run code when they are read", {
+    got: pickle,
+    expected: weightsFile,
+    where: dir,
+    hint: "Save the model as safetensors: model.save_pretrained(folder, safe_serialization=True).",
+  });
+}
+
+async function readTensor({ file, path, info }: Place, name: string, shape: readonly number[] | undefined): Promise<CheckpointTensor> {
+  if (shape !== undefined && (shape.length !== info.shape.length || shape.some((size, axis) => size !== info.shape[axis]))) {
+    throw new LongjingError("shape_mismatch", "The tensor has another shape", { got: info.shape, expected: shape, where: `${path}: ${name}` });
+  }
+  return { shape: info.shape, data: await file.readFloat32(name), dtype: info.dtype };
+}

@@ -1,0 +1,11 @@
+export { bytesSource } from "./byte-source.ts";
+export type { ByteSource } from "./byte-source.ts";
+export { openFileSource, writeFolder, writeNewFile } from "./files.ts";
+export { narrowBfloat16, narrowFloat16, widenBfloat16, widenFloat16, widenFloat8E4M3, widenFloat8E5M2 } from "./float-formats.ts";
+export type { GenerationConfig } from "./generation-config.ts";
+export { openCheckpoint } from "./hf-folder.ts";
+export type { Checkpoint, CheckpointTensor } from "./hf-folder.ts";
+export { decodeSafetensors, encodeSafetensors, openSafetensors, safetensorsPieces } from "./safetensors.ts";
+export type { Safetensors, SafetensorsDtype, StoredArray, StoredTensor, TensorInfo, TensorToWrite } from "./safetensors.ts";
+export { writeCheckpoint } from "./write-checkpoint.ts";
+export type { CheckpointToWrite } from "./write-checkpoint.ts";
