@@ -1,0 +1,65 @@
+import { readdirSync } from "node:fs";
+import { describe, expect, it, test } from "vitest";
+import { fixture, readFixture } from "../../test/fixtures.ts";
+import { LongjingError } from "../errors/index.ts";
+import { chatRenderer, longjingTemplate, renderChat, type ChatMessage, type ChatVariables } from "./chat-template.ts";
+import { createTokenizer } from "./tokenizer.ts";
+
+interface Golden {
+  readonly template: string;
+  readonly tokenizer: string;
+  readonly special_tokens?: ChatVariables;
+  readonly cases: readonly {
+    readonly name: string;
+    readonly messages: readonly ChatMessage[];
+    readonly kwargs?: ChatVariables;
+    readonly rendered: string;
+    readonly ids: number[];
+  }[];
+  readonly error_case?: { readonly messages: readonly ChatMessage[]; readonly error_contains: string };
+}
+
+describe.each(readdirSync(fixture("chat")))("the golden template %s", (file) => {
+  const golden = readFixture<Golden>("chat", file);
+  const tokenizerFile = (name: string): unknown => readFixture("chat", golden.tokenizer, name);
+  const tokenizer = createTokenizer(tokenizerFile("tokenizer.json"), tokenizerFile("tokenizer_config.json"));
+  const render = chatRenderer(golden.template);
+
+  test.each(golden.cases)("renders $name", ({ messages, kwargs, rendered, ids }) => {
+    const text = render(messages, { ...golden.special_tokens, ...kwargs });
+    expect(text).toBe(rendered);
+    expect(tokenizer.encode(text)).toEqual(ids);
+  });
+
+  it.runIf(golden.error_case)("passes the template's own refusal on", () => {
+    const { messages, error_contains } = golden.error_case as NonNullable<Golden["error_case"]>;
+    expect(() => render(messages, golden.special_tokens)).toThrow(error_contains);
+    expect(() => render(messages, golden.special_tokens)).toThrow(LongjingError);
+  });
+});
+
+describe("our own template", () => {
+  const variables = { bos_token: "<|bos|>", eos_token: "<|eos|>", pad_token: null };
+  const said = "<think>1+1=2</think><answer>2</answer>";
+
+  it("opens no tag for the model", () => {
+    const prompt = renderChat(longjingTemplate, [{ role: "user", content: "1+1?" }], { ...variables, add_generation_prompt: true });
+    expect(prompt).toBe("<|bos|><|user|>1+1?<|assistant|>");
+  });
+
+  it("continues a prompt with the completion, as training does", () => {
+    const user = { role: "user", content: "1+1?" };
+    const prompt = renderChat(longjingTemplate, [user], { ...variables, add_generation_prompt: true });
+    const whole = renderChat(longjingTemplate, [user, { role: "assistant", content: said }], variables);
+    expect(whole).toBe(`${prompt}${said}<|eos|>`);
+  });
+
+  it("drops the thoughts of earlier turns", () => {
+    const turns = [{ role: "assistant", content: said }, { role: "user", content: "and 2+2?" }];
+    expect(renderChat(longjingTemplate, turns, variables)).toBe("<|bos|><|assistant|><answer>2</answer><|eos|><|user|>and 2+2?");
+  });
+});
+
+it("says that a template does not parse", () => {
+  expect(() => chatRenderer("{% for %}")).toThrow(LongjingError);
+});
