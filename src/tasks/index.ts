@@ -1,3 +1,4 @@
+export { arithmetic, type ArithmeticGold } from "./arithmetic.ts";
 export { transcripts, type CorpusOptions, type TranscriptPair } from "./corpus.ts";
 export { countdown, createCountdown, type CountdownGold, type CountdownOptions } from "./countdown.ts";
 export { evaluate, formatRational, isInteger, type Evaluation, type ExpressionFault, type Rational } from "./expression.ts";
@@ -13,3 +14,4 @@ export {
   type Split,
   type Task,
 } from "./task.ts";
+export { tasks, type TaskName } from "./table.ts";

@@ -60,6 +60,15 @@ describe("our own template", () => {
   });
 });
 
+it("strips the characters that a template names, as Python does", () => {
+  const strip = (call: string): string => renderChat(`{{ text.${call} }}`, [], { text: " \n.a.\n " });
+  expect(strip("strip()")).toBe(".a.");
+  expect(strip("strip(' \\n')")).toBe(".a.");
+  expect(strip("strip(' ')")).toBe("\n.a.\n");
+  expect(strip("lstrip(' \\n.')")).toBe("a.\n ");
+  expect(strip("rstrip('\\n')")).toBe(" \n.a.\n ");
+});
+
 it("says that a template does not parse", () => {
   expect(() => chatRenderer("{% for %}")).toThrow(LongjingError);
 });

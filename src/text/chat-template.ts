@@ -1,5 +1,6 @@
 import { Template } from "@huggingface/jinja";
 import { LongjingError } from "../errors/index.ts";
+import { pythonStrip, withPythonStrip } from "./python-strip.ts";
 import type { SpecialTokens } from "./tokenizer.ts";
 
 /** A message as the OpenAI API has it; templates read whichever fields they know. */
@@ -43,10 +44,10 @@ export type ChatRenderer = (messages: readonly ChatMessage[], variables?: ChatVa
  * refuses the messages.
  */
 export function chatRenderer(template: string): ChatRenderer {
-  const parsed = orThrow("bad_config", "the chat template does not parse", () => new Template(template));
+  const parsed = orThrow("bad_config", "the chat template does not parse", () => withPythonStrip(new Template(template)));
   return (messages, variables = {}) => {
     const given = Object.entries(variables).filter(([, value]) => value !== null && value !== undefined);
-    const scope = { add_generation_prompt: false, ...Object.fromEntries(given), messages };
+    const scope = { add_generation_prompt: false, ...Object.fromEntries(given), ...pythonStrip, messages };
     return orThrow("bad_argument", "the chat template refused the messages", () => parsed.render(scope));
   };
 }

@@ -1,0 +1,8 @@
+import { arithmetic } from "./arithmetic.ts";
+import { countdown } from "./countdown.ts";
+import { parity } from "./parity.ts";
+
+/** The tasks that ship, by name, for the command line. Code passes the task itself. */
+export const tasks = { countdown, arithmetic, parity } as const;
+
+export type TaskName = keyof typeof tasks;
