@@ -274,8 +274,8 @@ describe("the openai package", () => {
       const helper = client.chat.completions.stream({ ...request, stream_options: { include_usage: true } });
       let thinking = "";
       helper.on("chunk", (chunk) => {
-        const delta: { reasoning_content?: string | null } = chunk.choices[0]?.delta ?? {};
-        thinking += delta.reasoning_content ?? "";
+        const [choice] = chunk.choices as { delta: { reasoning_content?: string | null } }[];
+        thinking += choice?.delta.reasoning_content ?? "";
       });
       const final = await helper.finalChatCompletion();
       expect(thinking).toBe("They said hi.");

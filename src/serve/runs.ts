@@ -56,11 +56,12 @@ const stampPattern = /-\d{8}-\d{6}$/;
 
 export function openRuns({ runsDir, recipesDir, launch }: RunsOptions): Runs {
   let active: Active | undefined;
+  /** Last words by run, until it is resumed. A run that failed at once may have no folder. */
   const failures = new Map<string, string>();
 
   const folder = async (id: string): Promise<string> => {
     const path = join(runsDir, id);
-    if (idPattern.test(id) && (active?.id === id || (await isFolder(path)))) return path;
+    if (idPattern.test(id) && (active?.id === id || failures.has(id) || (await isFolder(path)))) return path;
     throw new LongjingError("not_found", "There is no such run", { where: "run id", got: id });
   };
 
@@ -96,9 +97,8 @@ export function openRuns({ runsDir, recipesDir, launch }: RunsOptions): Runs {
   return {
     recipes,
     async list() {
-      const ids = (await entries(runsDir)).filter((name) => idPattern.test(name));
-      if (active !== undefined && !ids.includes(active.id)) ids.push(active.id);
-      const all = await Promise.all(ids.map(info));
+      const ids = new Set([...(await entries(runsDir)), ...failures.keys(), ...(active === undefined ? [] : [active.id])]);
+      const all = await Promise.all([...ids].filter((id) => idPattern.test(id)).map(info));
       return all.sort((a, b) => b.updated - a.updated);
     },
     async start({ recipe, seed, max_steps }) {
