@@ -64,7 +64,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
     generationConfig,
     names: [...tensors.places.keys()].toSorted(),
     info: (name) => find(name).info,
-    read: (name, shape) => readTensor(find(name), name, shape),
+    read: async (name, shape) => readTensor(find(name), name, shape),
     close: tensors.close,
   };
 }

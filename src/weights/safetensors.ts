@@ -59,8 +59,8 @@ export async function openSafetensors(source: ByteSource): Promise<Safetensors> 
   return {
     metadata,
     tensors,
-    read: (name) => readStored(source, dataStart, find(name), name),
-    readFloat32: (name) => readFloats(source, dataStart, find(name), name),
+    read: async (name) => readStored(source, dataStart, find(name), name),
+    readFloat32: async (name) => readFloats(source, dataStart, find(name), name),
     close: () => source.close(),
   };
 }
