@@ -1,8 +1,27 @@
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
-import { decodeSafetensors, encodeSafetensors, narrowBfloat16, narrowFloat16, openCheckpoint, widenBfloat16, widenFloat16, writeCheckpoint } from "../src/weights/index.ts";
+import {
+  decodeSafetensors,
+  encodeSafetensors,
+  narrowBfloat16,
+  narrowFloat16,
+  openCheckpoint,
+  widenBfloat16,
+  widenFloat16,
+  writeCheckpoint,
+} from "../src/weights/index.ts";
 import type { Checkpoint, TensorToWrite } from "../src/weights/index.ts";
 import { fixture, readFixture } from "./fixtures.ts";
 
@@ -71,13 +90,19 @@ describe.each(folders)("models/%s", (folder) => {
 
   it("opens, with every parameter in its shape", async () => {
     const checkpoint = await open(dir);
-    expect(checkpoint.config.model_type).toBe(readFixture<{ model_type: string }>("models", folder, "config.json").model_type);
+    expect(checkpoint.config.model_type).toBe(
+      readFixture<{ model_type: string }>("models", folder, "config.json").model_type,
+    );
     for (const [name, { shape }] of Object.entries(grads)) {
       const tensor = await checkpoint.read(name, shape);
       expect(tensor.data.length).toBe(shape.reduce((product, size) => product * size, 1));
       expect(tensor.data.every(Number.isFinite)).toBe(true);
     }
-    const { transformers_version: _, ...sampling } = readFixture<Record<string, unknown>>("models", folder, "generation_config.json");
+    const { transformers_version: _, ...sampling } = readFixture<Record<string, unknown>>(
+      "models",
+      folder,
+      "generation_config.json",
+    );
     expect(checkpoint.generationConfig).toMatchObject(sampling);
   });
 
@@ -85,31 +110,42 @@ describe.each(folders)("models/%s", (folder) => {
     for (const file of readdirSync(dir).filter((name) => name.endsWith(".safetensors"))) {
       const original = readFileSync(join(dir, file));
       const opened = await decodeSafetensors(original);
-      const tensors = [...opened.tensors].map(async ([name, { shape, dtype }]) => ({ name, shape, dtype, data: await opened.readFloat32(name) }) as TensorToWrite);
+      const tensors = [...opened.tensors].map(
+        async ([name, { shape, dtype }]) => ({ name, shape, dtype, data: await opened.readFloat32(name) }) as TensorToWrite,
+      );
       expect(Buffer.compare(encodeSafetensors(await Promise.all(tensors), opened.metadata), original)).toBe(0);
     }
   });
 
-  it.each(["float32", "bfloat16", "float16"] as const)("reads what was written as %s, whole and in shards", async (dtype) => {
-    const checkpoint = await open(dir);
-    const tensors = await allTensors(checkpoint);
-    const rounded = tensors.map(({ name, shape, data }) => inBits({ name, shape, data: roundTo(dtype, name, data) }));
-    const shardings: [string, number][] = [["whole", 5e9], ["shards", 50_000], ["singles", 1]];
-    for (const [name, maxShardBytes] of shardings) {
-      await writeCheckpoint(join(scratch, name), { config: checkpoint.config, tensors, dtype, maxShardBytes });
-      const read = await open(join(scratch, name));
-      expect(read.config).toStrictEqual(checkpoint.config);
-      const again = await allTensors(read);
-      expect(again.map(inBits)).toStrictEqual(rounded);
-    }
-    expect(readdirSync(join(scratch, "whole")).toSorted()).toStrictEqual(["config.json", "model.safetensors"]);
-    expect(readdirSync(join(scratch, "singles")).filter((file) => file.endsWith(".safetensors")).length).toBe(tensors.length);
-    for (const file of readdirSync(join(scratch, "shards")).filter((name) => name.endsWith(".safetensors"))) {
-      const { tensors: inside } = await decodeSafetensors(readFileSync(join(scratch, "shards", file)));
-      const bytes = Math.max(...[...inside.values()].map(({ data_offsets }) => data_offsets[1]));
-      expect(bytes <= 50_000 || inside.size === 1).toBe(true);
-    }
-  });
+  it.each(["float32", "bfloat16", "float16"] as const)(
+    "reads what was written as %s, whole and in shards",
+    async (dtype) => {
+      const checkpoint = await open(dir);
+      const tensors = await allTensors(checkpoint);
+      const rounded = tensors.map(({ name, shape, data }) => inBits({ name, shape, data: roundTo(dtype, name, data) }));
+      const shardings: [string, number][] = [
+        ["whole", 5e9],
+        ["shards", 50_000],
+        ["singles", 1],
+      ];
+      for (const [name, maxShardBytes] of shardings) {
+        await writeCheckpoint(join(scratch, name), { config: checkpoint.config, tensors, dtype, maxShardBytes });
+        const read = await open(join(scratch, name));
+        expect(read.config).toStrictEqual(checkpoint.config);
+        const again = await allTensors(read);
+        expect(again.map(inBits)).toStrictEqual(rounded);
+      }
+      expect(readdirSync(join(scratch, "whole")).toSorted()).toStrictEqual(["config.json", "model.safetensors"]);
+      expect(readdirSync(join(scratch, "singles")).filter((file) => file.endsWith(".safetensors")).length).toBe(
+        tensors.length,
+      );
+      for (const file of readdirSync(join(scratch, "shards")).filter((name) => name.endsWith(".safetensors"))) {
+        const { tensors: inside } = await decodeSafetensors(readFileSync(join(scratch, "shards", file)));
+        const bytes = Math.max(...[...inside.values()].map(({ data_offsets }) => data_offsets[1]));
+        expect(bytes <= 50_000 || inside.size === 1).toBe(true);
+      }
+    },
+  );
 });
 
 /** What the number format leaves of the values; the router's bias stays in float32. */
@@ -128,7 +164,8 @@ describe("a folder that is not whole", () => {
   const copy = (from: string, leaveOut: readonly string[] = []): string => {
     const dir = join(scratch, "model");
     mkdirSync(dir);
-    for (const file of readdirSync(from).filter((name) => !leaveOut.includes(name))) copyFileSync(join(from, file), join(dir, file));
+    for (const file of readdirSync(from).filter((name) => !leaveOut.includes(name)))
+      copyFileSync(join(from, file), join(dir, file));
     return dir;
   };
   const index = (change: (weight_map: Record<string, string>) => unknown): string => {
@@ -138,18 +175,30 @@ describe("a folder that is not whole", () => {
     writeFileSync(path, JSON.stringify({ ...json, weight_map: change(json.weight_map) }));
     return dir;
   };
-  const named = { code: "bad_file", facts: { where: expect.stringContaining("model.safetensors.index.json: lm_head.weight") as string } };
+  const named = {
+    code: "bad_file",
+    facts: { where: expect.stringContaining("model.safetensors.index.json: lm_head.weight") as string },
+  };
 
   it("says which file is missing", async () => {
     await expect(openCheckpoint(join(scratch, "none"))).rejects.toMatchObject({ code: "not_found" });
-    await expect(openCheckpoint(copy(whole, ["config.json"]))).rejects.toMatchObject({ code: "not_found", message: expect.stringContaining("config.json") });
+    await expect(openCheckpoint(copy(whole, ["config.json"]))).rejects.toMatchObject({
+      code: "not_found",
+      message: expect.stringContaining("config.json"),
+    });
   });
 
   it("says that it has no weights, or only pickled ones", async () => {
     const dir = copy(whole, ["model.safetensors"]);
-    await expect(openCheckpoint(dir)).rejects.toMatchObject({ code: "not_found", message: expect.stringContaining("model.safetensors") });
+    await expect(openCheckpoint(dir)).rejects.toMatchObject({
+      code: "not_found",
+      message: expect.stringContaining("model.safetensors"),
+    });
     writeFileSync(join(dir, "pytorch_model.bin"), Uint8Array.of(0x80, 2));
-    await expect(openCheckpoint(dir)).rejects.toMatchObject({ code: "unsupported", message: expect.stringMatching(/pytorch_model\.bin.*safe_serialization/) });
+    await expect(openCheckpoint(dir)).rejects.toMatchObject({
+      code: "unsupported",
+      message: expect.stringMatching(/pytorch_model\.bin.*safe_serialization/),
+    });
   });
 
   it("says which shard is missing or cut short", async () => {
@@ -161,12 +210,20 @@ describe("a folder that is not whole", () => {
     await expect(openCheckpoint(dir)).rejects.toMatchObject({ code: "bad_file", message: expect.stringContaining(shard) });
   });
 
-  it.each(["../llama_gqa/model.safetensors", "/etc/passwd", "..", "a/b.safetensors", "a\\b.safetensors", "pytorch_model.bin", ".safetensors", "a\0.safetensors", 3, null])(
-    "refuses an index that leads to %j",
-    async (file) => {
-      await expect(openCheckpoint(index((map) => ({ ...map, "lm_head.weight": file })))).rejects.toMatchObject(named);
-    },
-  );
+  it.each([
+    "../llama_gqa/model.safetensors",
+    "/etc/passwd",
+    "..",
+    "a/b.safetensors",
+    "a\\b.safetensors",
+    "pytorch_model.bin",
+    ".safetensors",
+    "a\0.safetensors",
+    3,
+    null,
+  ])("refuses an index that leads to %j", async (file) => {
+    await expect(openCheckpoint(index((map) => ({ ...map, "lm_head.weight": file })))).rejects.toMatchObject(named);
+  });
 
   it("refuses an index that names a tensor which its shard does not have", async () => {
     const dir = index((map) => ({ ...map, "lm_head.weight": "model-00002-of-00003.safetensors" }));
@@ -191,7 +248,10 @@ describe("a folder that is not whole", () => {
 
   it("says which tensor is missing or has another shape", async () => {
     const checkpoint = await open(whole);
-    await expect(checkpoint.read("model.layers.9.mlp.up_proj.weight")).rejects.toMatchObject({ code: "not_found", message: expect.stringContaining("layers.9") });
+    await expect(checkpoint.read("model.layers.9.mlp.up_proj.weight")).rejects.toMatchObject({
+      code: "not_found",
+      message: expect.stringContaining("layers.9"),
+    });
     const { shape } = checkpoint.info("lm_head.weight");
     for (const other of [shape.toReversed(), [...shape, 1], []]) {
       await expect(checkpoint.read("lm_head.weight", other)).rejects.toMatchObject({
@@ -221,7 +281,12 @@ describe("writing a folder", () => {
     const checkpoint = await source();
     const tensors = await allTensors(checkpoint);
     const write = (name: string, list: NamedTensor[]): Promise<void> =>
-      writeCheckpoint(join(scratch, name), { config: checkpoint.config, tensors: list, dtype: "bfloat16", maxShardBytes: 40_000 });
+      writeCheckpoint(join(scratch, name), {
+        config: checkpoint.config,
+        tensors: list,
+        dtype: "bfloat16",
+        maxShardBytes: 40_000,
+      });
     await write("a", tensors);
     await write("b", tensors.toReversed());
     expect(readdirSync(join(scratch, "a"))).toStrictEqual(readdirSync(join(scratch, "b")));
@@ -233,8 +298,16 @@ describe("writing a folder", () => {
   it("states the bytes of all tensors in the index", async () => {
     const checkpoint = await source();
     const tensors = await allTensors(checkpoint);
-    await writeCheckpoint(join(scratch, "out"), { config: checkpoint.config, tensors, dtype: "float16", maxShardBytes: 40_000 });
-    const index = JSON.parse(readFileSync(join(scratch, "out", "model.safetensors.index.json"), "utf8")) as { metadata: { total_size: number }; weight_map: Record<string, string> };
+    await writeCheckpoint(join(scratch, "out"), {
+      config: checkpoint.config,
+      tensors,
+      dtype: "float16",
+      maxShardBytes: 40_000,
+    });
+    const index = JSON.parse(readFileSync(join(scratch, "out", "model.safetensors.index.json"), "utf8")) as {
+      metadata: { total_size: number };
+      weight_map: Record<string, string>;
+    };
     expect(index.metadata.total_size).toBe(tensors.reduce((sum, { data }) => sum + 2 * data.length, 0));
     expect(Object.keys(index.weight_map)).toStrictEqual(checkpoint.names);
   });
@@ -242,7 +315,8 @@ describe("writing a folder", () => {
   it("leaves a folder that is not empty alone unless told otherwise", async () => {
     const checkpoint = await source();
     const out = join(scratch, "out");
-    const write = (overwrite: boolean): Promise<void> => writeCheckpoint(out, { config: checkpoint.config, tensors: [], dtype: "float32", overwrite });
+    const write = (overwrite: boolean): Promise<void> =>
+      writeCheckpoint(out, { config: checkpoint.config, tensors: [], dtype: "float32", overwrite });
     mkdirSync(out);
     writeFileSync(join(out, "notes.txt"), "mine");
     await expect(write(false)).rejects.toMatchObject({ code: "conflict" });
@@ -251,17 +325,27 @@ describe("writing a folder", () => {
     expect(readdirSync(out).toSorted()).toStrictEqual(["config.json", "model.safetensors"]);
   });
 
-  it.each(["../escaped.txt", "a/b", "config.json", "model.safetensors", "", ".hidden"])("refuses an extra file named %j, and writes nothing", async (name) => {
-    const { config } = await source();
-    const writing = writeCheckpoint(join(scratch, "out"), { config, tensors: [], dtype: "float32", extraFiles: { [name]: "" } });
-    await expect(writing).rejects.toMatchObject({ code: "bad_argument" });
-    expect(readdirSync(scratch)).toStrictEqual([]);
-  });
+  it.each(["../escaped.txt", "a/b", "config.json", "model.safetensors", "", ".hidden"])(
+    "refuses an extra file named %j, and writes nothing",
+    async (name) => {
+      const { config } = await source();
+      const writing = writeCheckpoint(join(scratch, "out"), {
+        config,
+        tensors: [],
+        dtype: "float32",
+        extraFiles: { [name]: "" },
+      });
+      await expect(writing).rejects.toMatchObject({ code: "bad_argument" });
+      expect(readdirSync(scratch)).toStrictEqual([]);
+    },
+  );
 
   it("refuses two tensors of one name, though they would be in two shards", async () => {
     const { config } = await source();
     const twice = { name: "a", shape: [4], data: new Float32Array(4) };
-    await expect(writeCheckpoint(join(scratch, "out"), { config, tensors: [twice, twice], dtype: "float32", maxShardBytes: 1 })).rejects.toMatchObject({ code: "bad_argument" });
+    await expect(
+      writeCheckpoint(join(scratch, "out"), { config, tensors: [twice, twice], dtype: "float32", maxShardBytes: 1 }),
+    ).rejects.toMatchObject({ code: "bad_argument" });
     expect(statSync(scratch).isDirectory() && readdirSync(scratch).length).toBe(0);
   });
 });

@@ -32,7 +32,11 @@ export function readFields<T>(schema: z.ZodType<T>, raw: RawObject, where: strin
 
 /** An error about one field of one file. */
 export function badField(field: string, got: unknown, expected: string, where: string): LongjingError {
-  return new LongjingError("bad_config", `${field} is not acceptable`, { got: brief(got), expected, where: `${where}: ${field}` });
+  return new LongjingError("bad_config", `${field} is not acceptable`, {
+    got: brief(got),
+    expected,
+    where: `${where}: ${field}`,
+  });
 }
 
 /** An error about a field that asks for something well formed which we do not do. */

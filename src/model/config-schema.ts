@@ -2,11 +2,23 @@ import { z } from "zod";
 
 // Bounds lie far above any released model: no product of two sizes of a hostile file leaves the exact integers, and no list
 // by layer fills the memory.
-const width = z.int().min(1).max(2 ** 20);
-const count = z.int().min(1).max(2 ** 12);
-const layer = z.int().min(0).max(2 ** 10);
+const width = z
+  .int()
+  .min(1)
+  .max(2 ** 20);
+const count = z
+  .int()
+  .min(1)
+  .max(2 ** 12);
+const layer = z
+  .int()
+  .min(0)
+  .max(2 ** 10);
 const flag = (fallback: boolean) => z.boolean().default(fallback);
-const tokenId = z.int().min(0).max(2 ** 24);
+const tokenId = z
+  .int()
+  .min(0)
+  .max(2 ** 24);
 
 /** What the model types disagree on. */
 interface Defaults {
@@ -21,12 +33,20 @@ interface Defaults {
 }
 
 const base = (defaults: Defaults) => ({
-  vocab_size: z.int().min(1).max(2 ** 24).default(defaults.vocab_size),
+  vocab_size: z
+    .int()
+    .min(1)
+    .max(2 ** 24)
+    .default(defaults.vocab_size),
   hidden_size: width.default(defaults.hidden_size),
   intermediate_size: width.default(defaults.intermediate_size),
   num_hidden_layers: layer.min(1).default(defaults.num_hidden_layers),
   num_attention_heads: count.default(defaults.num_attention_heads),
-  max_position_embeddings: z.int().min(1).max(2 ** 24).default(defaults.max_position_embeddings),
+  max_position_embeddings: z
+    .int()
+    .min(1)
+    .max(2 ** 24)
+    .default(defaults.max_position_embeddings),
   rms_norm_eps: z.number().gt(0).max(1).default(1e-6),
   tie_word_embeddings: flag(false),
   initializer_range: z.number().min(0).max(1).default(0.02),
@@ -88,7 +108,10 @@ export const families = {
     moe_intermediate_size: width.default(768),
     norm_topk_prob: flag(false),
     decoder_sparse_step: layer.min(1).default(1),
-    mlp_only_layers: z.array(layer).max(2 ** 10).default([]),
+    mlp_only_layers: z
+      .array(layer)
+      .max(2 ** 10)
+      .default([]),
     router_aux_loss_coef: z.number().min(0).max(1e6).default(0.001),
   }),
   deepseek_v3: z.object({

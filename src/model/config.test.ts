@@ -15,7 +15,14 @@ const parse = (json: unknown): ModelConfig => parseConfig(json, "config.json");
 const llama: Json = { model_type: "llama", hidden_size: 32, num_attention_heads: 4 };
 const qwen2: Json = { ...llama, model_type: "qwen2", num_key_value_heads: 2 };
 const qwen3Moe: Json = { ...llama, model_type: "qwen3_moe", num_experts: 8, num_experts_per_tok: 2, num_hidden_layers: 4 };
-const deepseek: Json = { ...llama, model_type: "deepseek_v3", n_routed_experts: 16, num_experts_per_tok: 4, n_group: 4, topk_group: 2 };
+const deepseek: Json = {
+  ...llama,
+  model_type: "deepseek_v3",
+  n_routed_experts: 16,
+  num_experts_per_tok: 4,
+  n_group: 4,
+  topk_group: 2,
+};
 
 /** What parsing throws, which must be our error. */
 function refusal(json: unknown): LongjingError {
@@ -62,23 +69,31 @@ describe.each(folders)("%s", (folder) => {
   });
 
   it("takes null for absent", () => {
-    const nulls = { rope_parameters: raw(folder)["rope_parameters"] ?? null, layer_types: null, partial_rotary_factor: null };
+    const nulls = {
+      rope_parameters: raw(folder)["rope_parameters"] ?? null,
+      layer_types: null,
+      partial_rotary_factor: null,
+    };
     expect(parse({ ...raw(folder), ...nulls })).toStrictEqual(parse(raw(folder)));
   });
 
   it("survives any change of any field with a config or an error of ours", () => {
     const json = raw(folder);
     fc.assert(
-      fc.property(fc.constantFrom(...Object.keys(json)), fc.oneof(fc.jsonValue(), fc.integer(), fc.double()), (field, value) => {
-        const changed = { ...json, [field]: value };
-        try {
-          const config = parse(changed);
-          expect(parse(configToJson(config, "float32"))).toStrictEqual(config);
-        } catch (error) {
-          if (!LongjingError.is(error)) throw error;
-          expect(["bad_config", "unsupported"]).toContain(error.code);
-        }
-      }),
+      fc.property(
+        fc.constantFrom(...Object.keys(json)),
+        fc.oneof(fc.jsonValue(), fc.integer(), fc.double()),
+        (field, value) => {
+          const changed = { ...json, [field]: value };
+          try {
+            const config = parse(changed);
+            expect(parse(configToJson(config, "float32"))).toStrictEqual(config);
+          } catch (error) {
+            if (!LongjingError.is(error)) throw error;
+            expect(["bad_config", "unsupported"]).toContain(error.code);
+          }
+        },
+      ),
     );
   });
 });
@@ -108,12 +123,16 @@ describe("defaults", () => {
   });
 
   it("rotate without scaling", () => {
-    for (const json of [llama, qwen2, deepseek]) expect(parse(json).rope).toStrictEqual({ rope_type: "default", rope_theta: 10000 });
+    for (const json of [llama, qwen2, deepseek])
+      expect(parse(json).rope).toStrictEqual({ rope_type: "default", rope_theta: 10000 });
   });
 
   it("tell an explicit null token from an absent one", () => {
     expect(parse(llama)).toMatchObject({ bos_token_id: 1, eos_token_id: [2] });
-    expect(parse({ ...llama, bos_token_id: null, eos_token_id: null })).toMatchObject({ bos_token_id: null, eos_token_id: [] });
+    expect(parse({ ...llama, bos_token_id: null, eos_token_id: null })).toMatchObject({
+      bos_token_id: null,
+      eos_token_id: [],
+    });
   });
 
   it("take a q_lora_rank of 0 for none, as DeepSeek's own configurations do", () => {
@@ -128,10 +147,17 @@ describe("defaults", () => {
 
 describe("text", () => {
   it("writes a point into whole numbers that transformers declares as floats", () => {
-    const config = parse({ ...deepseek, routed_scaling_factor: 1, initializer_range: 0, rope_scaling: { type: "yarn", factor: 4 } });
+    const config = parse({
+      ...deepseek,
+      routed_scaling_factor: 1,
+      initializer_range: 0,
+      rope_scaling: { type: "yarn", factor: 4 },
+    });
     const text = configToText(config, "float32");
     for (const name of ["routed_scaling_factor", "initializer_range", "rope_theta", "factor"]) {
-      expect(text.match(new RegExp(`"${name}": .*`, "g"))).toSatisfy((lines: string[]) => lines.every((line) => /: \d+\.\d+,?$/.test(line)));
+      expect(text.match(new RegExp(`"${name}": .*`, "g"))).toSatisfy((lines: string[]) =>
+        lines.every((line) => /: \d+\.\d+,?$/.test(line)),
+      );
     }
     expect(text).toMatch(/"hidden_size": 32,/);
   });
@@ -166,23 +192,48 @@ const refused: [name: string, json: unknown, code: string, field: string][] = [
   ["an unknown rotation", { ...llama, rope_scaling: { rope_type: "longrope" } }, "unsupported", "rope_type"],
   ["a rotation of the prototype", { ...llama, rope_scaling: { type: "toString" } }, "unsupported", "rope_type"],
   ["part of the head rotated", { ...llama, partial_rotary_factor: 0.5 }, "unsupported", "partial_rotary_factor"],
-  ["a rotation by layer type", { ...llama, rope_parameters: { full_attention: {} } }, "unsupported", "rope_parameters.full_attention"],
-  ["yarn without truncation", { ...llama, rope_scaling: { type: "yarn", factor: 2, truncate: false } }, "unsupported", "truncate"],
+  [
+    "a rotation by layer type",
+    { ...llama, rope_parameters: { full_attention: {} } },
+    "unsupported",
+    "rope_parameters.full_attention",
+  ],
+  [
+    "yarn without truncation",
+    { ...llama, rope_scaling: { type: "yarn", factor: 2, truncate: false } },
+    "unsupported",
+    "truncate",
+  ],
   ["linear without its factor", { ...llama, rope_scaling: { type: "linear" } }, "bad_config", "factor"],
   ["a list for rope_scaling", { ...llama, rope_scaling: [] }, "bad_config", "rope_scaling"],
   ["two rotations", { ...llama, rope_theta: 1e4, rope_parameters: { rope_theta: 1e6 } }, "bad_config", "rope_theta"],
   ["llama3 bands the wrong way round", llama3({ low_freq_factor: 4, high_freq_factor: 1 }), "bad_config", "low_freq_factor"],
-  ["yarn bands the wrong way round", { ...llama, rope_scaling: { type: "yarn", factor: 2, beta_fast: 1, beta_slow: 32 } }, "bad_config", "beta_fast"],
+  [
+    "yarn bands the wrong way round",
+    { ...llama, rope_scaling: { type: "yarn", factor: 2, beta_fast: 1, beta_slow: 32 } },
+    "bad_config",
+    "beta_fast",
+  ],
   ["two numbers of experts", { ...qwen3Moe, num_local_experts: 4 }, "bad_config", "num_local_experts"],
   ["more experts a token than there are", { ...qwen3Moe, num_experts_per_tok: 9 }, "bad_config", "num_experts_per_tok"],
   ["a dense layer beyond the last", { ...qwen3Moe, mlp_only_layers: [4] }, "bad_config", "mlp_only_layers"],
   ["too many experts in all", { ...qwen3Moe, num_experts: 4096, num_hidden_layers: 1024 }, "bad_config", "num_experts"],
-  ["fewer keys than heads in latent attention", { ...deepseek, num_key_value_heads: 2 }, "bad_config", "num_key_value_heads"],
+  [
+    "fewer keys than heads in latent attention",
+    { ...deepseek, num_key_value_heads: 2 },
+    "bad_config",
+    "num_key_value_heads",
+  ],
   ["a head_dim that is not the rotated part", { ...deepseek, head_dim: 128 }, "bad_config", "head_dim"],
   ["unequal groups", { ...deepseek, n_group: 3, topk_group: 1 }, "bad_config", "n_group"],
   ["groups of one expert", { ...deepseek, n_group: 16 }, "bad_config", "n_group"],
   ["more groups a token than there are", { ...deepseek, topk_group: 5 }, "bad_config", "topk_group"],
-  ["more experts a token than its groups have", { ...deepseek, num_experts_per_tok: 9 }, "bad_config", "num_experts_per_tok"],
+  [
+    "more experts a token than its groups have",
+    { ...deepseek, num_experts_per_tok: 9 },
+    "bad_config",
+    "num_experts_per_tok",
+  ],
 ];
 
 function llama3(bands: Json): Json {

@@ -194,7 +194,12 @@ function complete<T extends Incomplete>(fields: T, raw: RawObject, where: string
 function checkBase(config: ModelConfig, where: string): void {
   const { num_attention_heads, num_key_value_heads, head_dim, vocab_size } = config;
   if (num_attention_heads % num_key_value_heads !== 0) {
-    throw badField("num_key_value_heads", num_key_value_heads, `a divisor of num_attention_heads (${num_attention_heads})`, where);
+    throw badField(
+      "num_key_value_heads",
+      num_key_value_heads,
+      `a divisor of num_attention_heads (${num_attention_heads})`,
+      where,
+    );
   }
   if (head_dim % 2 !== 0) throw badField("head_dim", head_dim, "an even number, since rotation takes pairs", where);
   for (const field of ["bos_token_id", "eos_token_id", "pad_token_id"] as const) {
@@ -231,7 +236,12 @@ function checkDeepseekV3(config: DeepseekV3Config, where: string): void {
   if (topk_group > n_group) throw badField("topk_group", topk_group, `at most n_group (${n_group})`, where);
   const eligible = topk_group * (n_routed_experts / n_group);
   if (num_experts_per_tok > eligible) {
-    throw badField("num_experts_per_tok", num_experts_per_tok, `at most the ${eligible} experts of topk_group groups`, where);
+    throw badField(
+      "num_experts_per_tok",
+      num_experts_per_tok,
+      `at most the ${eligible} experts of topk_group groups`,
+      where,
+    );
   }
 }
 
@@ -272,7 +282,8 @@ export function configToJson(config: ModelConfig, dtype: WeightDtype): Record<st
 }
 
 /** transformers 5 refuses an integer where it declares a float, and JavaScript writes 1.0 as 1. */
-const wholeFloat = /^(\s*"(?:rms_norm_eps|initializer_range|routed_scaling_factor|router_aux_loss_coef|rope_theta|\w*factor)": \d+)(,?)$/gm;
+const wholeFloat =
+  /^(\s*"(?:rms_norm_eps|initializer_range|routed_scaling_factor|router_aux_loss_coef|rope_theta|\w*factor)": \d+)(,?)$/gm;
 
 /** The text of config.json. */
 export function configToText(config: ModelConfig, dtype: WeightDtype): string {

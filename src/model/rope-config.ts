@@ -42,13 +42,21 @@ const schemas = {
       factor,
       low_freq_factor: scale.gt(0),
       high_freq_factor: scale.gt(0),
-      original_max_position_embeddings: z.int().min(1).max(2 ** 24).default(contextLength),
+      original_max_position_embeddings: z
+        .int()
+        .min(1)
+        .max(2 ** 24)
+        .default(contextLength),
     }),
   yarn: (contextLength: number) =>
     z.object({
       ...theta,
       factor: factor.optional(),
-      original_max_position_embeddings: z.int().min(1).max(2 ** 24).default(contextLength),
+      original_max_position_embeddings: z
+        .int()
+        .min(1)
+        .max(2 ** 24)
+        .default(contextLength),
       beta_fast: scale.gt(0).default(32),
       beta_slow: scale.gt(0).default(1),
       mscale: scale.exactOptional(),
@@ -78,7 +86,12 @@ export function parseRope(raw: RawObject, contextLength: number, where: string):
     case "llama3": {
       const rope = readFields(schemas.llama3(contextLength), fields, where);
       if (rope.low_freq_factor >= rope.high_freq_factor) {
-        throw badField("low_freq_factor", rope.low_freq_factor, `less than high_freq_factor (${rope.high_freq_factor})`, where);
+        throw badField(
+          "low_freq_factor",
+          rope.low_freq_factor,
+          `less than high_freq_factor (${rope.high_freq_factor})`,
+          where,
+        );
       }
       return { rope_type, ...rope };
     }
@@ -88,7 +101,11 @@ export function parseRope(raw: RawObject, contextLength: number, where: string):
       if (rope.beta_fast <= rope.beta_slow) {
         throw badField("beta_fast", rope.beta_fast, `more than beta_slow (${rope.beta_slow})`, where);
       }
-      return { rope_type, ...rope, factor: rope.factor ?? Math.max(1, contextLength / rope.original_max_position_embeddings) };
+      return {
+        rope_type,
+        ...rope,
+        factor: rope.factor ?? Math.max(1, contextLength / rope.original_max_position_embeddings),
+      };
     }
   }
 }
@@ -101,8 +118,10 @@ function isRopeType(name: string): name is RopeType {
 function mergeSources(raw: RawObject, where: string): RawObject {
   const merged = new Map<string, unknown>();
   const add = (key: string, value: unknown, from: string): void => {
-    if (typeof value === "object") throw unsupportedField(`${from}.${key}`, value, "one set of values for all layers", where);
-    if (merged.has(key) && merged.get(key) !== value) throw badField(key, value, `${String(merged.get(key))}, as said elsewhere in the file`, where);
+    if (typeof value === "object")
+      throw unsupportedField(`${from}.${key}`, value, "one set of values for all layers", where);
+    if (merged.has(key) && merged.get(key) !== value)
+      throw badField(key, value, `${String(merged.get(key))}, as said elsewhere in the file`, where);
     merged.set(key, value);
   };
   for (const key of ["rope_theta", "partial_rotary_factor", "original_max_position_embeddings"]) {

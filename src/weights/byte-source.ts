@@ -20,7 +20,8 @@ export function bytesSource(bytes: Uint8Array, label: string): ByteSource {
     label,
     size: bytes.byteLength,
     readInto: async (target, offset) => {
-      if (offset + target.byteLength > bytes.byteLength) throw endsEarly(label, bytes.byteLength, offset + target.byteLength);
+      if (offset + target.byteLength > bytes.byteLength)
+        throw endsEarly(label, bytes.byteLength, offset + target.byteLength);
       target.set(bytes.subarray(offset, offset + target.byteLength));
     },
     close: async () => {},

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
-import { openFileSource, readJson, writeFolder, writeNewFile } from "./files.ts";
+import { exists, openFileSource, readJson, writeFolder, writeNewFile } from "./files.ts";
 
 let parent: string;
 
@@ -81,11 +81,17 @@ describe("errors of the file system", () => {
   it("say what and where", async () => {
     const file = join(parent, "file.json");
     await writeFile(file, "{");
-    await expect(readJson(join(parent, "none.json"), 10)).rejects.toMatchObject({ code: "not_found", facts: { where: join(parent, "none.json") } });
+    expect([await exists(file), await exists(parent), await exists(join(parent, "none"))]).toStrictEqual([true, true, false]);
+    await expect(readJson(join(parent, "none.json"), 10)).rejects.toMatchObject({
+      code: "not_found",
+      facts: { where: join(parent, "none.json") },
+    });
     await expect(readJson(file, 10)).rejects.toMatchObject({ code: "bad_file" });
     await expect(readJson(file, 0)).rejects.toMatchObject({ code: "too_large" });
     await expect(openFileSource(parent)).rejects.toMatchObject({ code: "bad_file" });
     await expect(writeNewFile(file, [])).rejects.toMatchObject({ code: "conflict" });
-    await expect(writeFolder(join(file, "below"), false, fill("one"))).rejects.toMatchObject({ code: expect.stringMatching(/not_found|conflict/) });
+    await expect(writeFolder(join(file, "below"), false, fill("one"))).rejects.toMatchObject({
+      code: expect.stringMatching(/not_found|conflict/),
+    });
   });
 });

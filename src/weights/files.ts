@@ -17,7 +17,12 @@ export async function openFileSource(path: string): Promise<ByteSource> {
       await handle.close();
       throw new LongjingError("bad_file", "This is not a file", { where: path });
     }
-    return { label: path, size: stats.size, readInto: (target, offset) => readInto(handle, target, offset, path), close: () => handle.close() };
+    return {
+      label: path,
+      size: stats.size,
+      readInto: (target, offset) => readInto(handle, target, offset, path),
+      close: () => handle.close(),
+    };
   });
 }
 
@@ -39,7 +44,11 @@ export async function readJson(path: string, mostBytes: number): Promise<unknown
   const source = await openFileSource(path);
   try {
     if (source.size > mostBytes) {
-      throw new LongjingError("too_large", "The file is too large", { got: `${source.size} bytes`, expected: `${mostBytes} at most`, where: path });
+      throw new LongjingError("too_large", "The file is too large", {
+        got: `${source.size} bytes`,
+        expected: `${mostBytes} at most`,
+        where: path,
+      });
     }
     const bytes = new Uint8Array(source.size);
     await source.readInto(bytes, 0);
@@ -98,7 +107,10 @@ export async function writeFolder(path: string, overwrite: boolean, fill: (folde
 async function refuseToOverwrite(target: string): Promise<void> {
   const stats = await lstat(target).catch(absent);
   if (stats === null || (stats.isDirectory() && (await readdir(target)).length === 0)) return;
-  throw new LongjingError("conflict", "There is something already", { where: target, hint: "Choose another folder, or ask to overwrite it." });
+  throw new LongjingError("conflict", "There is something already", {
+    where: target,
+    hint: "Choose another folder, or ask to overwrite it.",
+  });
 }
 
 /** Between the two renames a crash leaves what was there at `aside`. */
@@ -130,7 +142,7 @@ type Handle = Awaited<ReturnType<typeof open>>;
 const mostAtOnce = 2 ** 30;
 
 async function readInto(handle: Handle, target: Uint8Array, offset: number, path: string): Promise<void> {
-  for (let done = 0; done < target.length; ) {
+  for (let done = 0; done < target.length;) {
     const length = Math.min(mostAtOnce, target.length - done);
     const { bytesRead } = await atPath(path, () => handle.read(target, done, length, offset + done));
     if (bytesRead === 0) throw endsEarly(path, offset + done, offset + target.length);
@@ -139,7 +151,7 @@ async function readInto(handle: Handle, target: Uint8Array, offset: number, path
 }
 
 async function writeAll(handle: Handle, piece: Uint8Array): Promise<void> {
-  for (let done = 0; done < piece.length; ) {
+  for (let done = 0; done < piece.length;) {
     done += (await handle.write(piece, done, Math.min(mostAtOnce, piece.length - done))).bytesWritten;
   }
 }

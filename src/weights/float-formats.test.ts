@@ -1,6 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { narrowBfloat16, narrowFloat16, widenBfloat16, widenFloat16, widenFloat8E4M3, widenFloat8E5M2 } from "./float-formats.ts";
+import {
+  narrowBfloat16,
+  narrowFloat16,
+  widenBfloat16,
+  widenFloat16,
+  widenFloat8E4M3,
+  widenFloat8E5M2,
+} from "./float-formats.ts";
 
 /** The value of a bit pattern by the definition of IEEE 754; all ones in the exponent count on as if finite. */
 function valueOf(bits: number, exponentBits: number, fractionBits: number): number {
@@ -50,7 +57,10 @@ describe.each(formats)("$name", ({ exponentBits, fractionBits, widen, narrow }) 
 
   const signBit = 0x8000;
   const expectNearest = (values: Float32Array): void => {
-    const expected = Uint16Array.from(values, (x) => nearest(Math.abs(x)) | (Object.is(Math.sign(x), -0) || x < 0 ? signBit : 0));
+    const expected = Uint16Array.from(
+      values,
+      (x) => nearest(Math.abs(x)) | (Object.is(Math.sign(x), -0) || x < 0 ? signBit : 0),
+    );
     expect(narrowed(values)).toStrictEqual(expected);
   };
 
@@ -58,7 +68,8 @@ describe.each(formats)("$name", ({ exponentBits, fractionBits, widen, narrow }) 
     const values = widened(patterns16);
     for (const bits of patterns16) {
       const magnitude = bits & 0x7fff;
-      const expected = magnitude > infinity ? NaN : magnitude === infinity ? (bits >= signBit ? -Infinity : Infinity) : value(bits);
+      const expected =
+        magnitude > infinity ? NaN : magnitude === infinity ? (bits >= signBit ? -Infinity : Infinity) : value(bits);
       if (!Object.is(values[bits], expected)) expect([bits, values[bits]]).toStrictEqual([bits, expected]);
     }
   });
@@ -102,6 +113,9 @@ it("widens every pattern of float8 e5m2 as the float16 of which it is the upper 
   const values = new Float32Array(2 ** 8);
   widenFloat8E5M2(patterns8, values);
   const halves = new Float32Array(2 ** 8);
-  widenFloat16(Uint16Array.from(patterns8, (byte) => byte << 8), halves);
+  widenFloat16(
+    Uint16Array.from(patterns8, (byte) => byte << 8),
+    halves,
+  );
   expect(new Uint32Array(values.buffer)).toStrictEqual(new Uint32Array(halves.buffer));
 });

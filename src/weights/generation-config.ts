@@ -1,7 +1,10 @@
 import { z } from "zod";
 import { asObject, readFields, withoutNulls } from "../model/config-check.ts";
 
-const tokenId = z.int().min(0).max(2 ** 24);
+const tokenId = z
+  .int()
+  .min(0)
+  .max(2 ** 24);
 const number = z.number();
 
 const schema = z.object({

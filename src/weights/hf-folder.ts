@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { LongjingError } from "../errors/index.ts";
 import { parseConfig } from "../model/config.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { exists, listFolder, openFileSource, readJson } from "./files.ts";
+import { listFolder, openFileSource, readJson } from "./files.ts";
 import { parseGenerationConfig } from "./generation-config.ts";
 import type { GenerationConfig } from "./generation-config.ts";
 import { openSafetensors } from "./safetensors.ts";
@@ -49,7 +49,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const configPath = join(dir, "config.json");
   const config = parseConfig(await readJson(configPath, largestConfig), configPath);
   const generationPath = join(dir, "generation_config.json");
-  const generationConfig = (await exists(generationPath))
+  const generationConfig = files.includes("generation_config.json")
     ? parseGenerationConfig(await readJson(generationPath, largestConfig), generationPath)
     : null;
   const tensors = await openWeights(dir, files);
@@ -88,7 +88,11 @@ async function openWeights(dir: string, files: readonly string[]): Promise<Weigh
 }
 
 /** `index` says in which file each tensor is; null: all are in the one. */
-async function openShards(dir: string, names: readonly string[], index: ReadonlyMap<string, string> | null): Promise<Weights> {
+async function openShards(
+  dir: string,
+  names: readonly string[],
+  index: ReadonlyMap<string, string> | null,
+): Promise<Weights> {
   const shards = new Map<string, Safetensors>();
   const close = async (): Promise<void> => {
     for (const shard of shards.values()) await shard.close();
@@ -101,7 +105,10 @@ async function openShards(dir: string, names: readonly string[], index: Readonly
       const info = file?.tensors.get(tensor);
       const path = join(dir, name);
       if (file === undefined || info === undefined) {
-        throw new LongjingError("bad_file", "The index names a tensor that its file does not have", { got: tensor, where: path });
+        throw new LongjingError("bad_file", "The index names a tensor that its file does not have", {
+          got: tensor,
+          where: path,
+        });
       }
       places.set(tensor, { file, path, info });
     }
@@ -112,7 +119,10 @@ async function openShards(dir: string, names: readonly string[], index: Readonly
   }
 }
 
-function* allIn(names: readonly string[], shards: ReadonlyMap<string, Safetensors>): Generator<[tensor: string, name: string]> {
+function* allIn(
+  names: readonly string[],
+  shards: ReadonlyMap<string, Safetensors>,
+): Generator<[tensor: string, name: string]> {
   for (const name of names) for (const tensor of shards.get(name)?.tensors.keys() ?? []) yield [tensor, name];
 }
 
@@ -151,7 +161,10 @@ function readIndex(json: unknown, where: string): ReadonlyMap<string, string> {
 function noWeights(dir: string, files: readonly string[]): LongjingError {
   const pickle = files.find((file) => /\.(bin|pt|pth|ckpt|pkl)$/.test(file));
   if (pickle === undefined) {
-    return new LongjingError("not_found", "The folder has no weights", { expected: `${weightsFile} or ${indexFile}`, where: dir });
+    return new LongjingError("not_found", "The folder has no weights", {
+      expected: `${weightsFile} or ${indexFile}`,
+      where: dir,
+    });
   }
   return new LongjingError("unsupported", "Pickled weights can run code when they are read", {
     got: pickle,
@@ -161,9 +174,17 @@ function noWeights(dir: string, files: readonly string[]): LongjingError {
   });
 }
 
-async function readTensor({ file, path, info }: Place, name: string, shape: readonly number[] | undefined): Promise<CheckpointTensor> {
+async function readTensor(
+  { file, path, info }: Place,
+  name: string,
+  shape: readonly number[] | undefined,
+): Promise<CheckpointTensor> {
   if (shape !== undefined && (shape.length !== info.shape.length || shape.some((size, axis) => size !== info.shape[axis]))) {
-    throw new LongjingError("shape_mismatch", "The tensor has another shape", { got: info.shape, expected: shape, where: `${path}: ${name}` });
+    throw new LongjingError("shape_mismatch", "The tensor has another shape", {
+      got: info.shape,
+      expected: shape,
+      where: `${path}: ${name}`,
+    });
   }
   return { shape: info.shape, data: await file.readFloat32(name), dtype: info.dtype };
 }

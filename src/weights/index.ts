@@ -1,7 +1,14 @@
 export { bytesSource } from "./byte-source.ts";
 export type { ByteSource } from "./byte-source.ts";
-export { openFileSource, writeFolder, writeNewFile } from "./files.ts";
-export { narrowBfloat16, narrowFloat16, widenBfloat16, widenFloat16, widenFloat8E4M3, widenFloat8E5M2 } from "./float-formats.ts";
+export { exists, listFolder, openFileSource, readJson, writeFolder, writeNewFile } from "./files.ts";
+export {
+  narrowBfloat16,
+  narrowFloat16,
+  widenBfloat16,
+  widenFloat16,
+  widenFloat8E4M3,
+  widenFloat8E5M2,
+} from "./float-formats.ts";
 export type { GenerationConfig } from "./generation-config.ts";
 export { openCheckpoint } from "./hf-folder.ts";
 export type { Checkpoint, CheckpointTensor } from "./hf-folder.ts";

@@ -86,7 +86,8 @@ function checkKeysAndDepth(text: string, where: string): void {
   for (let at = 0; at < text.length; at++) {
     const character = text[at];
     if (character === "{" || character === "[") {
-      if (open.push(new Set()) > deepest) throw malformed("The header nests too deep", `${open.length} levels`, `${deepest} at most`, where);
+      if (open.push(new Set()) > deepest)
+        throw malformed("The header nests too deep", `${open.length} levels`, `${deepest} at most`, where);
     } else if (character === "}" || character === "]") {
       open.pop();
     } else if (character === '"') {
@@ -112,7 +113,8 @@ function endOfString(text: string, start: number): number {
 function parseMetadata(value: unknown, where: string): Readonly<Record<string, string>> {
   const metadata = asRecord(value, "__metadata__", where);
   for (const [key, text] of Object.entries(metadata)) {
-    if (typeof text !== "string") throw malformed("__metadata__ holds texts only", typeof text, "string", `${where}: ${key}`);
+    if (typeof text !== "string")
+      throw malformed("__metadata__ holds texts only", typeof text, "string", `${where}: ${key}`);
   }
   return metadata as Readonly<Record<string, string>>;
 }
@@ -121,7 +123,11 @@ function parseTensor(value: unknown, where: string): TensorInfo {
   const { dtype, shape, data_offsets } = asRecord(value, "A tensor", where);
   if (typeof dtype !== "string") throw malformed("dtype is missing", typeof dtype, "an element type", where);
   if (!Object.hasOwn(elementBytes, dtype)) {
-    throw new LongjingError("unsupported", "Unknown element type", { got: dtype, expected: Object.keys(elementBytes).join(" | "), where });
+    throw new LongjingError("unsupported", "Unknown element type", {
+      got: dtype,
+      expected: Object.keys(elementBytes).join(" | "),
+      where,
+    });
   }
   if (!isSizes(shape) || shape.length > highestRank) {
     throw malformed("shape is not a shape", undefined, `a list of at most ${highestRank} sizes`, where);
@@ -132,7 +138,8 @@ function parseTensor(value: unknown, where: string): TensorInfo {
   const [begin, end] = data_offsets as readonly number[] as readonly [number, number];
   const needed = elementCount([...shape, elementBytes[dtype as SafetensorsDtype]]);
   if (needed === undefined) throw malformed("shape overflows", shape.join(" × "), "fewer than 2^53 bytes", where);
-  if (end - begin !== needed) throw malformed("data_offsets contradict shape and dtype", `${end - begin} bytes`, `${needed} bytes`, where);
+  if (end - begin !== needed)
+    throw malformed("data_offsets contradict shape and dtype", `${end - begin} bytes`, `${needed} bytes`, where);
   return { dtype: dtype as SafetensorsDtype, shape, data_offsets: [begin, end] };
 }
 
@@ -149,7 +156,13 @@ function checkCoverage(tensors: ReadonlyMap<string, TensorInfo>, dataLength: num
   }
   if (covered !== dataLength) {
     const hint = covered > dataLength ? "It is truncated: copy or download it again." : "Something was appended to it.";
-    throw malformed("The tensors do not end where the file ends", `${dataLength} bytes of data`, `${covered} bytes`, where, hint);
+    throw malformed(
+      "The tensors do not end where the file ends",
+      `${dataLength} bytes of data`,
+      `${covered} bytes`,
+      where,
+      hint,
+    );
   }
 }
 
@@ -158,8 +171,14 @@ function isSizes(value: unknown): value is readonly number[] {
 }
 
 function asRecord(value: unknown, what: string, where: string): Readonly<Record<string, unknown>> {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Readonly<Record<string, unknown>>;
-  throw malformed(`${what} is not a JSON object`, value === null ? "null" : Array.isArray(value) ? "a list" : typeof value, "an object", where);
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
+    return value as Readonly<Record<string, unknown>>;
+  throw malformed(
+    `${what} is not a JSON object`,
+    value === null ? "null" : Array.isArray(value) ? "a list" : typeof value,
+    "an object",
+    where,
+  );
 }
 
 function malformed(message: string, got: unknown, expected: unknown, where: string, hint?: string): LongjingError {

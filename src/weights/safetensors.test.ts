@@ -17,7 +17,8 @@ function file(header: string, dataLength = 0, declaredLength?: bigint): Uint8Arr
   return bytes;
 }
 
-const entry = (dtype: string, shape: unknown, data_offsets: unknown): string => JSON.stringify({ dtype, shape, data_offsets });
+const entry = (dtype: string, shape: unknown, data_offsets: unknown): string =>
+  JSON.stringify({ dtype, shape, data_offsets });
 
 async function refusal(bytes: Uint8Array): Promise<LongjingError> {
   const outcome = await decodeSafetensors(bytes, "model.safetensors").then(
@@ -53,7 +54,11 @@ const refused: [name: string, bytes: Uint8Array, message: RegExp][] = [
   ["a NUL in the padding", file("{}\0"), /not JSON/],
   ["endless nesting", file(`{"a":${"[".repeat(100_000)}${"]".repeat(100_000)}}`), /nests too deep/],
   ["one name twice", file(`{"a":${entry("U8", [1], [0, 1])},"a":${entry("U8", [1], [0, 1])}}`, 1), /key twice/],
-  ["one name twice, once escaped", file(`{"a":${entry("U8", [1], [0, 1])},"\\u0061"${" ".repeat(99)}:${entry("U8", [1], [0, 1])}}`, 1), /key twice/],
+  [
+    "one name twice, once escaped",
+    file(`{"a":${entry("U8", [1], [0, 1])},"\\u0061"${" ".repeat(99)}:${entry("U8", [1], [0, 1])}}`, 1),
+    /key twice/,
+  ],
   ["one field twice", file('{"a":{"dtype":"U8","dtype":"F32","shape":[1],"data_offsets":[0,1]}}', 1), /key twice/],
   ["a tensor that is no object", file('{"a":[0]}'), /not a JSON object/],
   ["metadata that is no object", file('{"__metadata__":null}'), /not a JSON object/],
@@ -101,7 +106,8 @@ describe("reading refuses", () => {
     await fc.assert(
       fc.asyncProperty(fc.array(edit, { minLength: 1, maxLength: 4 }), async (edits) => {
         let bytes: Uint8Array = valid;
-        for (const { at, drop, insert } of edits) bytes = Uint8Array.from([...bytes.subarray(0, at), ...insert, ...bytes.subarray(at + drop)]);
+        for (const { at, drop, insert } of edits)
+          bytes = Uint8Array.from([...bytes.subarray(0, at), ...insert, ...bytes.subarray(at + drop)]);
         try {
           const opened = await decodeSafetensors(bytes);
           for (const [name, { data_offsets }] of opened.tensors) {
@@ -117,7 +123,8 @@ describe("reading refuses", () => {
 
   it("every shorter file", async () => {
     const valid = encodeSafetensors(sample);
-    for (let length = 0; length < valid.length; length++) expect((await refusal(valid.subarray(0, length))).code).toBe("bad_file");
+    for (let length = 0; length < valid.length; length++)
+      expect((await refusal(valid.subarray(0, length))).code).toBe("bad_file");
   });
 });
 
@@ -125,15 +132,21 @@ describe("reading", () => {
   it("accepts a file without tensors, and names of any text", async () => {
     expect((await decodeSafetensors(file("{}  "))).tensors.size).toBe(0);
     const names = ["__proto__", "constructor", "", "权重", 'quote " and : colon', "\u0000", "0"];
-    const opened = await decodeSafetensors(encodeSafetensors(names.map((name) => ({ name, dtype: "U8", shape: [1], data: Uint8Array.of(names.indexOf(name)) }))));
+    const opened = await decodeSafetensors(
+      encodeSafetensors(names.map((name) => ({ name, dtype: "U8", shape: [1], data: Uint8Array.of(names.indexOf(name)) }))),
+    );
     expect([...opened.tensors.keys()].toSorted()).toStrictEqual(names.toSorted());
     for (const [i, name] of names.entries()) expect((await opened.read(name)).data).toStrictEqual(Uint8Array.of(i));
   });
 
   it("says which tensor is missing, and which is not of floats", async () => {
     const opened = await decodeSafetensors(encodeSafetensors(sample), "model.safetensors");
-    for (const name of ["absent", "toString", "__metadata__"]) await expect(opened.read(name)).rejects.toMatchObject({ code: "not_found" });
-    await expect(opened.readFloat32("ids")).rejects.toMatchObject({ code: "unsupported", facts: { where: "model.safetensors: ids" } });
+    for (const name of ["absent", "toString", "__metadata__"])
+      await expect(opened.read(name)).rejects.toMatchObject({ code: "not_found" });
+    await expect(opened.readFloat32("ids")).rejects.toMatchObject({
+      code: "unsupported",
+      facts: { where: "model.safetensors: ids" },
+    });
   });
 
   it("reads from a file what it reads from memory, and notices that the file has shrunk", async () => {
@@ -158,7 +171,9 @@ const float32 = (kind: "F32" | "BF16" | "F16") =>
     return fc.float32Array({ minLength: length, maxLength: length }).map((data) => ({ dtype: kind, shape: sizes, data }));
   });
 const anyTensors = fc
-  .array(fc.tuple(fc.string({ unit: "grapheme" }), fc.oneof(float32("F32"), float32("BF16"), float32("F16"))), { maxLength: 8 })
+  .array(fc.tuple(fc.string({ unit: "grapheme" }), fc.oneof(float32("F32"), float32("BF16"), float32("F16"))), {
+    maxLength: 8,
+  })
   .map((named) => named.filter(([name], i) => name !== "__metadata__" && named.findIndex(([other]) => other === name) === i))
   .map((named): TensorToWrite[] => named.map(([name, tensor]) => ({ name, ...tensor })));
 
@@ -179,7 +194,12 @@ describe("writing", () => {
         const bytes = encodeSafetensors(tensors);
         expect(encodeSafetensors(tensors.toReversed())).toStrictEqual(bytes);
         const opened = await decodeSafetensors(bytes);
-        const again = tensors.map(async ({ name, shape: sizes, dtype }) => ({ name, shape: sizes, dtype: dtype as "F32", data: await opened.readFloat32(name) }));
+        const again = tensors.map(async ({ name, shape: sizes, dtype }) => ({
+          name,
+          shape: sizes,
+          dtype: dtype as "F32",
+          data: await opened.readFloat32(name),
+        }));
         expect(encodeSafetensors(await Promise.all(again))).toStrictEqual(bytes);
       }),
     );
@@ -191,7 +211,8 @@ describe("writing", () => {
         const bytes = encodeSafetensors(tensors);
         expect(Number(new DataView(bytes.buffer).getBigUint64(0, true)) % 8).toBe(0);
         const width = { F32: 4, F16: 2, BF16: 2 } as Record<string, number>;
-        for (const { dtype, data_offsets } of (await decodeSafetensors(bytes)).tensors.values()) expect(data_offsets[0] % (width[dtype] as number)).toBe(0);
+        for (const { dtype, data_offsets } of (await decodeSafetensors(bytes)).tensors.values())
+          expect(data_offsets[0] % (width[dtype] as number)).toBe(0);
       }),
     );
   });
@@ -199,8 +220,12 @@ describe("writing", () => {
   it("converts tensors longer than one piece as it converts short ones", async () => {
     const data = Float32Array.from({ length: 2 ** 20 + 3 }, (_, i) => (i % 2048) / 8 - 100);
     for (const dtype of ["BF16", "F16"] as const) {
-      const long = await (await decodeSafetensors(encodeSafetensors([{ name: "a", dtype, shape: [data.length], data }]))).readFloat32("a");
-      const period = await (await decodeSafetensors(encodeSafetensors([{ name: "a", dtype, shape: [2048], data: data.slice(0, 2048) }]))).readFloat32("a");
+      const long = await (
+        await decodeSafetensors(encodeSafetensors([{ name: "a", dtype, shape: [data.length], data }]))
+      ).readFloat32("a");
+      const period = await (
+        await decodeSafetensors(encodeSafetensors([{ name: "a", dtype, shape: [2048], data: data.slice(0, 2048) }]))
+      ).readFloat32("a");
       expect(long.every((value, i) => value === period[i % 2048])).toBe(true);
     }
   });

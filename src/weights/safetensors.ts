@@ -15,7 +15,8 @@ import type { SafetensorsDtype, SafetensorsHeader, TensorInfo } from "./safetens
 export type { SafetensorsDtype, TensorInfo } from "./safetensors-header.ts";
 
 /** Elements as they are stored; the bit patterns of F16, BF16 and F8 are left as they are, BOOL is 0 or 1. */
-export type StoredArray = Float64Array | Float32Array | Uint16Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint8Array;
+export type StoredArray =
+  Float64Array | Float32Array | Uint16Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint8Array;
 
 export interface StoredTensor {
   readonly dtype: SafetensorsDtype;
@@ -110,7 +111,10 @@ async function readFloats(source: ByteSource, dataStart: number, info: TensorInf
   if (dtype === "F32") return (await readStored(source, dataStart, info, name)).data as Float32Array;
   const convert = widen[dtype];
   if (convert === undefined) {
-    throw new LongjingError("unsupported", "A tensor of floats was asked for", { got: dtype, where: `${source.label}: ${name}` });
+    throw new LongjingError("unsupported", "A tensor of floats was asked for", {
+      got: dtype,
+      where: `${source.label}: ${name}`,
+    });
   }
   const width = elementBytes[dtype];
   const values = new Float32Array(allocate(((data_offsets[1] - data_offsets[0]) / width) * 4, source, name).buffer);
@@ -155,7 +159,10 @@ const order: readonly SafetensorsDtype[] = ["I64", "F32", "I32", "BF16", "F16", 
  * is taken.
  * @throws LongjingError "bad_argument" for a name twice or a shape that is not the data's, before the first piece
  */
-export function* safetensorsPieces(tensors: Iterable<TensorToWrite>, metadata = defaultMetadata): Generator<Uint8Array, void> {
+export function* safetensorsPieces(
+  tensors: Iterable<TensorToWrite>,
+  metadata = defaultMetadata,
+): Generator<Uint8Array, void> {
   const sorted = [...tensors].toSorted(
     (a, b) => order.indexOf(a.dtype) - order.indexOf(b.dtype) || (a.name < b.name ? -1 : 1),
   );
@@ -183,16 +190,25 @@ function encodeHeader(sorted: readonly TensorToWrite[], metadata: Readonly<Recor
     if (names.has(name)) throw new LongjingError("bad_argument", "Two tensors have one name", { got: name });
     names.add(name);
     if (elementCount(shape) !== data.length) {
-      throw new LongjingError("bad_argument", "A shape is not its data's", { got: shape, expected: `${data.length} elements`, where: name });
+      throw new LongjingError("bad_argument", "A shape is not its data's", {
+        got: shape,
+        expected: `${data.length} elements`,
+        where: name,
+      });
     }
     const end = begin + data.length * elementBytes[dtype];
     entries.push([name, { dtype, shape, data_offsets: [begin, end] }]);
     begin = end;
   }
-  const json = new TextEncoder().encode(`{${entries.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(",")}}`);
+  const json = new TextEncoder().encode(
+    `{${entries.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(",")}}`,
+  );
   const length = Math.ceil(json.length / 8) * 8;
   if (length > longestHeader) {
-    throw new LongjingError("too_large", "Too many tensors for one file", { got: `a header of ${length} bytes`, expected: `${longestHeader} at most` });
+    throw new LongjingError("too_large", "Too many tensors for one file", {
+      got: `a header of ${length} bytes`,
+      expected: `${longestHeader} at most`,
+    });
   }
   const bytes = new Uint8Array(8 + length).fill(0x20);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(length), true);

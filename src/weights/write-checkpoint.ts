@@ -28,13 +28,19 @@ export interface CheckpointToWrite {
 export async function writeCheckpoint(dir: string, checkpoint: CheckpointToWrite): Promise<void> {
   const { config, dtype, maxShardBytes = 5e9, extraFiles = {}, overwrite = false } = checkpoint;
   const files = new Map<string, Iterable<Uint8Array>>([["config.json", [encode(configToText(config, dtype))]]]);
-  const shards = packShards(Array.from(checkpoint.tensors, (tensor) => withDtype(tensor, dtype)), maxShardBytes);
+  const shards = packShards(
+    Array.from(checkpoint.tensors, (tensor) => withDtype(tensor, dtype)),
+    maxShardBytes,
+  );
   const shardNames = shards.map((_, i) => (shards.length === 1 ? weightsFile : shardName(i, shards.length)));
   shards.forEach((shard, i) => files.set(shardNames[i] as string, safetensorsPieces(shard)));
   if (shards.length > 1) files.set(indexFile, [encode(indexText(shards, shardNames))]);
   for (const [name, content] of Object.entries(extraFiles)) {
     if (files.has(name) || !plainName.test(name)) {
-      throw new LongjingError("bad_argument", "An extra file may not have this name", { got: name, expected: "a new name in the folder" });
+      throw new LongjingError("bad_argument", "An extra file may not have this name", {
+        got: name,
+        expected: "a new name in the folder",
+      });
     }
     files.set(name, [typeof content === "string" ? encode(content) : content]);
   }
@@ -50,7 +56,10 @@ const bytesOf = (tensor: TensorToWrite): number => tensor.data.length * elementB
 const storedAs = { float32: "F32", bfloat16: "BF16", float16: "F16" } as const;
 
 /** The router's bias moves by steps that 16 bits lose; every implementation keeps it in float32. */
-function withDtype(tensor: { name: string; shape: readonly number[]; data: Float32Array }, dtype: WeightDtype): TensorToWrite {
+function withDtype(
+  tensor: { name: string; shape: readonly number[]; data: Float32Array },
+  dtype: WeightDtype,
+): TensorToWrite {
   return { ...tensor, dtype: tensor.name.endsWith(".e_score_correction_bias") ? "F32" : storedAs[dtype] };
 }
 
