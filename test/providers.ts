@@ -7,7 +7,7 @@ import { concrete } from "../src/tensor/nd-array.ts";
  * The providers that the tests run on. WebGPU joins where LONGJING_TEST_WEBGPU is set: it needs an adapter (Chromium's
  * SwiftShader will do), which a bare machine lacks.
  */
-export const providersHere: readonly Provider[] = ["cpu", "wasm", ...(process.env.LONGJING_TEST_WEBGPU ? ["webgpu" as const] : [])];
+export const providersHere: readonly Provider[] = ["cpu", ...(process.env.LONGJING_TEST_WEBGPU ? ["webgpu" as const] : [])];
 
 const opened = new Map<Provider, Promise<Backend>>();
 export function backend(provider: Provider): Promise<Backend> {

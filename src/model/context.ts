@@ -1,6 +1,8 @@
 import { add, broadcastTo, cachedAttention, concat, constant, constantInt64, mul, reshape, rotary, slice, type Dim, type Value } from "../tensor/index.ts";
 import { causalAttention, repeatHeads } from "../nn/attention.ts";
 import type { RopeTables } from "../nn/rope.ts";
+import { sizeOf } from "../tensor/op.ts";
+import type { ModelConfig } from "./config.ts";
 
 /** Sizes of one attention layer: heads that ask, heads that answer, elements of a key and of a value. */
 export interface Heads {
@@ -64,10 +66,17 @@ function defaultBlocks(time: number): number {
   return 1;
 }
 
-/** Keys and values of every layer, [batch, kvHeads, capacity, dim] each; values are padded to the keys' width. */
+/** Keys and values of every layer, [batch, kvHeads, capacity, width] each, `width` as `cacheShape` says. */
 export interface CacheValues {
   readonly keys: readonly Value[];
   readonly values: readonly Value[];
+}
+
+/** Heads of the cache and the width of each: keys and values share one, and the kernel wants a multiple of 8. */
+export function cacheShape(config: ModelConfig): { readonly heads: number; readonly width: number } {
+  const up = (n: number): number => Math.ceil(n / 8) * 8;
+  if (config.model_type !== "deepseek_v3") return { heads: config.num_key_value_heads, width: up(config.head_dim) };
+  return { heads: config.num_attention_heads, width: up(Math.max(config.qk_nope_head_dim + config.qk_rope_head_dim, config.v_head_dim)) };
 }
 
 export interface CacheLayout {
@@ -96,18 +105,21 @@ export function cacheContext(layout: CacheLayout, tables: RopeTables): ModelCont
     foldGain: false,
     rotate: (x, heads, interleaved) => reshape(rotary(byRow(x), positions, cos, sin, { heads, interleaved }), x.shape),
     attend: (layer, q, k, v, { heads, kvHeads, dim, dimV, scale }) => {
-      const padded = dimV === dim ? v : padValues(v, k, rows, kvHeads, dim, dimV);
-      const { out, presentKey, presentValue } = cachedAttention(byRow(q), byRow(k), byRow(padded), { key: cache.keys[layer]!, value: cache.values[layer]!, last, longest }, { heads, kvHeads, scale });
+      const width = sizeOf(cache.keys[layer]!.shape[3], "cacheContext");
+      const widened = (x: Value, n: number, from: number): Value => reshape(padHeads(x, rows, n, from, width), [batch, count, n * width]);
+      const past = { key: cache.keys[layer]!, value: cache.values[layer]!, last, longest };
+      const { out, presentKey, presentValue } = cachedAttention(widened(q, heads, dim), widened(k, kvHeads, dim), widened(v, kvHeads, dimV), past, { heads, kvHeads, scale });
       present.keys[layer] = presentKey;
       present.values[layer] = presentValue;
-      if (dimV === dim) return reshape(out, [rows, heads * dim]);
-      return reshape(slice(reshape(out, [rows, heads, dim]), 2, 0, dimV), [rows, heads * dimV]);
+      return width === dimV ? reshape(out, [rows, heads * dimV]) : reshape(slice(reshape(out, [rows, heads, width]), 2, 0, dimV), [rows, heads * dimV]);
     },
   };
 }
 
-/** Values [rows, kvHeads · dimV] with zeros up to the width of a key. */
-function padValues(v: Value, k: Value, rows: Dim, kvHeads: number, dim: number, dimV: number): Value {
-  const zero = mul(slice(reshape(k, [rows, kvHeads, dim]), 2, 0, dim - dimV), 0);
-  return reshape(concat([reshape(v, [rows, kvHeads, dimV]), zero], 2), [rows, kvHeads * dim]);
+/** x [rows, heads · from] with every head followed by zeros up to `to`. */
+function padHeads(x: Value, rows: Dim, heads: number, from: number, to: number): Value {
+  if (from === to) return x;
+  const apart = reshape(x, [rows, heads, from]);
+  const zero = mul(slice(apart, 2, 0, 1), constant(new Float32Array(to - from), [1, 1, to - from]));
+  return reshape(concat([apart, zero], 2), [rows, heads * to]);
 }

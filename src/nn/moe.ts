@@ -1,4 +1,4 @@
-import { add, broadcastTo, concat, constant, div, matmul, mean, mul, putAlong, reshape, sigmoid, softmax, stopGradient, sum, sumAll, takeAlong, topK, where, less, type Dim, type Value } from "../tensor/index.ts";
+import { add, broadcastTo, concat, div, matmul, mean, mul, putAlong, reshape, sigmoid, softmax, stopGradient, sum, sumAll, takeAlong, topK, where, less, type Dim, type Value } from "../tensor/index.ts";
 import { sizeOf } from "../tensor/op.ts";
 import { swiglu } from "./swiglu.ts";
 
@@ -43,7 +43,8 @@ export function groupedSigmoidRouting(logits: Value, bias: Value, options: Group
   const perGroup = experts / n_group;
   const best = topK(reshape(biased, [typeof rows === "number" ? rows * n_group : "groups", perGroup]), Math.min(2, perGroup)).values;
   const groupScores = reshape(sum(best, [-1]), [rows, n_group]);
-  const kept = putAlong(groupScores, topK(groupScores, topk_group).indices, constant(1));
+  const top = topK(groupScores, topk_group);
+  const kept = putAlong(groupScores, top.indices, onesLike(top.values));
   const mask = reshape(broadcastTo(reshape(kept, [rows, n_group, 1]), [rows, n_group, perGroup]), [rows, experts]);
   const { indices } = topK(where(less(mask, 0.5), rejected, biased), options.num_experts_per_tok);
   const chosen = takeAlong(scores, indices);
@@ -74,9 +75,15 @@ export function mixture(x: Value, { indices, weights, scores }: Routing, experts
 }
 
 /** How often each expert was chosen, [experts], over all rows. */
-export function expertLoad({ indices, scores }: Routing): Value {
-  return reshape(sum(putAlong(scores, indices, constant(1)), [0]), [scores.shape[1]!]);
+export function expertLoad(routing: Routing): Value {
+  return reshape(sum(choices(routing), [0]), [routing.scores.shape[1]!]);
 }
+
+/** 1 where a row chose an expert, else 0, [rows, experts]. */
+const choices = ({ indices, weights, scores }: Routing): Value => putAlong(scores, indices, onesLike(weights));
+
+/** Ones in the shape of finite `x`, which may have a named dimension. */
+const onesLike = (x: Value): Value => add(mul(x, 0), 1);
 
 /**
  * Switch-style load-balancing loss as transformers computes it over all sparse layers: experts · Σᵢ fᵢ Pᵢ, where f is the share
@@ -85,7 +92,7 @@ export function expertLoad({ indices, scores }: Routing): Value {
 export function loadBalancingLoss(routings: readonly Routing[]): Value {
   const experts = sizeOf(routings[0]!.scores.shape[1], "loadBalancingLoss");
   const scores = concat(routings.map((r) => r.scores), 0);
-  const chosen = concat(routings.map((r) => putAlong(r.scores, r.indices, constant(1))), 0);
+  const chosen = concat(routings.map(choices), 0);
   return mul(sumAll(mul(mean(chosen, [0]), mean(scores, [0]))), experts);
 }
 
@@ -94,12 +101,13 @@ export function loadBalancingLoss(routings: readonly Routing[]): Value {
  * fᵢ = experts / (k · time) · (choices of i) and Pᵢ the mean of the scores divided by their sum. Rows are ordered by time:
  * [time · batch]. The choices are those made (with the bias), as in common implementations.
  */
-export function sequenceBalanceLoss({ indices, scores }: Routing, batch: number): Value {
+export function sequenceBalanceLoss(routing: Routing, batch: number): Value {
+  const { indices, scores } = routing;
   const [rows, experts] = scores.shape.map((d) => sizeOf(d, "sequenceBalanceLoss")) as [number, number];
   const time = rows / batch;
   const k = sizeOf(indices.shape[1], "sequenceBalanceLoss");
   const bySequence = (x: Value): Value => mean(reshape(x, [time, batch, experts]), [0]);
-  const f = mul(bySequence(putAlong(scores, indices, constant(1))), experts / k);
+  const f = mul(bySequence(choices(routing)), experts / k);
   const p = bySequence(div(scores, sum(scores, [-1])));
   return mul(sumAll(mul(f, p)), 1 / batch);
 }

@@ -1,7 +1,7 @@
-import { apply, applyAll, noAttributes, requireShape, type NoAttributes, type Op } from "../op.ts";
+import { apply, applyAll, noAttributes, requireShape, sameShape, type NoAttributes, type Op } from "../op.ts";
 import { aroundAxis, concrete, elements } from "../nd-array.ts";
 import type { Value } from "../value.ts";
-import { broadcastTo, reshape, zeros } from "./shape.ts";
+import { reshape, zeros } from "./shape.ts";
 
 /** Rows of a table: table [rows, …], ids [any shape] → [...ids, …]. Rows that are picked twice get both gradients. */
 export const gatherOp: Op<NoAttributes> = {
@@ -62,7 +62,10 @@ export const takeAlongOp: Op<NoAttributes> = {
 /** Zeros in the shape of `like` [rows, width] with `values` [rows, k] at ids [rows, k]; equal ids add up. */
 export const putAlongOp: Op<NoAttributes> = {
   name: "putAlong",
-  infer: ([like]) => [like!],
+  infer: ([like, ids, values]) => {
+    requireShape(sameShape(ids!.shape, values!.shape) && like!.shape[0] === ids!.shape[0], "putAlong", [like!.shape, ids!.shape, values!.shape], "[rows, width], [rows, k], [rows, k]");
+    return [like!];
+  },
   vjp: ({ inputs: [, ids], cotangents: [ct] }) => [null, null, takeAlong(ct!, ids!)],
   lower: (c) => {
     const shape = c.fresh();
@@ -114,7 +117,7 @@ export function scatterAdd(base: Value, ids: Value, rows: Value): Value {
   return apply(scatterAddOp, [base, flat, reshape(rows, [flat.shape[0]!, base.shape[1]!])], noAttributes);
 }
 export const takeAlong = (x: Value, ids: Value): Value => apply(takeAlongOp, [x, ids], noAttributes);
-export const putAlong = (like: Value, ids: Value, values: Value): Value => apply(putAlongOp, [like, ids, broadcastTo(values, ids.shape)], noAttributes);
+export const putAlong = (like: Value, ids: Value, values: Value): Value => apply(putAlongOp, [like, ids, values], noAttributes);
 export function topK(x: Value, k: number): { values: Value; indices: Value } {
   const [values, indices] = applyAll(topKOp, [x], { k }) as [Value, Value];
   return { values, indices };

@@ -1,0 +1,28 @@
+import { parameterSpecs, type ModelConfig, type ParameterSpec } from "../model/index.ts";
+import type { Backend, DeviceTensor } from "../runtime/index.ts";
+import { openCheckpoint, type GenerationConfig } from "../weights/index.ts";
+import type { ParameterTensors } from "./model-runner.ts";
+
+export interface LoadedModel {
+  readonly config: ModelConfig;
+  readonly generationConfig: GenerationConfig | null;
+  readonly specs: readonly ParameterSpec[];
+  readonly parameters: ParameterTensors;
+}
+
+/** Reads a Hugging Face folder into tensors of the backend, float32 whatever the file holds. */
+export async function loadModel(backend: Backend, dir: string): Promise<LoadedModel> {
+  const checkpoint = await openCheckpoint(dir);
+  try {
+    const specs = parameterSpecs(checkpoint.config);
+    const parameters: Record<string, DeviceTensor> = {};
+    for (const { name, shape } of specs) {
+      const tensor = backend.tensor("float32", shape);
+      (tensor.data as Float32Array).set((await checkpoint.read(name, shape)).data);
+      parameters[name] = tensor;
+    }
+    return { config: checkpoint.config, generationConfig: checkpoint.generationConfig, specs, parameters };
+  } finally {
+    await checkpoint.close();
+  }
+}

@@ -1,0 +1,31 @@
+import { toOnnx } from "../onnx/lower.ts";
+import { simplify, trace, verify, type Graph, type Symbolic, type TensorType, type Tree, type Value } from "../tensor/index.ts";
+import { leaves } from "../tensor/tree.ts";
+import type { Backend, Binding, DeviceTensor, SessionOptions } from "./backend.ts";
+
+/** A traced function, ready to run on one provider. */
+export interface Program {
+  readonly graph: Graph;
+  /** Binds trees of tensors once; names are the paths in the trees that were traced. */
+  bind(inputs: Tree<DeviceTensor>, outputs: Tree<DeviceTensor>): Binding;
+  dispose(): void;
+}
+
+const isDeviceTensor = (x: unknown): x is DeviceTensor => typeof x === "object" && x !== null && "data" in x && "dispose" in x;
+
+/** Traces `f` on inputs of the given types, lowers it for the backend's provider and makes a session of it. */
+export async function compile<I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, options: SessionOptions = {}): Promise<Program> {
+  const graph = simplify(trace(f, types));
+  verify(graph);
+  const session = await backend.createSession(toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu"), options);
+  return {
+    graph,
+    bind: (inputs, outputs) => session.bind(Object.fromEntries(leaves(inputs, isDeviceTensor)), Object.fromEntries(leaves(outputs, isDeviceTensor))),
+    dispose: () => session.dispose(),
+  };
+}
+
+/** Tensors of the given types, zeroed. */
+export function allocate(backend: Backend, types: Readonly<Record<string, TensorType>>): Record<string, DeviceTensor> {
+  return Object.fromEntries(Object.entries(types).map(([name, { shape, dtype }]) => [name, backend.tensor(dtype, shape as readonly number[])]));
+}
