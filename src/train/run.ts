@@ -1,0 +1,160 @@
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { cpus, totalmem } from "node:os";
+import { basename, join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { LongjingError } from "../errors/index.ts";
+import { latestCheckpoint, removeLeftovers, saveCheckpoint } from "./checkpoint.ts";
+import type { Checkpoint, CheckpointContents, JsonValue } from "./checkpoint.ts";
+import { onDisk, replaceDurably } from "./durable.ts";
+import { addWork, closeSession, newLedger, startSession } from "./ledger.ts";
+import type { Assumptions, Hardware, Ledger, Spent } from "./ledger.ts";
+import { isLocked, lockRun } from "./lock.ts";
+import { openLog } from "./log.ts";
+import type { LogLine } from "./log.ts";
+
+export interface RunOptions {
+  /** What the run is made from; kept in `config.json`. */
+  readonly config: { readonly [key: string]: JsonValue };
+  /** Go on from the newest whole checkpoint, if there is one. Without it a folder that holds a run is refused. */
+  readonly resume?: boolean;
+  /** Checkpoints to keep, beside the marked ones. Default 2. */
+  readonly keepLast?: number;
+  readonly assumptions?: Assumptions;
+  /** Unix time in seconds. */
+  readonly now?: () => number;
+}
+
+/** An open run folder: this process holds its lock until `close`. */
+export interface Run {
+  readonly dir: string;
+  /** Where to go on from; null at the beginning. */
+  readonly checkpoint: Checkpoint | null;
+  /** What the person should know about the resumption. */
+  readonly warnings: readonly string[];
+  /** Appends a line to `log.jsonl`; `measures` (seconds, rates) go under its `clock`. @throws LongjingError "disk" */
+  log(line: LogLine, measures?: Readonly<Record<string, number>>): void;
+  /** Saves a checkpoint that belongs to the log as it stands, and the ledger. @throws as `saveCheckpoint` */
+  save(contents: Omit<CheckpointContents, "log_lines">): string;
+  /** Adds to the ledger, which is written with the next checkpoint. */
+  account(stage: string, spent: Spent): void;
+  readonly ledger: Ledger;
+  /** Says that every stage is done. */
+  finish(): void;
+  /** Writes the ledger and gives the folder back. */
+  close(): void;
+}
+
+/**
+ * Opens a run folder: `config.json`, `log.jsonl`, `ledger.json`, `checkpoints/`, and `lock` while it is open. Resuming cuts the
+ * log back to the checkpoint, so that a resumed run's log, parameters and state equal those of a run that was never stopped.
+ * @throws LongjingError "conflict" when the folder holds a run and `resume` is not set, or another process trains in it; "disk";
+ *   "bad_file" when the log or ledger is damaged
+ */
+export function openRun(dir: string, options: RunOptions): Run {
+  onDisk(dir, () => mkdirSync(dir, { recursive: true }));
+  const unlock = lockRun(dir);
+  try {
+    return openLocked(dir, options, unlock);
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+}
+
+/** What a run folder says about itself, without opening it. */
+export function runState(dir: string): "running" | "finished" | "stopped" {
+  if (isLocked(dir)) return "running";
+  return readLedger(dir)?.finished === true ? "finished" : "stopped";
+}
+
+/** The ledger of a run, or null before its first checkpoint. @throws LongjingError "bad_file"; "disk" */
+export function readLedger(dir: string): Ledger | null {
+  return readJson(join(dir, "ledger.json")) as Ledger | null;
+}
+
+function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
+  const { config, resume = false, keepLast = 2, assumptions, now = () => Date.now() / 1000 } = options;
+  const configPath = join(dir, "config.json");
+  const oldConfig = readJson(configPath);
+  if (oldConfig !== null && !resume) {
+    throw new LongjingError("conflict", "The folder holds a run already", { where: dir, hint: "Go on with it with --resume, or choose another folder" });
+  }
+  removeLeftovers(dir);
+  const { checkpoint, warnings } = latestCheckpoint(dir);
+  const changed = oldConfig === null ? [] : changedFields(oldConfig, config);
+  if (oldConfig === null || changed.length > 0) onDisk(configPath, () => replaceDurably(configPath, pretty(config)));
+  const resumedFrom = checkpoint === null ? null : basename(checkpoint.path);
+  let ledger = startSession(readLedger(dir) ?? newLedger(thisHardware(), assumptions), now(), resumedFrom);
+  let finished = false;
+  const log = openLog(join(dir, "log.jsonl"), checkpoint?.log_lines ?? 0, now);
+  const writeLedger = (): void => {
+    ledger = closeSession(ledger, now(), finished);
+    const path = join(dir, "ledger.json");
+    onDisk(path, () => replaceDurably(path, pretty(ledger)));
+  };
+  return {
+    dir,
+    checkpoint,
+    warnings: changed.length === 0 ? warnings : [...warnings, `config.json has changed since the run began: ${changed.join(", ")}`],
+    log: log.append,
+    save(contents) {
+      // The checkpoint counts on these lines: they must outlive a power cut that it outlives.
+      log.sync();
+      const path = saveCheckpoint(dir, { ...contents, log_lines: log.lines }, keepLast);
+      writeLedger();
+      return path;
+    },
+    account(stage, spent) {
+      ledger = addWork(ledger, stage, spent);
+    },
+    get ledger() {
+      return ledger;
+    },
+    finish() {
+      finished = true;
+    },
+    close() {
+      try {
+        log.sync();
+        writeLedger();
+      } finally {
+        log.close();
+        unlock();
+      }
+    },
+  };
+}
+
+function changedFields(before: JsonValue, after: { readonly [key: string]: JsonValue }): string[] {
+  // Through JSON, which is what the old one has been through.
+  const old = before as { readonly [key: string]: JsonValue };
+  const fresh = JSON.parse(JSON.stringify(after)) as typeof old;
+  return [...new Set([...Object.keys(old), ...Object.keys(fresh)])].filter((key) => !isDeepStrictEqual(old[key], fresh[key]));
+}
+
+function thisHardware(): Hardware {
+  const cores = cpus();
+  return {
+    cpu: cores[0]?.model.trim() ?? "unknown",
+    cores: cores.length,
+    memory_bytes: totalmem(),
+    platform: `${process.platform}-${process.arch}`,
+    runtime: `Node ${process.versions.node}`,
+  };
+}
+
+function readJson(path: string): JsonValue | null {
+  return onDisk(path, () => {
+    if (!existsSync(path)) return null;
+    const text = readFileSync(path, "utf8");
+    try {
+      return JSON.parse(text) as JsonValue;
+    } catch (error) {
+      throw new LongjingError("bad_file", "The file is not JSON", { where: path, got: text }, { cause: error });
+    }
+  });
+}
+
+function pretty(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
