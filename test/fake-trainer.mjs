@@ -20,5 +20,5 @@ const timer = setInterval(() => {
   appendFileSync(join(out, "log.jsonl"), `${JSON.stringify({ type: "metrics", stage: "grpo", step, reward: step / 10 })}\n`);
   if (step < steps) return;
   clearInterval(timer);
-  writeFileSync(join(out, "ledger.json"), "{}");
+  writeFileSync(join(out, "ledger.json"), JSON.stringify({ finished: true }));
 }, 5);

@@ -1,5 +1,6 @@
 export { createApp, type AppOptions } from "./app.ts";
-export type { ChatEvent, TokenLogprob } from "./chat-events.ts";
+export { chatEvents, type ChatEvent, type TokenLogprob } from "./chat-events.ts";
+export { parseChatRequest, type ChatRequest } from "./chat-request.ts";
 export type { ChatChunk, ChatCompletion, Usage } from "./chat-wire.ts";
 export type { ErrorBody } from "./errors.ts";
 export { loopbackHosts } from "./guard.ts";

@@ -1,10 +1,10 @@
 import type { Engine, SamplingParams } from "../engine/types.ts";
 import type { TranscriptDelta } from "../text/splitter.ts";
 
-export interface ChatMessage {
+export type ChatMessage = {
   readonly role: "system" | "user" | "assistant";
   readonly content: string;
-}
+};
 
 /** Turns one sequence of token ids into text, holding back bytes that do not yet make a whole character. */
 export interface TokenStream {

@@ -3,13 +3,14 @@ import { once } from "node:events";
 import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { LongjingError } from "../errors/index.ts";
+import { runState } from "../train/run.ts";
 import { followLines } from "./follow.ts";
 import type { SseMessage } from "./sse.ts";
 
 export interface RunInfo {
   readonly id: string;
   readonly recipe: string;
-  /** `running` is under this server; `stopped` may be resumed. */
+  /** `running` may be by another process than this server's; `stopped` may be resumed. */
   readonly state: "running" | "stopping" | "finished" | "stopped" | "failed";
   /** Unix time in seconds of the last line of the log. */
   readonly updated: number;
@@ -67,10 +68,11 @@ export function openRuns({ runsDir, recipesDir, launch }: RunsOptions): Runs {
 
   const info = async (id: string): Promise<RunInfo> => {
     const log = await stat(join(runsDir, id, "log.jsonl")).catch(() => undefined);
-    const error = failures.get(id) ?? null;
-    const rest = error !== null ? "failed" : (await isFinished(join(runsDir, id))) ? "finished" : "stopped";
-    const state = active?.id !== id ? rest : active.stopping ? "stopping" : "running";
-    return { id, recipe: id.replace(stampPattern, ""), state, updated: (log?.mtimeMs ?? Date.now()) / 1000, error };
+    const updated = (log?.mtimeMs ?? Date.now()) / 1000;
+    const told = failures.get(id);
+    const own = active?.id === id ? { state: active.stopping ? ("stopping" as const) : ("running" as const), error: null } : undefined;
+    const past = told === undefined ? stateOnDisk(join(runsDir, id)) : { state: "failed" as const, error: told };
+    return { id, recipe: id.replace(stampPattern, ""), updated, ...(own ?? past) };
   };
 
   const run = (id: string, args: readonly string[]): Promise<RunInfo> => {
@@ -157,8 +159,14 @@ async function exitOf(child: ChildProcess): Promise<string | null> {
   }
 }
 
-async function isFinished(run: string): Promise<boolean> {
-  return await stat(join(run, "ledger.json")).then(() => true, () => false);
+/** A folder whose files are damaged is told about and stands in no other run's way. */
+function stateOnDisk(run: string): Pick<RunInfo, "state" | "error"> {
+  try {
+    return { state: runState(run), error: null };
+  } catch (error) {
+    if (LongjingError.is(error)) return { state: "failed", error: error.message };
+    throw error;
+  }
 }
 
 async function isFolder(path: string): Promise<boolean> {

@@ -1,0 +1,90 @@
+import { createHash } from "node:crypto";
+import { readFile, readdir, stat } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+import { Generator } from "../engine/generator.ts";
+import { loadModel } from "../engine/load.ts";
+import { ModelRunner } from "../engine/model-runner.ts";
+import { LongjingError } from "../errors/index.ts";
+import { openBackend } from "../runtime/index.ts";
+import type { ServedModel } from "../serve/index.ts";
+import { tasks } from "../tasks/index.ts";
+import { chatRenderer, createTokenizer, tags, TranscriptSplitter, type ChatRenderer, type Tokenizer } from "../text/index.ts";
+import { exists, readJson } from "../weights/index.ts";
+
+export interface LoadOptions {
+  /** Longest prompt plus completion, in tokens. Default: the model's own, at most 4096. */
+  readonly maxModelLen?: number | undefined;
+  /** Sequences that run at once. Default 8. */
+  readonly maxNumSeqs?: number | undefined;
+}
+
+const mostTokenizerBytes = 2 ** 26;
+
+/**
+ * Loads a Hugging Face folder for serving.
+ * @throws LongjingError that names the file: "not_found", "bad_file", "bad_config", "unsupported", "shape_mismatch"
+ */
+export async function loadServedModel(folder: string, { maxModelLen, maxNumSeqs = 8 }: LoadOptions = {}): Promise<ServedModel> {
+  const backend = await openBackend();
+  const { config, generationConfig, specs, parameters } = await loadModel(backend, folder);
+  const tokenizerConfig = await readJson(join(folder, "tokenizer_config.json"), mostTokenizerBytes);
+  const tokenizer = createTokenizer(await readJson(join(folder, "tokenizer.json"), mostTokenizerBytes), tokenizerConfig);
+  const renderer = await openRenderer(folder, tokenizer);
+  const renderChat: ServedModel["renderChat"] = (messages) => renderer(messages, { ...tokenizer.specialTokens, add_generation_prompt: true });
+  // Some templates open the thinking themselves, at the end of every prompt.
+  const thinking = renderChat([{ role: "user", content: "?" }]).trimEnd().endsWith(tags.thinkOpen);
+  const max_model_len = maxModelLen ?? Math.min(config.max_position_embeddings, 4096);
+  const runner = new ModelRunner(backend, config, specs, { max_num_seqs: maxNumSeqs, max_model_len });
+  const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
+  return {
+    id: basename(resolve(folder)),
+    ...(await identity(folder)),
+    engine: new Generator(runner, parameters),
+    tokenizer,
+    stop_token_ids: [...new Set([...eos_token_id, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])],
+    sampling,
+    examples: await examplesOf(folder),
+    renderChat,
+    splitter: () => new TranscriptSplitter({ thinking }),
+  };
+}
+
+/** The folder of the model that ships, or "not_found". */
+export async function shippedModel(): Promise<string> {
+  const models = fileURLToPath(new URL("../../models", import.meta.url));
+  for (const name of (await readdir(models).catch(() => [])).toSorted()) {
+    if (await exists(join(models, name, "config.json"))) return join(models, name);
+  }
+  throw new LongjingError("not_found", "No model is shipped in this copy", { where: models, hint: "Name a folder with config.json and model.safetensors" });
+}
+
+async function openRenderer(folder: string, tokenizer: Tokenizer): Promise<ChatRenderer> {
+  const file = join(folder, "chat_template.jinja");
+  const template = (await exists(file)) ? await readFile(file, "utf8") : tokenizer.chatTemplate;
+  if (template !== null) return chatRenderer(template);
+  throw new LongjingError("bad_config", "The model has no chat template, so it cannot be talked to", { where: folder, expected: "chat_template.jinja, or chat_template in tokenizer_config.json" });
+}
+
+/** When the weights were written, and a name for them that changes when they do. */
+async function identity(folder: string): Promise<Pick<ServedModel, "created" | "system_fingerprint">> {
+  const names = (await readdir(folder)).filter((name) => name.endsWith(".safetensors")).toSorted();
+  const files = await Promise.all(names.map((name) => stat(join(folder, name))));
+  const facts = files.map(({ size, mtimeMs }, at) => `${names[at]} ${size} ${mtimeMs}`).join("\n");
+  return {
+    created: Math.floor(Math.max(...files.map(({ mtimeMs }) => mtimeMs)) / 1000),
+    system_fingerprint: `fp_${createHash("sha256").update(facts).digest("hex").slice(0, 10)}`,
+  };
+}
+
+const aboutModel = z.looseObject({ tasks: z.array(z.enum(Object.keys(tasks) as (keyof typeof tasks)[])).default([]) });
+
+/** Held-out problems of the tasks that `longjing.json` says the model was trained on. */
+async function examplesOf(folder: string): Promise<readonly string[]> {
+  const path = join(folder, "longjing.json");
+  if (!(await exists(path))) return [];
+  const about = aboutModel.safeParse(await readJson(path, 2 ** 20));
+  if (!about.success) throw new LongjingError("bad_config", "The file does not say which tasks the model knows", { where: path, expected: `tasks: a list of ${Object.keys(tasks).join(", ")}` });
+  return about.data.tasks.flatMap((name) => [0, 1, 2].map((index) => tasks[name].problem({ split: "test", seed: 0, index }).prompt));
+}

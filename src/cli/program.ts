@@ -1,0 +1,21 @@
+import { readFileSync } from "node:fs";
+import { Command } from "commander";
+import { addChat } from "./chat.ts";
+import { addDoctor } from "./doctor.ts";
+import { exitCodesHelp } from "./exit-codes.ts";
+import { addServe } from "./serve.ts";
+
+/** The command line. A command's file loads what it works with when it runs, so that `--help` is quick. */
+export function createProgram(): Command {
+  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string; description: string };
+  const program = new Command("longjing")
+    .description(manifest.description)
+    .version(manifest.version)
+    .addHelpText("after", exitCodesHelp)
+    .showHelpAfterError("(longjing --help tells more)")
+    .exitOverride();
+  addServe(program);
+  addChat(program);
+  addDoctor(program);
+  return program;
+}
