@@ -1,16 +1,26 @@
-import type { DType, TypedArray } from "../tensor/value.ts";
+import type { DType } from "../tensor/value.ts";
 
 /** Which kernels run a graph. */
 export type Provider = "cpu" | "webgpu" | "wasm";
+
+/** The memory of a tensor, by its element type. */
+export interface Memory {
+  readonly float32: Float32Array;
+  readonly int64: BigInt64Array;
+  readonly int32: Int32Array;
+  readonly bool: Uint8Array;
+  readonly uint8: Uint8Array;
+}
 
 /**
  * A tensor that a session reads or writes in place. `data` is its memory: on the CPU, writing into `data` before a run and
  * reading it after needs no copy. It must never be resized or transferred while the tensor lives.
  */
-export interface DeviceTensor {
-  readonly dtype: DType;
+export interface DeviceTensor<D extends DType = DType> {
+  readonly dtype: D;
   readonly shape: readonly number[];
-  readonly data: TypedArray;
+  readonly data: Memory[D];
+  /** A binding that it is part of keeps it until that is disposed too. */
   dispose(): void;
 }
 
@@ -55,9 +65,9 @@ export interface Backend {
   /** `model` is an ONNX ModelProto. */
   createSession(model: Uint8Array, options?: SessionOptions): Promise<Session>;
   /** Zeroed memory. */
-  tensor(dtype: DType, shape: readonly number[]): DeviceTensor;
+  tensor<D extends DType>(dtype: D, shape: readonly number[]): DeviceTensor<D>;
   /** A tensor over memory that the caller already has, without a copy (a sub-array of a cache, a file's bytes). */
-  tensorOver(dtype: DType, shape: readonly number[], data: TypedArray): DeviceTensor;
+  tensorOver<D extends DType>(dtype: D, shape: readonly number[], data: Memory[D]): DeviceTensor<D>;
 }
 
 export type OpenBackend = (provider?: Provider) => Promise<Backend>;

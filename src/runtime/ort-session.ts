@@ -1,0 +1,135 @@
+import { LongjingError } from "../errors/index.ts";
+import type { DType } from "../tensor/value.ts";
+import type { Session, SessionOptions } from "./backend.ts";
+import { defaultThreads } from "./cores.ts";
+import { type Bound, type BindingDriver, type Declared, ManagedSession, type TensorDriver } from "./lifetime.ts";
+import { dtypes } from "./memory.ts";
+import { type OrtApi, ortApi, type Pointer } from "./ort-api.ts";
+
+/** ONNX's numbers for the element types that we have. */
+const elementTypes: Readonly<Record<DType, number>> = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 };
+
+/** Objects that the library makes once and keeps. */
+interface Library {
+  readonly api: OrtApi;
+  readonly env: Pointer;
+  readonly memory: Pointer;
+  readonly allocator: Pointer;
+}
+
+let opened: Library | undefined;
+
+/** @throws LongjingError as `ortApi`. */
+function library(): Library {
+  if (opened) return opened;
+  const api = ortApi();
+  const fatal = 4; // what goes wrong is thrown: the library need not print it as well
+  const [arena, defaultMemory] = [1, 0];
+  return (opened = { api, env: api.CreateEnv(fatal, "longjing"), memory: api.CreateCpuMemoryInfo(arena, defaultMemory), allocator: api.GetAllocatorWithDefaultOptions() });
+}
+
+export const ortTensors: TensorDriver<Pointer> = {
+  wrap: (dtype, shape, data) => {
+    const { api, memory } = library();
+    return api.CreateTensorWithDataAsOrtValue(memory, data, data.byteLength, BigInt64Array.from(shape, BigInt), shape.length, elementTypes[dtype]);
+  },
+  release: (value) => library().api.ReleaseValue(value),
+};
+
+/** A provider as the C API names it; the CPU's is always there and has no name. */
+export type OrtProvider = "WebGPU" | undefined;
+
+/** Reads the model and plans its run, on another thread. */
+export async function createOrtSession(model: Uint8Array, provider: OrtProvider, options: SessionOptions = {}): Promise<Session> {
+  const { api, env } = library();
+  const settings = api.CreateSessionOptions();
+  try {
+    configure(settings, provider, options);
+    const session = await api.CreateSessionFromArray.async(env, model, model.byteLength, settings);
+    return describe(session, provider);
+  } finally {
+    api.ReleaseSessionOptions(settings);
+  }
+}
+
+function configure(settings: Pointer, provider: OrtProvider, options: SessionOptions): void {
+  const { api } = library();
+  const { threads = defaultThreads(), memoryPattern = false, optimization = "disabled", spinning = true, profile } = options;
+  api.SetIntraOpNumThreads(settings, threads);
+  api.SetInterOpNumThreads(settings, 1);
+  api.SetSessionGraphOptimizationLevel(settings, optimization === "all" ? 99 : 0);
+  api.AddSessionConfigEntry(settings, "session.intra_op.allow_spinning", spinning ? "1" : "0");
+  if (!memoryPattern) api.DisableMemPattern(settings);
+  if (profile !== undefined) api.EnableProfiling(settings, profile);
+  if (provider !== undefined) api.SessionOptionsAppendExecutionProvider(settings, provider, [], [], 0);
+}
+
+function describe(session: Pointer, provider: OrtProvider): Session {
+  const { api } = library();
+  try {
+    return new ManagedSession({
+      tensors: ortTensors,
+      inputs: declarations(session, "Input"),
+      outputs: declarations(session, "Output"),
+      bind: (inputs, outputs) => bindTensors(session, provider, inputs, outputs),
+      release: () => api.ReleaseSession(session),
+    });
+  } catch (error) {
+    api.ReleaseSession(session);
+    throw error;
+  }
+}
+
+function bindTensors(session: Pointer, provider: OrtProvider, inputs: Bound<Pointer>, outputs: Bound<Pointer>): BindingDriver {
+  const { api } = library();
+  const binding = api.CreateIoBinding(session);
+  const bindInputs = (): void => inputs.forEach(([name, { handle }]) => api.BindInput(binding, name, handle));
+  const release = (): void => api.ReleaseIoBinding(binding);
+  try {
+    bindInputs();
+    outputs.forEach(([name, { handle }]) => api.BindOutput(binding, name, handle));
+  } catch (error) {
+    release();
+    throw error;
+  }
+  // A device gets its copy of an input when the input is bound, not when the session runs.
+  const refresh = provider === undefined ? () => {} : bindInputs;
+  return {
+    runSync: () => {
+      refresh();
+      api.RunWithBinding(session, null, binding);
+    },
+    run: async () => {
+      refresh();
+      await api.RunWithBinding.async(session, null, binding);
+    },
+    release,
+  };
+}
+
+/** Names and types of a session's inputs or outputs. */
+function declarations(session: Pointer, kind: "Input" | "Output"): Declared[] {
+  const { api, allocator } = library();
+  return Array.from({ length: api[`SessionGet${kind}Count`](session) }, (_, index) => {
+    const text = api[`SessionGet${kind}Name`](session, index, allocator);
+    const name = api.readString(text);
+    api.AllocatorFree(allocator, text);
+    const type = api[`SessionGet${kind}TypeInfo`](session, index);
+    try {
+      return { name, ...tensorType(type, `${kind.toLowerCase()} "${name}"`) };
+    } finally {
+      api.ReleaseTypeInfo(type);
+    }
+  });
+}
+
+function tensorType(type: Pointer, where: string): Omit<Declared, "name"> {
+  const { api } = library();
+  const info = api.CastTypeInfoToTensorInfo(type); // null for what is not a tensor
+  const element = info === null ? "not a tensor" : api.GetTensorElementType(info);
+  const dtype = dtypes.find((each) => elementTypes[each] === element);
+  if (dtype === undefined) throw new LongjingError("unsupported", "A session takes and gives tensors of known types only", { where, got: typeof element === "number" ? `ONNX element type ${element}` : element, expected: dtypes.join(", ") });
+  const sizes = new BigInt64Array(api.GetDimensionsCount(info));
+  api.GetDimensions(info, sizes, sizes.length);
+  return { dtype, shape: Array.from(sizes, (size) => (size < 0n ? null : Number(size))) };
+}

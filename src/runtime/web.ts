@@ -1,0 +1,110 @@
+import type { InferenceSession, Tensor } from "onnxruntime-web";
+import { LongjingError } from "../errors/index.ts";
+import type { Backend, OpenBackend, Session, SessionOptions } from "./backend.ts";
+import { type Bound, type BindingDriver, type Declared, HostTensor, ManagedSession, type TensorDriver } from "./lifetime.ts";
+import { allocate, checkMemory, dtypes, showShape } from "./memory.ts";
+
+type Ort = typeof import("onnxruntime-web");
+type WebProvider = "wasm" | "webgpu";
+
+/**
+ * Opens onnxruntime-web. It has no synchronous run, and copies inputs and outputs between our memory and its own. Threads
+ * are one pool for all its sessions: the first session decides how many.
+ *
+ * @throws LongjingError `unsupported` for the provider "cpu", or where there is no WebGPU adapter.
+ */
+export const openBackend: OpenBackend = async (provider = "wasm") => {
+  if (provider === "cpu") throw new LongjingError("unsupported", "Native code does not run in a browser", { got: provider, expected: "wasm, webgpu" });
+  return webBackend(provider === "webgpu" ? await loadWebGpu() : await import("onnxruntime-web/wasm"), provider);
+};
+
+/** A backend over a build of onnxruntime-web: the builds for browsers do not run in Node, and the other way round. */
+export function webBackend(ort: Ort, provider: WebProvider): Backend {
+  ort.env.logLevel = "fatal"; // what goes wrong is thrown: the library need not print it as well
+  const tensors = webTensors(ort);
+  return {
+    provider,
+    version: ort.env.versions.web ?? ort.env.versions.common,
+    createSession: (model, options) => createWebSession(ort, tensors, provider, model, options),
+    tensor: (dtype, shape) => new HostTensor(tensors, dtype, shape, allocate(dtype, shape)),
+    tensorOver: (dtype, shape, data) => {
+      checkMemory(dtype, shape, data);
+      return new HostTensor(tensors, dtype, shape, data);
+    },
+  };
+}
+
+async function loadWebGpu(): Promise<Ort> {
+  const { gpu } = (globalThis.navigator ?? {}) as { gpu?: { requestAdapter(): Promise<unknown> } };
+  if (!(await gpu?.requestAdapter())) throw new LongjingError("unsupported", "There is no WebGPU adapter here", { hint: 'Use the provider "wasm".' });
+  return import("onnxruntime-web/webgpu");
+}
+
+const drivers = new Map<Ort, TensorDriver<Tensor>>();
+
+/** One for each build of the library, so that every backend over it takes the same tensors. */
+function webTensors(ort: Ort): TensorDriver<Tensor> {
+  let driver = drivers.get(ort);
+  if (!driver) drivers.set(ort, (driver = { wrap: (dtype, shape, data) => new ort.Tensor(dtype, data as Uint8Array, shape), release: () => {} }));
+  return driver;
+}
+
+async function createWebSession(ort: Ort, tensors: TensorDriver<Tensor>, provider: WebProvider, model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
+  const { threads, memoryPattern = false, optimization = "disabled", profile } = options;
+  if (profile !== undefined) throw new LongjingError("unsupported", "onnxruntime-web writes no profile", { hint: 'Use the provider "cpu".' });
+  if (threads !== undefined) ort.env.wasm.numThreads = threads;
+  const settings = { executionProviders: [provider], graphOptimizationLevel: optimization, enableMemPattern: memoryPattern, logSeverityLevel: 4 } as const;
+  const session = await inTurn("InferenceSession.create", () => ort.InferenceSession.create(model, settings));
+  const release = (): void => void inTurn("InferenceSession.release", () => session.release());
+  try {
+    return new ManagedSession({
+      tensors,
+      inputs: session.inputMetadata.map((each) => declaration("input", each)),
+      outputs: session.outputMetadata.map((each) => declaration("output", each)),
+      bind: (inputs, outputs) => bindTensors(session, inputs, outputs),
+      release,
+    });
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+function bindTensors(session: InferenceSession, inputs: Bound<Tensor>, outputs: Bound<Tensor>): BindingDriver {
+  const feeds = Object.fromEntries(inputs.map(([name, { handle }]) => [name, handle]));
+  const fetches = outputs.map(([name]) => name);
+  return {
+    runSync: () => {
+      throw new LongjingError("unsupported", "onnxruntime-web runs asynchronously only", { hint: "Use run()." });
+    },
+    // Given tensors to write into, 1.30 fills its own copy of them and never ours: so its outputs are fetched and copied.
+    run: async () => {
+      const results = await inTurn("InferenceSession.run", () => session.run(feeds, fetches));
+      for (const [name, tensor] of outputs) copyInto(tensor, results[name]!, name);
+    },
+    release: () => {},
+  };
+}
+
+function copyInto({ shape, data }: HostTensor<Tensor>, result: Tensor, name: string): void {
+  if (String(result.dims) !== String(shape)) throw new LongjingError("runtime", "The run gave another shape than was bound", { where: `output "${name}"`, got: showShape(result.dims), expected: showShape(shape) });
+  data.set(result.data as never);
+}
+
+function declaration(kind: "input" | "output", metadata: InferenceSession.ValueMetadata): Declared {
+  const { name } = metadata;
+  const dtype = dtypes.find((each) => metadata.isTensor && metadata.type === each);
+  if (!metadata.isTensor || dtype === undefined) throw new LongjingError("unsupported", "A session takes and gives tensors of known types only", { where: `${kind} "${name}"`, got: metadata.isTensor ? metadata.type : "not a tensor", expected: dtypes.join(", ") });
+  return { name, dtype, shape: metadata.shape.map((size) => (typeof size === "number" && size >= 0 ? size : null)) };
+}
+
+let last: Promise<unknown> = Promise.resolve();
+
+/** The library does one thing at a time: a second call while it waits for a device would corrupt its stack. */
+function inTurn<T>(where: string, action: () => Promise<T>): Promise<T> {
+  const turn = last.then(action).catch((cause: unknown) => {
+    throw new LongjingError("runtime", `ONNX Runtime refused: ${cause instanceof Error ? cause.message : String(cause)}`, { where }, { cause });
+  });
+  last = turn.catch(() => undefined);
+  return turn;
+}
