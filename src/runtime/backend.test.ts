@@ -1,6 +1,8 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { openBackend } from "#ort";
 import { LongjingError } from "../errors/index.ts";
@@ -208,10 +210,12 @@ describe("native code", () => {
       const y = on.tensorOver("float32", [2], new Float32Array(2));
       return { x, y, i, binding: session.bind({ x }, { y }) };
     });
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
     const garbage: unknown[] = [];
     for (let round = 0; round < 20; round++) {
       for (let i = 0; i < 5000; i++) garbage[i % 100] = new Float32Array(1 + (i % 16));
-      globalThis.gc?.();
+      collect();
       for (const { x, y, i, binding } of bound) {
         x.data.set([i, round]);
         binding.runSync();

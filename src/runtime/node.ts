@@ -2,7 +2,7 @@ import type { Backend, OpenBackend, Provider } from "./backend.ts";
 import { HostTensor } from "./lifetime.ts";
 import { allocate, checkMemory } from "./memory.ts";
 import { ortApi } from "./ort-api.ts";
-import { createOrtSession, type OrtProvider, ortTensors } from "./ort-session.ts";
+import { createOrtSession, type OrtProvider, ortTensors, probe } from "./ort-session.ts";
 
 /**
  * Opens ONNX Runtime: on the processor, on a GPU through WebGPU, or its WebAssembly build (slower; for comparison).
@@ -11,7 +11,9 @@ import { createOrtSession, type OrtProvider, ortTensors } from "./ort-session.ts
  */
 export const openBackend: OpenBackend = async (provider = "cpu") => {
   if (provider === "wasm") return (await import("./web.ts")).webBackend(await import("onnxruntime-web"), provider);
-  return nativeBackend(provider, provider === "webgpu" ? "WebGPU" : undefined);
+  const name = provider === "webgpu" ? "WebGPU" : undefined;
+  if (name) probe(name);
+  return nativeBackend(provider, name);
 };
 
 function nativeBackend(provider: Provider, name: OrtProvider): Backend {

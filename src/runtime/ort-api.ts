@@ -132,7 +132,9 @@ function loadApi(koffi: typeof Koffi): OrtApi {
   const path = ortLibraryPath();
   let base: Pointer;
   try {
-    base = koffi.load(path).func("OrtGetApiBase", "void *", [])() as Pointer;
+    const loaded = koffi.load(path);
+    kept.push(loaded);
+    base = loaded.func("OrtGetApiBase", "void *", [])() as Pointer;
   } catch (cause) {
     throw new LongjingError("unsupported", "ONNX Runtime's library cannot be loaded", { where: path, got: String(cause) }, { cause });
   }
@@ -154,10 +156,19 @@ type KoffiType = Parameters<typeof Koffi.sizeof>[0] | ReturnType<typeof Koffi.ou
 /** Arguments of the calls that run on other threads, so that the collector leaves them alone. */
 const inFlight = new Set<readonly unknown[]>();
 
+/**
+ * The library and the signatures of its calls. koffi unloads a library whose handle is collected, also under pointers that were
+ * read out of it.
+ */
+const kept: unknown[] = [];
+
 function bindFunctions(koffi: typeof Koffi, table: Pointer): Functions & Destructors {
   const native: Record<CType, KoffiType> = { "void *": "void *", int: "int", size_t: "size_t", str: "str", "const char **": "const char **", path: process.platform === "win32" ? "str16" : "str" };
-  const at = (index: number, returns: string, takes: KoffiType[]): Call =>
-    koffi.decode(koffi.decode(table, index * koffi.sizeof("void *"), "void *"), koffi.proto(returns, takes)) as Call;
+  const at = (index: number, returns: string, takes: KoffiType[]): Call => {
+    const signature = koffi.proto(returns, takes);
+    kept.push(signature, ...takes);
+    return koffi.decode(koffi.decode(table, index * koffi.sizeof("void *"), "void *"), signature) as Call;
+  };
 
   const message = at(2, "str", ["void *"]); // GetErrorMessage
   const releaseStatus = at(93, "void", ["void *"]);

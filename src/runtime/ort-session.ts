@@ -39,6 +39,19 @@ export const ortTensors: TensorDriver<Pointer> = {
 /** A provider as the C API names it; the CPU's is always there and has no name. */
 export type OrtProvider = "WebGPU" | undefined;
 
+/** @throws LongjingError `unsupported` where the provider has no device. */
+export function probe(provider: OrtProvider): void {
+  const { api } = library();
+  const settings = api.CreateSessionOptions();
+  try {
+    configure(settings, provider, {});
+  } catch (cause) {
+    throw new LongjingError("unsupported", `${provider} cannot be used on this machine`, { hint: 'It needs a graphics driver (Vulkan, Metal or Direct3D 12). The provider "cpu" needs none.', got: (cause as Error).message }, { cause });
+  } finally {
+    api.ReleaseSessionOptions(settings);
+  }
+}
+
 /** Reads the model and plans its run, on another thread. */
 export async function createOrtSession(model: Uint8Array, provider: OrtProvider, options: SessionOptions = {}): Promise<Session> {
   const { api, env } = library();
