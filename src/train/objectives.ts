@@ -1,5 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
-import { add, cast, constant, div, exp, less, lessOrEqual, maximum, mean, minimum, mul, neg, reduceMax, reshape, stopGradient, sub, sum, sumAll, topK, where, type Value } from "../tensor/index.ts";
+import { add, cast, constant, div, exp, less, lessOrEqual, maximum, minimum, mul, neg, reduceMax, reshape, stopGradient, sub, sum, sumAll, topK, where, type Value } from "../tensor/index.ts";
 import { requireShape, sameShape, sizeOf } from "../tensor/op.ts";
 
 export type LossType = "grpo" | "bnpo" | "dr_grpo" | "dapo" | "cispo";
