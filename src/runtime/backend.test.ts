@@ -141,6 +141,14 @@ describe.each(providers)("a session on %s", (provider) => {
     expect(await failure(first.bind)).toMatchObject({ code: "conflict" });
   });
 
+  test("runs several bindings at once, each to its own outputs", async () => {
+    const on = await openBackend(provider);
+    const each = await Promise.all(Array.from({ length: 8 }, () => addition(on)));
+    await Promise.all(each.map(({ a, bind }, i) => (a.data.fill(i), bind().run())));
+    expect(each.map(({ sum }) => sum.data[0])).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    for (const { dispose } of each) dispose();
+  });
+
   test("runs one binding once at a time", async () => {
     const { bind, dispose } = await addition(await openBackend(provider));
     const binding = bind();

@@ -75,7 +75,7 @@ export interface SessionDriver<Handle> {
 
 export interface BindingDriver {
   runSync(): void;
-  run(): Promise<void>;
+  run(): Promise<unknown>;
   release(): void;
 }
 

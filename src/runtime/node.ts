@@ -1,8 +1,8 @@
-import type { Backend, OpenBackend, Provider } from "./backend.ts";
+import type { Backend, OpenBackend } from "./backend.ts";
 import { HostTensor } from "./lifetime.ts";
 import { allocate, checkMemory } from "./memory.ts";
 import { ortApi } from "./ort-api.ts";
-import { createOrtSession, type OrtProvider, ortTensors, probe } from "./ort-session.ts";
+import { createOrtSession, ortProviders, ortTensors, probe } from "./ort-session.ts";
 
 /**
  * Opens ONNX Runtime: on the processor, on a GPU through WebGPU, or its WebAssembly build (slower; for comparison).
@@ -11,17 +11,16 @@ import { createOrtSession, type OrtProvider, ortTensors, probe } from "./ort-ses
  */
 export const openBackend: OpenBackend = async (provider = "cpu") => {
   if (provider === "wasm") return (await import("./web.ts")).webBackend(await import("onnxruntime-web"), provider);
-  const name = provider === "webgpu" ? "WebGPU" : undefined;
-  if (name) probe(name);
-  return nativeBackend(provider, name);
+  return nativeBackend(provider);
 };
 
-function nativeBackend(provider: Provider, name: OrtProvider): Backend {
+function nativeBackend(provider: keyof typeof ortProviders): Backend {
   const { version, addressOf } = ortApi();
+  probe(ortProviders[provider]);
   return {
     provider,
     version,
-    createSession: (model, options) => createOrtSession(model, name, options),
+    createSession: (model, options) => createOrtSession(model, ortProviders[provider], options),
     tensor: (dtype, shape) => new HostTensor(ortTensors, dtype, shape, allocate(dtype, shape, addressOf)),
     tensorOver: (dtype, shape, data) => {
       checkMemory(dtype, shape, data);

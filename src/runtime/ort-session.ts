@@ -4,6 +4,7 @@ import type { Session, SessionOptions } from "./backend.ts";
 import { defaultThreads } from "./cores.ts";
 import { type Bound, type BindingDriver, type Declared, ManagedSession, type TensorDriver } from "./lifetime.ts";
 import { dtypes } from "./memory.ts";
+import { anyOrder, oneAtATime, type Order } from "./order.ts";
 import { type OrtApi, ortApi, type Pointer } from "./ort-api.ts";
 
 /** ONNX's numbers for the element types that we have. */
@@ -36,8 +37,14 @@ export const ortTensors: TensorDriver<Pointer> = {
   release: (value) => library().api.ReleaseValue(value),
 };
 
-/** A provider as the C API names it; the CPU's is always there and has no name. */
-export type OrtProvider = "WebGPU" | undefined;
+/** How the library runs a session. */
+export interface OrtProvider {
+  /** As the C API names it; the processor's is always there and has no name. */
+  readonly name?: "WebGPU";
+  readonly order: Order;
+}
+
+export const ortProviders = { cpu: { order: anyOrder }, webgpu: { name: "WebGPU", order: oneAtATime() } } as const satisfies Record<string, OrtProvider>;
 
 /** @throws LongjingError `unsupported` where the provider has no device. */
 export function probe(provider: OrtProvider): void {
@@ -46,7 +53,7 @@ export function probe(provider: OrtProvider): void {
   try {
     configure(settings, provider, {});
   } catch (cause) {
-    throw new LongjingError("unsupported", `${provider} cannot be used on this machine`, { hint: 'It needs a graphics driver (Vulkan, Metal or Direct3D 12). The provider "cpu" needs none.', got: (cause as Error).message }, { cause });
+    throw new LongjingError("unsupported", `${provider.name ?? "ONNX Runtime"} cannot be used on this machine`, { hint: 'It needs a graphics driver (Vulkan, Metal or Direct3D 12). The provider "cpu" needs none.', got: (cause as Error).message }, { cause });
   } finally {
     api.ReleaseSessionOptions(settings);
   }
@@ -58,7 +65,7 @@ export async function createOrtSession(model: Uint8Array, provider: OrtProvider,
   const settings = api.CreateSessionOptions();
   try {
     configure(settings, provider, options);
-    const session = await api.CreateSessionFromArray.async(env, model, model.byteLength, settings);
+    const session = await provider.order.later(() => api.CreateSessionFromArray.async(env, model, model.byteLength, settings));
     return describe(session, provider);
   } finally {
     api.ReleaseSessionOptions(settings);
@@ -74,7 +81,7 @@ function configure(settings: Pointer, provider: OrtProvider, options: SessionOpt
   api.AddSessionConfigEntry(settings, "session.intra_op.allow_spinning", spinning ? "1" : "0");
   if (!memoryPattern) api.DisableMemPattern(settings);
   if (profile !== undefined) api.EnableProfiling(settings, profile);
-  if (provider !== undefined) api.SessionOptionsAppendExecutionProvider(settings, provider, [], [], 0);
+  if (provider.name !== undefined) api.SessionOptionsAppendExecutionProvider(settings, provider.name, [], [], 0);
 }
 
 function describe(session: Pointer, provider: OrtProvider): Session {
@@ -85,7 +92,7 @@ function describe(session: Pointer, provider: OrtProvider): Session {
       inputs: declarations(session, "Input"),
       outputs: declarations(session, "Output"),
       bind: (inputs, outputs) => bindTensors(session, provider, inputs, outputs),
-      release: () => api.ReleaseSession(session),
+      release: () => provider.order.soon(() => api.ReleaseSession(session)),
     });
   } catch (error) {
     api.ReleaseSession(session);
@@ -93,30 +100,26 @@ function describe(session: Pointer, provider: OrtProvider): Session {
   }
 }
 
-function bindTensors(session: Pointer, provider: OrtProvider, inputs: Bound<Pointer>, outputs: Bound<Pointer>): BindingDriver {
+function bindTensors(session: Pointer, { name, order }: OrtProvider, inputs: Bound<Pointer>, outputs: Bound<Pointer>): BindingDriver {
   const { api } = library();
   const binding = api.CreateIoBinding(session);
-  const bindInputs = (): void => inputs.forEach(([name, { handle }]) => api.BindInput(binding, name, handle));
-  const release = (): void => api.ReleaseIoBinding(binding);
-  try {
-    bindInputs();
-    outputs.forEach(([name, { handle }]) => api.BindOutput(binding, name, handle));
-  } catch (error) {
-    release();
-    throw error;
-  }
-  // A device gets its copy of an input when the input is bound, not when the session runs.
-  const refresh = provider === undefined ? () => {} : bindInputs;
+  const bindInputs = (): void => inputs.forEach(([input, { handle }]) => api.BindInput(binding, input, handle));
+  // The processor reads an input where it lies. A device gets its copy when the input is bound, so there it is bound at each run.
+  const upload = name === undefined ? () => {} : bindInputs;
+  if (name === undefined) bindInputs();
+  outputs.forEach(([output, { handle }]) => api.BindOutput(binding, output, handle));
   return {
-    runSync: () => {
-      refresh();
-      api.RunWithBinding(session, null, binding);
-    },
-    run: async () => {
-      refresh();
-      await api.RunWithBinding.async(session, null, binding);
-    },
-    release,
+    runSync: () =>
+      order.now(() => {
+        upload();
+        api.RunWithBinding(session, null, binding);
+      }),
+    run: () =>
+      order.later(() => {
+        upload();
+        return api.RunWithBinding.async(session, null, binding);
+      }),
+    release: () => order.soon(() => api.ReleaseIoBinding(binding)),
   };
 }
 

@@ -3,6 +3,7 @@ import { LongjingError } from "../errors/index.ts";
 import type { Backend, OpenBackend, Session, SessionOptions } from "./backend.ts";
 import { type Bound, type BindingDriver, type Declared, HostTensor, ManagedSession, type TensorDriver } from "./lifetime.ts";
 import { allocate, checkMemory, dtypes, showShape } from "./memory.ts";
+import { oneAtATime } from "./order.ts";
 
 type Ort = typeof import("onnxruntime-web");
 type WebProvider = "wasm" | "webgpu";
@@ -40,6 +41,7 @@ async function loadWebGpu(): Promise<Ort> {
   return import("onnxruntime-web/webgpu");
 }
 
+const order = oneAtATime();
 const drivers = new Map<Ort, TensorDriver<Tensor>>();
 
 /** One for each build of the library, so that every backend over it takes the same tensors. */
@@ -55,7 +57,7 @@ async function createWebSession(ort: Ort, tensors: TensorDriver<Tensor>, provide
   if (threads !== undefined) ort.env.wasm.numThreads = threads;
   const settings = { executionProviders: [provider], graphOptimizationLevel: optimization, enableMemPattern: memoryPattern, logSeverityLevel: 4 } as const;
   const session = await inTurn("InferenceSession.create", () => ort.InferenceSession.create(model, settings));
-  const release = (): void => void inTurn("InferenceSession.release", () => session.release());
+  const release = (): void => order.soon(() => void session.release());
   try {
     return new ManagedSession({
       tensors,
@@ -98,13 +100,9 @@ function declaration(kind: "input" | "output", metadata: InferenceSession.ValueM
   return { name, dtype, shape: metadata.shape.map((size) => (typeof size === "number" && size >= 0 ? size : null)) };
 }
 
-let last: Promise<unknown> = Promise.resolve();
-
-/** The library does one thing at a time: a second call while it waits for a device would corrupt its stack. */
+/** @throws LongjingError `runtime` in place of whatever the library throws. */
 function inTurn<T>(where: string, action: () => Promise<T>): Promise<T> {
-  const turn = last.then(action).catch((cause: unknown) => {
+  return order.later(action).catch((cause: unknown) => {
     throw new LongjingError("runtime", `ONNX Runtime refused: ${cause instanceof Error ? cause.message : String(cause)}`, { where }, { cause });
   });
-  last = turn.catch(() => undefined);
-  return turn;
 }
