@@ -150,6 +150,9 @@ function loadApi(koffi: typeof Koffi): OrtApi {
   };
 }
 
+/** "path/file.cc:136 function(parameters) condition was false. " before the part of a message that is for people. */
+const failedCheck = /^\S+\.(?:cc|h):\d+ .*? was false\. /s;
+
 type Call = ReturnType<ReturnType<typeof Koffi.load>["func"]>;
 type KoffiType = Parameters<typeof Koffi.sizeof>[0] | ReturnType<typeof Koffi.out>;
 
@@ -174,7 +177,7 @@ function bindFunctions(koffi: typeof Koffi, table: Pointer): Functions & Destruc
   const releaseStatus = at(93, "void", ["void *"]);
   const check = (where: string, status: unknown): void => {
     if (status === null) return;
-    const text = String(message(status));
+    const text = String(message(status)).replace(failedCheck, "").trim();
     releaseStatus(status);
     throw new LongjingError("runtime", `ONNX Runtime refused: ${text}`, { where });
   };

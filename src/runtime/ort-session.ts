@@ -75,7 +75,7 @@ export async function createOrtSession(model: Uint8Array, provider: OrtProvider,
 function configure(settings: Pointer, provider: OrtProvider, options: SessionOptions): void {
   const { api } = library();
   const { threads = defaultThreads(), memoryPattern = false, optimization = "disabled", spinning = true, profile } = options;
-  api.SetIntraOpNumThreads(settings, threads);
+  if (threads !== undefined) api.SetIntraOpNumThreads(settings, threads);
   api.SetInterOpNumThreads(settings, 1);
   api.SetSessionGraphOptimizationLevel(settings, optimization === "all" ? 99 : 0);
   api.AddSessionConfigEntry(settings, "session.intra_op.allow_spinning", spinning ? "1" : "0");
