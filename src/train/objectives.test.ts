@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { gradients, interpret, ndArray, trace, type NdArray, type Symbolic, type TensorType } from "../tensor/index.ts";
-import { policyLoss, policyLossDefaults, type KlEstimator, type LossType, type PolicyLossOptions } from "./objectives.ts";
+import { distillLoss, policyLoss, policyLossDefaults, sftLoss, type Divergence, type KlEstimator, type LossType, type PolicyLossOptions } from "./objectives.ts";
 
 const lossTypes: readonly LossType[] = ["grpo", "bnpo", "dr_grpo", "dapo", "cispo"];
 const levels = ["token", "sequence"] as const;
@@ -219,4 +219,83 @@ test("options that lack their input are refused", () => {
   expect(() => run(batch, { beta: 0.1 })).toThrow(/ref_per_token_logps/);
   expect(() => run(batch, { top_entropy_quantile: 0.5 })).toThrow(/entropies/);
   expect(() => run({ ...batch, mask: [[1], [1]] }, {})).toThrow(/shape/);
+});
+
+describe("SFT", () => {
+  /** Rows of a head that is the identity, so that `hidden` is the logits. */
+  const sft = (logits: number[][], labels: number[], items?: number): { loss: number; grad: number[]; accuracy: number } => {
+    const [rows, width] = [logits.length, logits[0]!.length];
+    const inputs = {
+      hidden: array(logits),
+      table: ndArray([width, width], (i) => Number(i % (width + 1) === 0)),
+      labels: ndArray([rows], labels, "int64"),
+      ...(items !== undefined && { num_items_in_batch: ndArray([], [items]) }),
+    };
+    const graph = trace(
+      (values: Symbolic<Record<keyof typeof inputs, TensorType>>) => {
+        const { loss, metrics } = sftLoss(values);
+        return { loss, accuracy: metrics.mean_token_accuracy!, grad: gradients(loss, [values.hidden])[0]! };
+      },
+      inputs as Record<keyof typeof inputs, TensorType>,
+    );
+    const got = interpret(graph, inputs);
+    return { loss: got.loss!.data[0]!, grad: Array.from(got.grad!.data), accuracy: got.accuracy!.data[0]! };
+  };
+  const samples = fc.integer({ min: 1, max: 6 }).chain((rows) =>
+    fc.record({
+      // Far enough apart that the best of a row is beyond doubt.
+      logits: fc.array(fc.uniqueArray(fc.integer({ min: -12, max: 12 }).map((x) => x / 4), { minLength: 4, maxLength: 4 }), { minLength: rows, maxLength: rows }),
+      labels: fc.array(fc.constantFrom(-100, 0, 1, 2, 3), { minLength: rows, maxLength: rows }),
+    }),
+  );
+
+  test("is the mean cross-entropy of the labelled rows, and the share that the model gets right", () => {
+    fc.assert(
+      fc.property(samples, ({ logits, labels }) => {
+        const { loss, grad, accuracy } = sft(logits, labels);
+        const count = Math.max(1, labels.filter((l) => l >= 0).length);
+        const probabilities = logits.map((row) => row.map((x) => Math.exp(x) / row.reduce((sum, y) => sum + Math.exp(y), 0)));
+        const over = (f: (row: number, label: number) => number): number => labels.reduce<number>((sum, label, i) => sum + (label < 0 ? 0 : f(i, label)), 0) / count;
+        close([loss, accuracy], [over((i, label) => -Math.log(probabilities[i]![label]!)), over((i, label) => Number(logits[i]!.indexOf(Math.max(...logits[i]!)) === label))]);
+        close(grad, labels.flatMap((label, i) => probabilities[i]!.map((p, j) => (label < 0 ? 0 : (p - Number(j === label)) / count))));
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test("micro-batches add up to the batch", () => {
+    fc.assert(
+      fc.property(samples, ({ logits, labels }) => {
+        const count = labels.filter((l) => l >= 0).length;
+        const parts = logits.map((row, i) => sft([row], [labels[i]!], count).loss);
+        close([parts.reduce((a, b) => a + b)], [sft(logits, labels).loss]);
+      }),
+      { numRuns: 20 },
+    );
+  });
+});
+
+const divergences: readonly Divergence[] = [{ kind: "forward_kl" }, { kind: "reverse_kl" }, { kind: "jsd", beta: 0.3 }];
+test.each(divergences.map((d) => [d.kind, d] as const))("%s is never negative, and 0 without a gradient where student and teacher agree up to a constant", (_, divergence) => {
+  const run = (teacher: number[][], student: number[][], temperature: number): { loss: number; grad: number[] } => {
+    const inputs = { teacher_logits: array(teacher), student_logits: array(student), mask: ndArray([teacher.length, 1], () => 1) };
+    const graph = trace(
+      (values: Symbolic<Record<keyof typeof inputs, TensorType>>) => {
+        const { loss } = distillLoss(values, divergence, temperature);
+        return { loss, grad: gradients(loss, [values.student_logits])[0]! };
+      },
+      inputs as Record<keyof typeof inputs, TensorType>,
+    );
+    const got = interpret(graph, inputs);
+    return { loss: got.loss!.data[0]!, grad: Array.from(got.grad!.data) };
+  };
+  const logits = fc.array(fc.array(fc.double({ min: -4, max: 4, noNaN: true }), { minLength: 3, maxLength: 3 }), { minLength: 2, maxLength: 2 });
+  fc.assert(
+    fc.property(logits, logits, fc.double({ min: 0.5, max: 4, noNaN: true }), fc.double({ min: -2, max: 2, noNaN: true }), (teacher, student, temperature, shift) => {
+      expect(run(teacher, student, temperature).loss).toBeGreaterThan(-1e-9);
+      const same = run(teacher, teacher.map((row) => row.map((x) => x + shift)), temperature);
+      close([same.loss, ...same.grad], [0, ...same.grad.map(() => 0)]);
+    }),
+    { numRuns: 30 },
+  );
 });

@@ -1,5 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
-import { add, cast, constant, div, exp, less, lessOrEqual, maximum, minimum, mul, neg, reduceMax, reshape, stopGradient, sub, sum, sumAll, topK, where, type Value } from "../tensor/index.ts";
+import { entropy, tokenLogprobs } from "../nn/losses.ts";
+import { add, argmax, cast, constant, constantInt64, div, equal, exp, less, lessOrEqual, log, logSoftmax, maximum, minimum, mul, neg, reduceMax, reshape, stopGradient, sub, sum, sumAll, topK, where, type Value } from "../tensor/index.ts";
 import { requireShape, sameShape, sizeOf } from "../tensor/op.ts";
 
 export type LossType = "grpo" | "bnpo" | "dr_grpo" | "dapo" | "cispo";
@@ -204,4 +205,73 @@ function clipMetrics(low: Value | null, high: Value, counted: Value): Record<str
     "clip_ratio/high_max": maskedMax(share(high), minimum(lengths, 1)),
     "clip_ratio/region_mean": maskedMean(add(low, high), counted),
   };
+}
+
+/** A batch of supervised fine-tuning; rows are places, in any order. */
+export interface SftInputs {
+  /** What the head reads, [rows, dim]. */
+  readonly hidden: Value;
+  /** The head, [vocabulary, dim]. */
+  readonly table: Value;
+  /** int64 [rows]: the token that follows the row's, or a negative number (-100) where none is trained on. */
+  readonly labels: Value;
+  /** Scalar: trained tokens of all micro-batches of the step. Default: those of this batch. */
+  readonly num_items_in_batch?: Value | undefined;
+}
+
+/**
+ * Cross-entropy on the labelled tokens only, in nats: their sum over `num_items_in_batch`, so that the losses of micro-batches
+ * add up to that of the batch. Metrics are means over the same tokens: mean_token_accuracy and entropy.
+ */
+export function sftLoss({ hidden, table, labels, num_items_in_batch }: SftInputs): Objective {
+  const ignored = less(labels, constantInt64([0], []));
+  const targets = where(ignored, constantInt64([0], []), labels);
+  const column = [sizeOf(labels.shape[0], "sftLoss"), 1];
+  const mask = reshape(where(ignored, 0, 1), column);
+  const { logprobs, probabilities } = tokenLogprobs(hidden, table, targets);
+  const right = reshape(cast(equal(argmax(probabilities), targets), "float32"), column);
+  return {
+    loss: div(neg(sumAll(mul(logprobs, mask))), num_items_in_batch ? maximum(num_items_in_batch, 1) : tokens(mask)),
+    metrics: { mean_token_accuracy: maskedMean(right, mask), entropy: maskedMean(entropy(probabilities), mask) },
+  };
+}
+
+export type Divergence =
+  /** KL(teacher‖student): the student covers what the teacher does. */
+  | { readonly kind: "forward_kl" }
+  /** KL(student‖teacher): the student avoids what the teacher does not (MiniLLM, arXiv 2306.08543). */
+  | { readonly kind: "reverse_kl" }
+  /** β KL(teacher‖m) + (1 − β) KL(student‖m) with m = β teacher + (1 − β) student (GKD, arXiv 2306.13649). */
+  | { readonly kind: "jsd"; readonly beta: number };
+
+export interface DistillInputs {
+  /** [rows, vocabulary] */
+  readonly teacher_logits: Value;
+  readonly student_logits: Value;
+  /** [rows, 1]: 1 where the row counts. */
+  readonly mask: Value;
+}
+
+// Keeps the mixture's logarithm finite where both distributions underflow.
+const smallest = 1.1754944e-38;
+
+/**
+ * Divergence of the student's distribution from the teacher's, in nats: mean over the rows that count, and every row [rows, 1].
+ * Both are softened by `temperature`; multiply the loss by its square to keep the size of the gradient (Hinton et al.,
+ * arXiv 1503.02531).
+ */
+export function distillLoss({ teacher_logits, student_logits, mask }: DistillInputs, divergence: Divergence, temperature: number): { loss: Value; per_token: Value } {
+  const [p, q] = [teacher_logits, student_logits].map((logits) => logSoftmax(mul(logits, 1 / temperature))) as [Value, Value];
+  const per_token = divergenceOf(p, q, divergence);
+  return { loss: maskedMean(per_token, mask), per_token };
+}
+
+/** From log-probabilities [rows, vocabulary]. */
+function divergenceOf(p: Value, q: Value, divergence: Divergence): Value {
+  const kl = (from: Value, to: Value): Value => sum(mul(exp(from), sub(from, to)), [-1]);
+  if (divergence.kind === "forward_kl") return kl(p, q);
+  if (divergence.kind === "reverse_kl") return kl(q, p);
+  const { beta } = divergence;
+  const mixture = log(maximum(add(mul(exp(p), beta), mul(exp(q), 1 - beta)), smallest));
+  return add(mul(kl(p, mixture), beta), mul(kl(q, mixture), 1 - beta));
 }
