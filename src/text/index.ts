@@ -1,3 +1,4 @@
+export { documentEncoder, type DocumentEncoder, type TokenDocument } from "./document.ts";
 export { ownTokens, trainBpe, type BpeOptions, type TokenizerFiles } from "./bpe.ts";
 export {
   chatRenderer,

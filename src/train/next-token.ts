@@ -1,7 +1,7 @@
 import { headWeight, hiddenStates, rotaryTables, trainingContext, type ModelConfig, type TrainingLayout } from "../model/index.ts";
 import { tokenLogprobs, weightedNll } from "../nn/losses.ts";
 import type { TensorType, Value } from "../tensor/index.ts";
-import type { Objective } from "./train-state.ts";
+import type { Objective } from "./objectives.ts";
 
 /** A batch of next-token prediction, rows ordered by time (row = t · batch + b). */
 export interface NextTokenTypes {
@@ -21,6 +21,6 @@ export function nextTokenObjective(config: ModelConfig, layout: TrainingLayout):
   const tables = rotaryTables(config, layout.time);
   return (parameters, { ids, targets, weights }) => {
     const { hidden } = hiddenStates(config, parameters, ids, trainingContext(layout, tables));
-    return { loss: weightedNll(tokenLogprobs(hidden, headWeight(config, parameters), targets).logprobs, weights) };
+    return { loss: weightedNll(tokenLogprobs(hidden, headWeight(config, parameters), targets).logprobs, weights), metrics: {} };
   };
 }

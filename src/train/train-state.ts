@@ -3,6 +3,7 @@ import type { ParameterSpec } from "../model/index.ts";
 import { adamwScalars, adamwUpdate, globalNormScale, type AdamWOptions } from "../optim/adamw.ts";
 import { allocate, compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
 import { gradientsOf, type Symbolic, type TensorType, type Value } from "../tensor/index.ts";
+import type { Objective } from "./objectives.ts";
 
 /** Parameters with their AdamW moments: what one step reads and the next writes. */
 interface Buffers {
@@ -65,6 +66,13 @@ export class TrainState {
     this.step++;
   }
 
+  /** Forgets the moments: a new stage begins. */
+  resetOptimizer(): void {
+    const { m, v } = this.#sets[this.#current];
+    for (const tensor of [...Object.values(m), ...Object.values(v)]) (tensor.data as Float32Array).fill(0);
+    this.step = 0;
+  }
+
   /** Overwrites parameters, and moments where given. */
   load(parameters: Readonly<Record<string, Float32Array>>, moments?: { m: Readonly<Record<string, Float32Array>>; v: Readonly<Record<string, Float32Array>> }): void {
     const set = this.#sets[this.#current];
@@ -80,11 +88,6 @@ export class TrainState {
 
 const floatType = (shape: readonly number[]): TensorType => ({ shape, dtype: "float32" });
 
-/** A scalar to minimise and scalars to report. */
-export interface Objective {
-  readonly loss: Value;
-  readonly metrics?: Readonly<Record<string, Value>>;
-}
 
 export interface StepOptions {
   readonly optimizer: AdamWOptions;
@@ -130,7 +133,7 @@ export class TrainStep<B extends Readonly<Record<string, TensorType>>> {
       backend,
       (v) => {
         const parameters = v.parameters as Readonly<Record<string, Value>>;
-        const { loss, metrics = {} } = objective(parameters, v.batch as Symbolic<B>);
+        const { loss, metrics } = objective(parameters, v.batch as Symbolic<B>);
         const gradients = gradientsOf(loss, Object.fromEntries(Object.entries(parameters).filter(([name]) => trained.has(name))));
         const { norm, scale } = globalNormScale(Object.values(gradients), options.max_grad_norm);
         const next = adamwUpdate(gradients, parameters, { m: v.m as Record<string, Value>, v: v.v as Record<string, Value> }, v.scalars, options.optimizer, scale, (name) => decayed.has(name));

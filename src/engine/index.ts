@@ -1,0 +1,10 @@
+export type { Completion, GeneratorOptions } from "./generator.ts";
+export { Generator } from "./generator.ts";
+export type { LoadedModel } from "./load.ts";
+export { loadModel } from "./load.ts";
+export type { ParameterTensors, RunnerOptions } from "./model-runner.ts";
+export { ModelRunner } from "./model-runner.ts";
+export type { SampledToken, SamplerScratch, TokenHistory, TokenLogprob } from "./sampler.ts";
+export { processLogits, sample, samplerScratch } from "./sampler.ts";
+export { checkSamplingParams } from "./sampling-params.ts";
+export type { Engine, EngineEvent, EngineRequest, FinishReason, SamplingParams } from "./types.ts";

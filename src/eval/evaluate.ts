@@ -1,0 +1,71 @@
+import type { Generator } from "../engine/generator.ts";
+import type { Language, Split, Task } from "../tasks/index.ts";
+import type { DocumentEncoder } from "../text/index.ts";
+import { bootstrapInterval, wilsonInterval, type Interval } from "./intervals.ts";
+import { passAtK } from "./pass-at-k.ts";
+import { rollout, type Group } from "./rollout.ts";
+
+export interface EvaluationOptions {
+  readonly split: Split;
+  readonly seed: number;
+  /** Problems. */
+  readonly count: number;
+  /** Samples of each at temperature 1, for pass@1 and pass@k. */
+  readonly samples: number;
+  readonly max_tokens: number;
+  readonly level?: number;
+  readonly languages?: readonly Language[];
+}
+
+export interface Accuracy {
+  readonly accuracy: number;
+  /** 95 %. */
+  readonly interval: Interval;
+}
+
+/** How a model does on held-out problems of one task. */
+export interface Evaluation {
+  readonly problems: number;
+  readonly samples: number;
+  /** Mean over samples at temperature 1, interval by bootstrap over problems. */
+  readonly sampled: Accuracy;
+  /** Interval by Wilson. */
+  readonly greedy: Accuracy;
+  /** k → pass@k at temperature 1, unbiased. */
+  readonly pass_at: Readonly<Record<string, number>>;
+  /** Share of samples in the right form. */
+  readonly format: number;
+  /** Tokens, the ending one included. */
+  readonly mean_length: number;
+  /** Share cut at max_tokens. */
+  readonly clipped_ratio: number;
+}
+
+/** Samples and greedily answers `count` problems of a split. */
+export async function evaluate<G>(generator: Generator, encoder: DocumentEncoder, task: Task<G>, options: EvaluationOptions): Promise<Evaluation> {
+  const { split, seed, count, samples, max_tokens, level, languages = ["en"] } = options;
+  const problems = Array.from({ length: count }, (_, index) => task.problem({ split, seed, index, language: languages[index % languages.length]!, ...(level !== undefined && { level }) }));
+  const common = { max_tokens, stream: ["evaluation", task.name, split, seed] };
+  const sampled = await rollout(generator, encoder, task, problems, { ...common, num_generations: samples, temperature: 1 });
+  const greedy = await rollout(generator, encoder, task, problems, { ...common, num_generations: 1, temperature: 0 });
+  return summarize(sampled, greedy, samples, seed);
+}
+
+function summarize<G>(sampled: readonly Group<G>[], greedy: readonly Group<G>[], samples: number, seed: number): Evaluation {
+  const all = sampled.flatMap((g) => g.samples);
+  const correctOf = (g: Group<G>): number => g.samples.reduce((n, s) => n + s.score.parts.correct, 0);
+  const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+  const perProblem = sampled.map((g) => correctOf(g) / samples);
+  const hits = greedy.reduce((n, g) => n + correctOf(g), 0);
+  const ks = [1, 2, 4, 8, 16].filter((k) => k <= samples);
+  return {
+    problems: sampled.length,
+    samples,
+    sampled: { accuracy: mean(perProblem), interval: bootstrapInterval(perProblem, { seed }) },
+    greedy: { accuracy: hits / greedy.length, interval: wilsonInterval(hits, greedy.length) },
+    pass_at: Object.fromEntries(ks.map((k) => [String(k), mean(sampled.map((g) => passAtK(samples, correctOf(g), k)))])),
+    format: mean(all.map((s) => s.score.parts.format)),
+    mean_length: mean(all.map((s) => s.token_ids.length)),
+    clipped_ratio: mean(all.map((s) => Number(s.finish_reason === "length"))),
+  };
+}

@@ -1,0 +1,81 @@
+import { Generator } from "../engine/generator.ts";
+import { ModelRunner } from "../engine/model-runner.ts";
+import { evaluate, type Evaluation, type EvaluationOptions } from "../eval/evaluate.ts";
+import { preflight } from "../eval/preflight.ts";
+import { rollout } from "../eval/rollout.ts";
+import { generationFlops } from "./ledger.ts";
+import { parameterCount } from "../model/index.ts";
+import type { Problem, Task } from "../tasks/index.ts";
+import { documentEncoder } from "../text/index.ts";
+import type { JsonValue } from "./checkpoint.ts";
+import type { Stage, StageContext, StageProgress } from "./stage.ts";
+
+// Rows that an evaluation runs at once.
+const lanes = 256;
+// Problems that count as one step of a measuring stage.
+const problemsPerStep = 50;
+// Room for prompts in the cache.
+const promptRoom = 64;
+
+async function withGenerator<T>(context: StageContext, max_tokens: number, f: (generator: Generator) => Promise<T>): Promise<T> {
+  const runner = new ModelRunner(context.backend, context.config, context.state.specs, { max_num_seqs: lanes, max_model_len: promptRoom + max_tokens });
+  try {
+    return await f(new Generator(runner, context.state.parameters, { blocking: true }));
+  } finally {
+    await runner.dispose();
+  }
+}
+
+function account(context: StageContext, start: number, result: Pick<Evaluation, "problems" | "samples" | "mean_length">): void {
+  const tokens = Math.round(result.problems * (result.samples + 1) * result.mean_length);
+  context.account({ seconds: context.now() - start, tokens, flops: generationFlops(parameterCount(context.state.specs), tokens) });
+}
+
+/** A stage that measures: held-out accuracy, sampled and greedy, pass@k, length. It changes no parameter. */
+export function evaluation<G>(name: string, task: Task<G>, options: Omit<EvaluationOptions, "split" | "seed">): Stage {
+  const run = async (context: StageContext): Promise<StageProgress> => {
+    if (context.resumed) return context.resumed;
+    const start = context.now();
+    const count = Math.min(options.count, context.maxSteps * problemsPerStep);
+    const result = await withGenerator(context, options.max_tokens, (generator) => evaluate(generator, documentEncoder(context.tokenizer), task, { ...options, count, split: "test", seed: context.seed }));
+    account(context, start, result);
+    const step = Math.ceil(count / problemsPerStep);
+    context.log(step, "evaluation", result as unknown as Record<string, JsonValue>, { step_time: context.now() - start });
+    return { step, cursor: null };
+  };
+  return { name, steps: Math.ceil(options.count / problemsPerStep), run };
+}
+
+export interface PreflightOptions<G> {
+  readonly name?: string;
+  readonly task: Task<G>;
+  readonly problem: (seed: number, index: number) => Problem<G>;
+  readonly problems: number;
+  readonly num_generations: number;
+  readonly max_tokens: number;
+  /** Warns when a smaller share of groups than this would carry signal. Default 0.1. */
+  readonly min_share_with_signal?: number;
+}
+
+/** Says before RL whether it can work here: pass@1, pass@G, and the share of groups that would carry signal. */
+export function preflightStage<G>({ name = "preflight", task, problem, problems, num_generations, max_tokens, min_share_with_signal = 0.1 }: PreflightOptions<G>): Stage {
+  const run = async (context: StageContext): Promise<StageProgress> => {
+    if (context.resumed) return context.resumed;
+    const start = context.now();
+    const count = Math.min(problems, context.maxSteps * problemsPerStep);
+    const drawn = Array.from({ length: count }, (_, i) => problem(context.seed, i));
+    const groups = await withGenerator(context, max_tokens, (generator) => rollout(generator, documentEncoder(context.tokenizer), task, drawn, { num_generations, max_tokens, temperature: 1, stream: ["preflight", context.seed] }));
+    const result = preflight(groups.map((g) => ({ samples: num_generations, correct: g.samples.reduce((n, s) => n + s.score.parts.correct, 0) })), num_generations);
+    const lengths = groups.flatMap((g) => g.samples.map((s) => s.token_ids.length));
+    account(context, start, { problems: count, samples: num_generations - 1, mean_length: lengths.reduce((a, b) => a + b, 0) / lengths.length });
+    const step = Math.ceil(count / problemsPerStep);
+    context.log(step, "preflight", { ...result, num_generations, problems: count, verdict: verdict(result.share_with_signal, min_share_with_signal) }, { step_time: context.now() - start });
+    return { step, cursor: null };
+  };
+  return { name, steps: Math.ceil(problems / problemsPerStep), run };
+}
+
+function verdict(share: number, needed: number): string {
+  const percent = `${Math.round(share * 100)} % of groups would carry signal`;
+  return share >= needed ? `RL can work here: ${percent}` : `RL has little to learn from here: ${percent}, ${Math.round(needed * 100)} % are wanted. Pretrain longer, choose easier problems, or sample larger groups`;
+}

@@ -1,0 +1,45 @@
+import type { ModelConfig } from "../model/index.ts";
+import type { Backend } from "../runtime/index.ts";
+import type { Tokenizer } from "../text/index.ts";
+import type { JsonValue } from "./checkpoint.ts";
+import type { Spent } from "./ledger.ts";
+import type { TrainState } from "./train-state.ts";
+
+/** Where a stage goes on from. */
+export interface StageProgress {
+  /** Steps of this stage that are done. */
+  readonly step: number;
+  /** What the stage itself saved: its data cursor. */
+  readonly cursor: JsonValue;
+}
+
+/** What a stage works with. Everything random in it is named by `seed`, the stage and the step, so there is no other state. */
+export interface StageContext {
+  readonly backend: Backend;
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  /** Parameters and moments; a stage starts with fresh moments. */
+  readonly state: TrainState;
+  readonly seed: number;
+  readonly resumed: StageProgress | null;
+  /** The stage ends after this many steps, whatever its own number. */
+  readonly maxSteps: number;
+  /** Appends to the run's log: what is measured by the clock apart. */
+  log(step: number, type: LogType, values: Readonly<Record<string, JsonValue>>, measures?: Readonly<Record<string, number>>): void;
+  account(spent: Omit<Spent, "cores">): void;
+  /** Saves a checkpoint if one is due at this step. */
+  checkpoint(progress: StageProgress): void;
+  /** Monotonic seconds. */
+  now(): number;
+}
+
+export type LogType = "metrics" | "completions" | "evaluation" | "preflight" | "notice";
+
+/** One stage of a recipe. */
+export interface Stage {
+  /** Names its checkpoints and log lines. */
+  readonly name: string;
+  /** Steps if nothing ends it early: for progress and ETA. */
+  readonly steps: number;
+  run(context: StageContext): Promise<StageProgress>;
+}
