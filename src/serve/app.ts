@@ -35,7 +35,7 @@ export function createApp(options: AppOptions): Hono {
     return c.json(body, status);
   });
   app.notFound((c) => errorResponse(c, 404, `No route ${c.req.method} ${c.req.path}`, "not_found"));
-  app.use(secureHeaders({ contentSecurityPolicy: pagePolicy, referrerPolicy: "no-referrer" }));
+  app.use(secureHeaders({ contentSecurityPolicy: pagePolicy, referrerPolicy: "no-referrer", strictTransportSecurity: false }));
   app.use(guard({ hosts, ...(auth === undefined ? {} : { apiKey: auth }) }));
   app.use(bodyLimit({ maxSize: maxBodyBytes, onError: (c) => errorResponse(c, 413, `The request body is larger than ${maxBodyBytes} bytes`, "request_too_large") }));
 

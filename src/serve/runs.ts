@@ -1,7 +1,8 @@
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { readdir, stat } from "node:fs/promises";
+import { readFile, readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { runState } from "../train/run.ts";
 import { followLines } from "./follow.ts";
@@ -10,6 +11,8 @@ import type { SseMessage } from "./sse.ts";
 export interface RunInfo {
   readonly id: string;
   readonly recipe: string;
+  /** As the recipe plans them; empty until the trainer has begun. */
+  readonly stages: readonly { readonly name: string; readonly steps: number }[];
   /** `running` may be by another process than this server's; `stopped` may be resumed. */
   readonly state: "running" | "stopping" | "finished" | "stopped" | "failed";
   /** Unix time in seconds of the last line of the log. */
@@ -72,7 +75,7 @@ export function openRuns({ runsDir, recipesDir, launch }: RunsOptions): Runs {
     const told = failures.get(id);
     const own = active?.id === id ? { state: active.stopping ? ("stopping" as const) : ("running" as const), error: null } : undefined;
     const past = told === undefined ? stateOnDisk(join(runsDir, id)) : { state: "failed" as const, error: told };
-    return { id, recipe: id.replace(stampPattern, ""), updated, ...(own ?? past) };
+    return { id, ...(await plan(join(runsDir, id), id)), updated, ...(own ?? past) };
   };
 
   const run = (id: string, args: readonly string[]): Promise<RunInfo> => {
@@ -111,7 +114,7 @@ export function openRuns({ runsDir, recipesDir, launch }: RunsOptions): Runs {
     },
     async resume(id) {
       const out = await folder(id);
-      return await run(id, ["train", await recipePath(id.replace(stampPattern, "")), "--out", out, "--resume"]);
+      return await run(id, ["train", await recipePath((await info(id)).recipe), "--out", out, "--resume"]);
     },
     async stop(id) {
       await folder(id);
@@ -138,7 +141,7 @@ async function* runEvents(log: string, info: () => Promise<RunInfo>, from: numbe
     if (event.type === "line") yield { event: "log", id: String(event.offset), data: event.text };
     if (event.type === "reset") yield { event: "reset", id: "0", data: "{}" };
     if (event.type !== "idle") continue;
-    const { updated: _, ...state } = await info();
+    const { updated: _updated, stages: _stages, ...state } = await info();
     const data = JSON.stringify(state);
     if (data !== told) yield { event: "run", data };
     told = data;
@@ -156,6 +159,23 @@ async function exitOf(child: ChildProcess): Promise<string | null> {
     return code === 0 ? null : words.trim() || `The trainer ended with ${signal ?? `exit code ${code}`}`;
   } catch (error) {
     return error instanceof Error ? error.message : String(error); // it could not be started
+  }
+}
+
+const runConfig = z.looseObject({ recipe: z.string(), stages: z.array(z.object({ name: z.string(), steps: z.number() })) });
+
+/** What a run is made from, by its `config.json`; by its name where there is none yet. */
+async function plan(run: string, id: string): Promise<Pick<RunInfo, "recipe" | "stages">> {
+  const text = await readFile(join(run, "config.json"), "utf8").catch(() => "null");
+  const { success, data } = runConfig.safeParse(parseOrNull(text));
+  return success ? { recipe: data.recipe, stages: data.stages } : { recipe: id.replace(stampPattern, ""), stages: [] };
+}
+
+function parseOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
   }
 }
 
