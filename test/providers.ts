@@ -7,12 +7,12 @@ import { concrete } from "../src/tensor/nd-array.ts";
  * The providers that the tests run on. WebGPU joins where LONGJING_TEST_WEBGPU is set: it needs an adapter (Chromium's
  * SwiftShader will do), which a bare machine lacks.
  */
-export const providersHere: readonly Provider[] = ["cpu", ...(process.env.LONGJING_TEST_WEBGPU ? ["webgpu" as const] : [])];
+export const providersHere: readonly Provider[] = ["cpu", "wasm", ...(process.env.LONGJING_TEST_WEBGPU ? ["webgpu" as const] : [])];
 
 const opened = new Map<Provider, Promise<Backend>>();
 export function backend(provider: Provider): Promise<Backend> {
-  let found = opened.get(provider);
-  if (!found) opened.set(provider, (found = openBackend(provider)));
+  const found = opened.get(provider) ?? openBackend(provider);
+  opened.set(provider, found);
   return found;
 }
 
@@ -23,10 +23,10 @@ function upload(on: Backend, { dtype, shape, data }: NdArray): DeviceTensor {
   return tensor;
 }
 
-/** Runs a graph once, with two threads, and reads back what it computed. */
-export async function runGraph(graph: Graph, inputs: Readonly<Record<string, NdArray>>, provider: Provider): Promise<Record<string, NdArray>> {
+/** Runs a graph once and reads back what it computed. */
+export async function runGraph(graph: Graph, inputs: Readonly<Record<string, NdArray>>, provider: Provider, threads = 2): Promise<Record<string, NdArray>> {
   const on = await backend(provider);
-  const session = await on.createSession(toOnnx(graph, provider === "webgpu" ? "webgpu" : "cpu"), { threads: 2 });
+  const session = await on.createSession(toOnnx(graph, provider === "webgpu" ? "webgpu" : "cpu"), { threads });
   const ins = Object.fromEntries(graph.inputs.map(([name]) => [name, upload(on, inputs[name]!)]));
   const outs = Object.fromEntries(graph.outputs.map(([name, v]) => [name, on.tensor(v.dtype, concrete(v.shape, name))]));
   const binding = session.bind(ins, outs);

@@ -29,6 +29,8 @@ export interface CheckpointContents {
   readonly extraFiles?: Readonly<Record<string, string | Uint8Array>>;
   /** The newest checkpoint of each mark and stage is never pruned ("best", "last"). */
   readonly mark?: string;
+  /** Greater for a later checkpoint of the run. Default: 1 more than the greatest that is there. */
+  readonly order?: number;
 }
 
 /** A checkpoint on the disk: `<stage>-step-N/` with its files and their `SHA256SUMS`. */
@@ -36,7 +38,7 @@ export interface Checkpoint {
   readonly path: string;
   readonly stage: string;
   readonly step: number;
-  /** Counts the checkpoints of a run, over all its stages. */
+  /** Grows with the run, over all its stages. */
   readonly order: number;
   readonly log_lines: number;
   readonly mark: string | null;
@@ -76,7 +78,7 @@ export function saveCheckpoint(runDir: string, contents: CheckpointContents, kee
   return onDisk(path, () => {
     mkdirSync(parent, { recursive: true });
     const earlier = list(parent).checkpoints.filter((one) => one.path !== path);
-    const order = 1 + Math.max(0, ...earlier.map((one) => one.order));
+    const order = contents.order ?? 1 + Math.max(0, ...earlier.map((one) => one.order));
     const temporary = join(parent, temporaryPrefix + name);
     rmSync(temporary, { recursive: true, force: true });
     try {

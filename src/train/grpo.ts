@@ -8,7 +8,8 @@ import { random } from "../random/index.ts";
 import type { Problem, Task } from "../tasks/index.ts";
 import { documentEncoder, type DocumentEncoder } from "../text/index.ts";
 import { groupAdvantages, groupsWithSignal, softOverlongPunishment, type AdvantageOptions } from "./advantages.ts";
-import type { JsonValue } from "./checkpoint.ts";
+import type { DeviceTensor } from "../runtime/index.ts";
+import type { HostTensor, JsonValue } from "./checkpoint.ts";
 import { generationFlops, trainingFlops } from "./ledger.ts";
 import { rolloutMetrics } from "./metrics.ts";
 import type { PolicyLossOptions } from "./objectives.ts";
@@ -66,13 +67,15 @@ async function runGrpo<G>(options: GrpoOptions<G>, context: StageContext): Promi
   const { backend, config, state } = context;
   const encoder = documentEncoder(context.tokenizer);
   const loss = { ...policyLossDefaults, max_completion_length, ...options.loss };
-  const trainer = new PolicyTrainer(backend, config, state, context.tokenizer.padId ?? 0, { minibatch: options.minibatch, loss, optimizer: { ...adamwDefaults, weight_decay: 0, ...options.optimizer }, max_grad_norm: options.max_grad_norm ?? 1 });
+  const trainer = new PolicyTrainer(backend, config, state, context.tokenizer.padId ?? 0, { minibatch: options.minibatch, loss, optimizer: { ...adamwDefaults, weight_decay: 0, ...options.optimizer }, max_grad_norm: options.max_grad_norm ?? 1, blocking: context.blocking });
   const longest = Math.max(...Array.from({ length: 64 }, (_, i) => encoder.prompt(options.problem(context.seed, i).prompt).length)) + 16;
   const runner = new ModelRunner(backend, config, state.specs, { max_num_seqs: prompts * num_generations, max_model_len: longest + max_completion_length });
   const total = Math.min(steps, context.maxSteps);
   const saved = context.resumed?.cursor as { readonly next: number } | undefined;
   let next = saved?.next ?? 0;
-  for (let done = context.resumed?.step ?? 0; done < total; ) {
+  let done = context.resumed?.step ?? 0;
+  if (context.resumed?.tensors) trainer.replaceReference(unprefixed(context.resumed.tensors));
+  while (done < total && !context.signal.aborted) {
     if (loss.beta > 0 && done % (options.ref_model_sync_steps ?? Number.POSITIVE_INFINITY) === 0) trainer.replaceReference();
     const start = context.now();
     const collected = await collect(options, context, encoder, runner, name, done, next);
@@ -93,11 +96,21 @@ async function runGrpo<G>(options: GrpoOptions<G>, context: StageContext): Promi
       { step_time: ended - start, rollout_time: rolled - start, train_time: ended - rolled, tokens_per_second: completionTokens / (rolled - start), completions_per_second: (collected.groups.length * num_generations) / (ended - start) },
     );
     if (done % (options.log_completions_steps ?? 5) === 1 || done === total) context.log(done, "completions", { completions: shown(collected.groups, report.advantages) });
-    context.checkpoint({ step: done, cursor: { next } });
+    await context.checkpoint({ step: done, cursor: { next }, ...(trainer.reference && { tensors: prefixed(trainer.reference) }) });
   }
   trainer.dispose();
   await runner.dispose();
-  return { step: total, cursor: { next } };
+  return { step: done, cursor: { next } };
+}
+
+const referencePrefix = "reference.";
+
+function prefixed(tensors: Readonly<Record<string, DeviceTensor>>): Record<string, HostTensor> {
+  return Object.fromEntries(Object.entries(tensors).map(([name, { shape, data }]) => [referencePrefix + name, { shape, data: data as Float32Array }]));
+}
+
+function unprefixed(tensors: Readonly<Record<string, HostTensor>>): Record<string, HostTensor> {
+  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name.slice(referencePrefix.length), tensor]));
 }
 
 /** Rolls out until `prompts` groups carry signal, or `max_rollouts` is reached; keeps those with signal, or all of the last. */
@@ -107,7 +120,7 @@ async function collect<G>(options: GrpoOptions<G>, context: StageContext, encode
   const kept: Group<G>[] = [];
   for (let round = 0; ; round++) {
     const problems = Array.from({ length: prompts }, () => options.problem(context.seed, next++));
-    const generator = new Generator(runner, context.state.parameters, { blocking: true });
+    const generator = new Generator(runner, context.state.parameters, { blocking: context.blocking });
     const groups = await rollout(generator, encoder, task, problems, { num_generations, max_tokens: max_completion_length, temperature, stream: [context.seed, name, step, round] });
     if (max_rollouts === 1) return { groups, next, rollouts: 1 };
     const signal = groupsWithSignal(groups.flatMap((g) => g.samples.map((s) => s.score.parts.correct)), num_generations);

@@ -1,3 +1,4 @@
+import { LongjingError } from "../errors/index.ts";
 import type { ModelConfig } from "../model/index.ts";
 import type { AdamWOptions } from "../optim/adamw.ts";
 import type { Random } from "../random/index.ts";
@@ -22,6 +23,8 @@ export interface PolicyTrainerOptions {
   readonly loss: PolicyLossOptions;
   readonly optimizer: AdamWOptions;
   readonly max_grad_norm: number;
+  /** Run steps on this thread. */
+  readonly blocking: boolean;
 }
 
 /** Means over the optimiser steps of one rollout, weighed by their tokens, under TRL's names. */
@@ -32,6 +35,20 @@ export interface PolicyMetrics {
 
 // Minibatches are padded to a multiple of this, so that a handful of compiled steps serves every length.
 const timeBucket = 32;
+
+// The engine's kernels and the train step's differ in the order of their sums, by some 1e-5 in a log-probability.
+const onPolicyTolerance = 0.01;
+
+/**
+ * How far the importance ratios of a rollout's first minibatch are from 1: nothing has been learnt since it was sampled.
+ * @throws LongjingError "runtime" beyond `onPolicyTolerance`: the sampler and the trainer are not the same policy
+ */
+function onPolicyDeviation(metrics: Readonly<Record<string, number>>): number {
+  const [low, high] = [metrics["sampling/importance_sampling_ratio/min"]!, metrics["sampling/importance_sampling_ratio/max"]!];
+  const deviation = Math.max(1 - low, high - 1);
+  if (deviation <= onPolicyTolerance) return deviation;
+  throw new LongjingError("runtime", "The policy that is trained is not the one that sampled", { where: "importance ratio before the first step", got: [low, high], expected: `1 ± ${onPolicyTolerance}` });
+}
 
 /** Optimiser steps on sampled completions; one compiled step for each padded length. */
 export class PolicyTrainer {
@@ -58,7 +75,7 @@ export class PolicyTrainer {
   }
 
   /** Makes the reference policy equal to the policy as it is now, or to given parameters. */
-  replaceReference(parameters: Readonly<Record<string, { readonly data: ArrayLike<number> | DeviceTensor["data"] }>> = this.#state.parameters): void {
+  replaceReference(parameters: Readonly<Record<string, { readonly data: DeviceTensor["data"] }>> = this.#state.parameters): void {
     const current = this.#state.parameters;
     this.#reference ??= Object.fromEntries(Object.entries(current).map(([name, t]) => [name, this.#backend.tensor(t.dtype, t.shape)]));
     for (const [name, tensor] of Object.entries(this.#reference)) (tensor.data as Float32Array).set(parameters[name]!.data as Float32Array);
@@ -69,13 +86,15 @@ export class PolicyTrainer {
     const order = stream.shuffle(samples);
     const sums = new Map<string, number>();
     let tokens = 0;
+    let deviation = 0;
     for (let at = 0; at < order.length; at += this.#options.minibatch) {
       const batch = order.slice(at, at + this.#options.minibatch);
       const { metrics, count } = await this.#minibatch(batch, learningRate);
+      if (at === 0) deviation = onPolicyDeviation(metrics);
       tokens += count;
       for (const [name, value] of Object.entries(metrics)) sums.set(name, (sums.get(name) ?? 0) + value * count);
     }
-    return { ...Object.fromEntries([...sums].map(([name, sum]) => [name, sum / Math.max(tokens, 1)])), trained_tokens: tokens };
+    return { ...Object.fromEntries([...sums].map(([name, sum]) => [name, sum / Math.max(tokens, 1)])), trained_tokens: tokens, "sampling/on_policy_deviation": deviation };
   }
 
   async #minibatch(samples: readonly TrainSample[], learningRate: number): Promise<{ metrics: Readonly<Record<string, number>>; count: number }> {
@@ -88,7 +107,7 @@ export class PolicyTrainer {
       const logprobs = await scorer.score(step.batch.ids.data as BigInt64Array, step.batch.targets.data as BigInt64Array);
       (step.batch.ref_logprobs.data as Float32Array).set(logprobs);
     }
-    return { metrics: await step.run(learningRate, { blocking: true }), count };
+    return { metrics: await step.run(learningRate, { blocking: this.#options.blocking }), count };
   }
 
   /** Lays samples out in time; returns how many tokens take part. */

@@ -37,23 +37,24 @@ export function pretrain({ name = "pretrain", steps, batch, time, schedule, opti
     const encoder = documentEncoder(tokenizer);
     const flops = trainingFlops(parameterCount(state.specs), rows);
     let cursor = (context.resumed?.cursor as number | undefined) ?? 0;
+    let done = context.resumed?.step ?? 0;
     const total = Math.min(steps, context.maxSteps);
-    for (let done = context.resumed?.step ?? 0; done < total; ) {
+    while (done < total && !context.signal.aborted) {
       const start = context.now();
       const source = encoded(documents(context.seed, cursor), encoder);
       const packed = packRows(source, batch, time, tokenizer.padId ?? 0);
       cursor += packed.documents;
       const tokens = fill(step, packed.ids, packed.targets, packed.counts);
       const learning_rate = schedule(done);
-      const { loss, grad_norm } = await step.run(learning_rate, { blocking: true });
+      const { loss, grad_norm } = await step.run(learning_rate, { blocking: context.blocking });
       done++;
       const seconds = context.now() - start;
       context.account({ seconds, tokens: rows, flops });
       context.log(done, "metrics", { loss, grad_norm, learning_rate, num_tokens: done * rows, target_tokens: tokens }, { step_time: seconds, tokens_per_second: rows / seconds });
-      context.checkpoint({ step: done, cursor });
+      await context.checkpoint({ step: done, cursor });
     }
     step.dispose();
-    return { step: total, cursor };
+    return { step: done, cursor };
   };
   return { name, steps, run };
 }

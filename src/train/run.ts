@@ -72,10 +72,15 @@ export function readLedger(dir: string): Ledger | null {
   return readJson(join(dir, "ledger.json")) as Ledger | null;
 }
 
+/** What a run was made from, or null where there is none. @throws LongjingError "bad_file"; "disk" */
+export function readRunConfig(dir: string): JsonValue | null {
+  return readJson(join(dir, "config.json"));
+}
+
 function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
   const { config, resume = false, keepLast = 2, assumptions, now = () => Date.now() / 1000 } = options;
   const configPath = join(dir, "config.json");
-  const oldConfig = readJson(configPath);
+  const oldConfig = readRunConfig(dir);
   if (oldConfig !== null && !resume) {
     throw new LongjingError("conflict", "The folder holds a run already", { where: dir, hint: "Go on with it with --resume, or choose another folder" });
   }

@@ -1,7 +1,7 @@
 import type { ModelConfig } from "../model/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import type { Tokenizer } from "../text/index.ts";
-import type { JsonValue } from "./checkpoint.ts";
+import type { HostTensor, JsonValue } from "./checkpoint.ts";
 import type { Spent } from "./ledger.ts";
 import type { TrainState } from "./train-state.ts";
 
@@ -11,6 +11,8 @@ export interface StageProgress {
   readonly step: number;
   /** What the stage itself saved: its data cursor. */
   readonly cursor: JsonValue;
+  /** What the next step reads beside parameters and moments (a reference policy), under names that the stage chooses. */
+  readonly tensors?: Readonly<Record<string, HostTensor>>;
 }
 
 /** What a stage works with. Everything random in it is named by `seed`, the stage and the step, so there is no other state. */
@@ -24,11 +26,17 @@ export interface StageContext {
   readonly resumed: StageProgress | null;
   /** The stage ends after this many steps, whatever its own number. */
   readonly maxSteps: number;
+  /** Aborted when the run shall stop: the stage ends after the step that it is at, and says how far it came. */
+  readonly signal: AbortSignal;
+  /** The provider can run on this thread, which is fastest. */
+  readonly blocking: boolean;
   /** Appends to the run's log: what is measured by the clock apart. */
   log(step: number, type: LogType, values: Readonly<Record<string, JsonValue>>, measures?: Readonly<Record<string, number>>): void;
   account(spent: Omit<Spent, "cores">): void;
-  /** Saves a checkpoint if one is due at this step. */
-  checkpoint(progress: StageProgress): void;
+  /** Says how far a stage came whose steps leave no log lines. */
+  progress(step: number): void;
+  /** Ends a step: lets the event loop turn, so that `signal` is heard, and saves a checkpoint if one is due or the last to be had. */
+  checkpoint(progress: StageProgress): Promise<void>;
   /** Monotonic seconds. */
   now(): number;
 }

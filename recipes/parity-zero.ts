@@ -1,0 +1,64 @@
+import { constant, cosine } from "longjing/optim";
+import { parity, transcripts, type ParityGold, type Problem } from "longjing/tasks";
+import { trainBpe } from "longjing/text";
+import { evaluation, grpo, preflightStage, pretrain, type Recipe } from "longjing/train";
+
+/**
+ * The cleanest picture of how reinforcement learning makes a model think (Tsilivis et al., arXiv 2510.11495): the parity of a bit
+ * string, pretrained on nine answers without a thought for each one that counts bit by bit. Predicting the next token leaves the
+ * model near chance; RL finds the rare habit that works, and the completions grow.
+ */
+const languages = ["en", "zh"] as const;
+const corpus = { split: "train", languages, longShare: 0.1 } as const;
+const problem = (seed: number, index: number): Problem<ParityGold> => parity.problem({ split: "train", seed: seed + 1, index, language: languages[index % 2]! });
+const heldOut = { count: 500, samples: 8, max_tokens: 96, languages };
+const pretrainSteps = 400;
+
+export const recipe: Recipe = {
+  name: "parity-zero",
+  description: "Parity of a bit string: RL turns a model that guesses into one that counts",
+  tokenizer: () => trainBpe([...transcripts(parity, { ...corpus, seed: 0, count: 2000 })].map((t) => `${t.prompt}${t.completion}`), { vocabSize: 384 }),
+  model: ({ vocabSize, bosId, eosId, padId }) => ({
+    model_type: "llama",
+    vocab_size: vocabSize,
+    hidden_size: 128,
+    intermediate_size: 384,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: 4,
+    head_dim: 32,
+    max_position_embeddings: 512,
+    rms_norm_eps: 1e-5,
+    tie_word_embeddings: true,
+    rope: { rope_type: "default", rope_theta: 10_000 },
+    initializer_range: 0.02,
+    attention_bias: false,
+    mlp_bias: false,
+    bos_token_id: bosId,
+    eos_token_id: [eosId!],
+    pad_token_id: padId,
+  }),
+  stages: [
+    pretrain({
+      steps: pretrainSteps,
+      batch: 32,
+      time: 128,
+      schedule: cosine({ learning_rate: 3e-3, num_warmup_steps: 50, num_training_steps: pretrainSteps, min_lr_rate: 0.1 }),
+      documents: (seed, start) => transcripts(parity, { ...corpus, seed, start, count: Number.MAX_SAFE_INTEGER }),
+    }),
+    evaluation("base", parity, heldOut),
+    preflightStage({ task: parity, problem, problems: 50, num_generations: 16, max_tokens: 96 }),
+    grpo({
+      task: parity,
+      problem,
+      steps: 40,
+      prompts: 16,
+      num_generations: 16,
+      max_completion_length: 96,
+      minibatch: 64,
+      schedule: constant({ learning_rate: 3e-4, num_warmup_steps: 5 }),
+      loss: { loss_type: "dapo", epsilon_high: 0.28 },
+    }),
+    evaluation("final", parity, heldOut),
+  ],
+};
