@@ -31,7 +31,10 @@ export interface SessionOptions {
   readonly memoryPattern?: boolean;
   /** Graph rewrites by the runtime. Default "disabled": our graphs are lowered to what the kernels want. */
   readonly optimization?: "disabled" | "all";
-  /** Threads spin while they wait: fastest when nothing else runs. Default true. */
+  /**
+   * Threads spin while they wait for work. They keep a core busy for a while after a run too, which slows another session
+   * of this process, or any other process, by up to 2. Default false.
+   */
   readonly spinning?: boolean;
   /** Writes a Chrome trace with this prefix when the session is disposed. */
   readonly profile?: string;

@@ -74,7 +74,7 @@ export async function createOrtSession(model: Uint8Array, provider: OrtProvider,
 
 function configure(settings: Pointer, provider: OrtProvider, options: SessionOptions): void {
   const { api } = library();
-  const { threads = defaultThreads(), memoryPattern = false, optimization = "disabled", spinning = true, profile } = options;
+  const { threads = defaultThreads(), memoryPattern = false, optimization = "disabled", spinning = false, profile } = options;
   if (threads !== undefined) api.SetIntraOpNumThreads(settings, threads);
   api.SetInterOpNumThreads(settings, 1);
   api.SetSessionGraphOptimizationLevel(settings, optimization === "all" ? 99 : 0);
