@@ -141,6 +141,7 @@ export class Generator implements Engine {
         this.#dropAborted();
         await this.#admit();
         if (this.#running.length > 0) await this.#decode();
+        if (this.#blocking) await eventLoopTurn();
       }
     } catch (error) {
       // The step failed for all that took part: each learns of it, and the engine is ready for others.
@@ -225,6 +226,9 @@ export class Generator implements Engine {
     finish(leaving, reason);
   }
 }
+
+/** Steps on this thread would else keep signals and timers waiting until the last sequence has ended. They run in Node alone. */
+const eventLoopTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 function finish(sequence: Sequence, reason: FinishReason): void {
   sequence.emit({ type: "finish", reason, prompt_tokens: sequence.request.prompt_ids.length, completion_tokens: sequence.generated });

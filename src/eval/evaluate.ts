@@ -1,5 +1,5 @@
 import type { Generator } from "../engine/generator.ts";
-import type { Language, Split, Task } from "../tasks/index.ts";
+import type { Language, Problem, Split, Task } from "../tasks/index.ts";
 import type { DocumentEncoder } from "../text/index.ts";
 import { bootstrapInterval, wilsonInterval, type Interval } from "./intervals.ts";
 import { passAtK } from "./pass-at-k.ts";
@@ -15,6 +15,10 @@ export interface EvaluationOptions {
   readonly max_tokens: number;
   readonly level?: number;
   readonly languages?: readonly Language[];
+  /** Ends the evaluation early; its result is then not to be used. */
+  readonly signal?: AbortSignal;
+  /** Called with the number of completions that have ended, and of all. */
+  readonly onProgress?: (done: number, total: number) => void;
 }
 
 export interface Accuracy {
@@ -41,11 +45,18 @@ export interface Evaluation {
   readonly clipped_ratio: number;
 }
 
+/** The problems that an evaluation asks, languages in turn. */
+export function evaluationProblems<G>(task: Task<G>, { split, seed, count, level, languages = ["en"] }: EvaluationOptions): Problem<G>[] {
+  return Array.from({ length: count }, (_, index) => task.problem({ split, seed, index, language: languages[index % languages.length]!, ...(level !== undefined && { level }) }));
+}
+
 /** Samples and greedily answers `count` problems of a split. */
 export async function evaluate<G>(generator: Generator, encoder: DocumentEncoder, task: Task<G>, options: EvaluationOptions): Promise<Evaluation> {
-  const { split, seed, count, samples, max_tokens, level, languages = ["en"] } = options;
-  const problems = Array.from({ length: count }, (_, index) => task.problem({ split, seed, index, language: languages[index % languages.length]!, ...(level !== undefined && { level }) }));
-  const common = { max_tokens, stream: ["evaluation", task.name, split, seed] };
+  const { split, seed, count, samples, max_tokens, signal, onProgress } = options;
+  const problems = evaluationProblems(task, options);
+  let done = 0;
+  const onFinish = (): void => onProgress?.(++done, count * (samples + 1));
+  const common = { max_tokens, stream: ["evaluation", task.name, split, seed], onFinish, ...(signal && { signal }) };
   const sampled = await rollout(generator, encoder, task, problems, { ...common, num_generations: samples, temperature: 1 });
   const greedy = await rollout(generator, encoder, task, problems, { ...common, num_generations: 1, temperature: 0 });
   return summarize(sampled, greedy, samples, seed);

@@ -24,16 +24,20 @@ export interface RolloutOptions {
   readonly temperature: number;
   /** Names the samples: equal parts give equal samples. */
   readonly stream: readonly (string | number)[];
+  /** Ends sequences early; the groups are then not to be used. */
+  readonly signal?: AbortSignal;
+  /** Called when a completion has ended. */
+  readonly onFinish?: () => void;
 }
 
 /** Samples and judges completions; the prompt of a group is computed once by the engine. */
-export async function rollout<G>(generator: Generator, encoder: DocumentEncoder, task: Task<G>, problems: readonly Problem<G>[], { num_generations, max_tokens, temperature, stream }: RolloutOptions): Promise<Group<G>[]> {
+export async function rollout<G>(generator: Generator, encoder: DocumentEncoder, task: Task<G>, problems: readonly Problem<G>[], { num_generations, max_tokens, temperature, stream, signal, onFinish }: RolloutOptions): Promise<Group<G>[]> {
   const seeds = random("rollout", ...stream);
   const prompts = problems.map((p) => encoder.prompt(p.prompt));
   const requests = prompts.flatMap((prompt_ids) =>
-    Array.from({ length: num_generations }, () => ({ prompt_ids, sampling: { temperature, max_tokens, stop_token_ids: [encoder.eos], seed: seeds.below(2 ** 32) } })),
+    Array.from({ length: num_generations }, () => ({ prompt_ids, sampling: { temperature, max_tokens, stop_token_ids: [encoder.eos], seed: seeds.below(2 ** 32) }, ...(signal && { signal }) })),
   );
-  const completions = await generator.generate(requests);
+  const completions = await generator.generate(requests, onFinish);
   return problems.map((problem, i) => ({
     problem,
     prompt_ids: prompts[i]!,

@@ -1,12 +1,12 @@
 import { Generator } from "../engine/generator.ts";
 import { ModelRunner } from "../engine/model-runner.ts";
-import { evaluate, type Evaluation, type EvaluationOptions } from "../eval/evaluate.ts";
+import { evaluate, evaluationProblems, type Evaluation, type EvaluationOptions } from "../eval/evaluate.ts";
 import { preflight } from "../eval/preflight.ts";
 import { rollout } from "../eval/rollout.ts";
 import { generationFlops } from "./ledger.ts";
 import { parameterCount } from "../model/index.ts";
 import type { Problem, Task } from "../tasks/index.ts";
-import { documentEncoder } from "../text/index.ts";
+import { documentEncoder, type DocumentEncoder } from "../text/index.ts";
 import type { JsonValue } from "./checkpoint.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 
@@ -14,17 +14,20 @@ import type { Stage, StageContext, StageProgress } from "./stage.ts";
 const lanes = 256;
 // Problems that count as one step of a measuring stage.
 const problemsPerStep = 50;
-// Room for prompts in the cache.
-const promptRoom = 64;
 
-async function withGenerator<T>(context: StageContext, max_tokens: number, f: (generator: Generator) => Promise<T>): Promise<T> {
-  const runner = new ModelRunner(context.backend, context.config, context.state.specs, { max_num_seqs: lanes, max_model_len: promptRoom + max_tokens });
+async function withGenerator<T>(context: StageContext, problems: readonly { readonly prompt: string }[], max_tokens: number, f: (generator: Generator, encoder: DocumentEncoder) => Promise<T>): Promise<T> {
+  const encoder = documentEncoder(context.tokenizer);
+  const longest = Math.max(...problems.map(({ prompt }) => encoder.prompt(prompt).length));
+  const runner = new ModelRunner(context.backend, context.config, context.state.specs, { max_num_seqs: lanes, max_model_len: longest + max_tokens });
   try {
-    return await f(new Generator(runner, context.state.parameters, { blocking: true }));
+    return await f(new Generator(runner, context.state.parameters, { blocking: context.blocking }), encoder);
   } finally {
     await runner.dispose();
   }
 }
+
+/** A measurement that was stopped is made again as a whole. */
+const nothing: StageProgress = { step: 0, cursor: null };
 
 function account(context: StageContext, start: number, result: Pick<Evaluation, "problems" | "samples" | "mean_length">): void {
   const tokens = Math.round(result.problems * (result.samples + 1) * result.mean_length);
@@ -32,12 +35,14 @@ function account(context: StageContext, start: number, result: Pick<Evaluation, 
 }
 
 /** A stage that measures: held-out accuracy, sampled and greedy, pass@k, length. It changes no parameter. */
-export function evaluation<G>(name: string, task: Task<G>, options: Omit<EvaluationOptions, "split" | "seed">): Stage {
+export function evaluation<G>(name: string, task: Task<G>, options: Omit<EvaluationOptions, "split" | "seed" | "signal" | "onProgress">): Stage {
   const run = async (context: StageContext): Promise<StageProgress> => {
-    if (context.resumed) return context.resumed;
     const start = context.now();
     const count = Math.min(options.count, context.maxSteps * problemsPerStep);
-    const result = await withGenerator(context, options.max_tokens, (generator) => evaluate(generator, documentEncoder(context.tokenizer), task, { ...options, count, split: "test", seed: context.seed }));
+    const onProgress = (done: number, all: number): void => context.progress(Math.floor((done / all) * Math.ceil(count / problemsPerStep)));
+    const asked: EvaluationOptions = { ...options, count, split: "test", seed: context.seed, signal: context.signal, onProgress };
+    const result = await withGenerator(context, evaluationProblems(task, asked), options.max_tokens, (generator, encoder) => evaluate(generator, encoder, task, asked));
+    if (context.signal.aborted) return nothing;
     account(context, start, result);
     const step = Math.ceil(count / problemsPerStep);
     context.log(step, "evaluation", result as unknown as Record<string, JsonValue>, { step_time: context.now() - start });
@@ -60,11 +65,12 @@ export interface PreflightOptions<G> {
 /** Says before RL whether it can work here: pass@1, pass@G, and the share of groups that would carry signal. */
 export function preflightStage<G>({ name = "preflight", task, problem, problems, num_generations, max_tokens, min_share_with_signal = 0.1 }: PreflightOptions<G>): Stage {
   const run = async (context: StageContext): Promise<StageProgress> => {
-    if (context.resumed) return context.resumed;
     const start = context.now();
     const count = Math.min(problems, context.maxSteps * problemsPerStep);
     const drawn = Array.from({ length: count }, (_, i) => problem(context.seed, i));
-    const groups = await withGenerator(context, max_tokens, (generator) => rollout(generator, documentEncoder(context.tokenizer), task, drawn, { num_generations, max_tokens, temperature: 1, stream: ["preflight", context.seed] }));
+    const { signal } = context;
+    const groups = await withGenerator(context, drawn, max_tokens, (generator, encoder) => rollout(generator, encoder, task, drawn, { num_generations, max_tokens, temperature: 1, stream: ["preflight", context.seed], signal }));
+    if (signal.aborted) return nothing;
     const result = preflight(groups.map((g) => ({ samples: num_generations, correct: g.samples.reduce((n, s) => n + s.score.parts.correct, 0) })), num_generations);
     const lengths = groups.flatMap((g) => g.samples.map((s) => s.token_ids.length));
     account(context, start, { problems: count, samples: num_generations - 1, mean_length: lengths.reduce((a, b) => a + b, 0) / lengths.length });

@@ -23,8 +23,8 @@ export interface PolicyTrainerOptions {
   readonly loss: PolicyLossOptions;
   readonly optimizer: AdamWOptions;
   readonly max_grad_norm: number;
-  /** Run steps on this thread. */
-  readonly blocking: boolean;
+  /** Run steps on this thread. Default true. */
+  readonly blocking?: boolean;
 }
 
 /** Means over the optimiser steps of one rollout, weighed by their tokens, under TRL's names. */
@@ -107,7 +107,7 @@ export class PolicyTrainer {
       const logprobs = await scorer.score(step.batch.ids.data as BigInt64Array, step.batch.targets.data as BigInt64Array);
       (step.batch.ref_logprobs.data as Float32Array).set(logprobs);
     }
-    return { metrics: await step.run(learningRate, { blocking: this.#options.blocking }), count };
+    return { metrics: await step.run(learningRate, { blocking: this.#options.blocking ?? true }), count };
   }
 
   /** Lays samples out in time; returns how many tokens take part. */

@@ -1,11 +1,13 @@
+import { setImmediate as eventLoopTurn } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { initParameters, parameterCount, parameterSpecs, type ModelConfig } from "../model/index.ts";
 import { configToText } from "../model/config.ts";
 import { random } from "../random/index.ts";
 import type { Backend, DeviceTensor } from "../runtime/index.ts";
 import { createTokenizer, type TokenizerFiles } from "../text/index.ts";
-import { loadTensors, modelFile, optimizerFile, type HostTensor, type JsonValue } from "./checkpoint.ts";
 import { LongjingError } from "../errors/index.ts";
-import { openRun, type Run } from "./run.ts";
+import { loadTensors, modelFile, optimizerFile, type Checkpoint, type CheckpointContents, type HostTensor, type JsonValue } from "./checkpoint.ts";
+import { openRun, readRunConfig, type Run } from "./run.ts";
 import type { LogType, Stage, StageContext, StageProgress } from "./stage.ts";
 import { TrainState } from "./train-state.ts";
 
@@ -23,7 +25,9 @@ export interface RecipeRunOptions {
   readonly backend: Backend;
   /** The run's folder. */
   readonly dir: string;
-  readonly seed: number;
+  /** Default: that of the run which goes on, else 0. */
+  readonly seed?: number;
+  /** Go on with the run in the folder, if there is one. Without it a folder that holds a run is refused. */
   readonly resume: boolean;
   /** Ends each stage after this many steps. */
   readonly maxSteps?: number;
@@ -34,12 +38,14 @@ export interface RecipeRunOptions {
   /** Monotonic seconds. */
   readonly now: () => number;
   readonly report?: (event: RecipeEvent) => void;
+  /** Stops the run after the step that it is at, with a checkpoint of it. */
+  readonly signal?: AbortSignal;
 }
 
 /** What happens, for whoever watches. */
 export type RecipeEvent =
   | { readonly type: "start"; readonly recipe: string; readonly parameters: number; readonly stages: readonly { readonly name: string; readonly steps: number }[]; readonly warnings: readonly string[] }
-  | { readonly type: "stage"; readonly stage: string; readonly step: number; readonly steps: number }
+  | { readonly type: "stage" | "progress" | "stopped"; readonly stage: string; readonly step: number; readonly steps: number }
   | { readonly type: LogType; readonly stage: string; readonly step: number; readonly steps: number; readonly values: Readonly<Record<string, JsonValue>>; readonly measures: Readonly<Record<string, number>> }
   | { readonly type: "checkpoint"; readonly path: string }
   | { readonly type: "end"; readonly dir: string };
@@ -47,75 +53,121 @@ export type RecipeEvent =
 /** What a checkpoint stores beside tensors. */
 type SavedState = { readonly progress: { readonly step: number; readonly cursor: JsonValue }; readonly done: boolean; readonly optimizer_step: number };
 
-/** Runs a recipe in a run folder, or goes on with one. A resumed run equals one that was never stopped, byte for byte. */
-export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Promise<void> {
-  const { backend, dir, seed, resume, report = () => {} } = options;
+/** A run as its stages see it, except for what differs between them. */
+type SharedContext = Pick<StageContext, "backend" | "config" | "tokenizer" | "state" | "seed" | "signal" | "blocking" | "now">;
+
+/**
+ * Runs a recipe in a run folder, or goes on with one. A resumed run equals one that was never stopped, byte for byte.
+ * @returns "stopped" when the signal has ended it before its last stage was done
+ * @throws LongjingError "conflict" when the folder holds a run and `resume` is not set, or a run of another recipe or seed;
+ *   "bad_file"; "disk"; what the stages throw
+ */
+export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Promise<"finished" | "stopped"> {
+  const { backend, dir, report = () => {}, signal = new AbortController().signal } = options;
+  const seed = seedOf(recipe, options);
   const files = recipe.tokenizer();
   const tokenizer = createTokenizer(files.tokenizerJson, files.tokenizerConfig);
   const config = recipe.model(tokenizer);
   const specs = parameterSpecs(config);
-  const run = openRun(dir, { config: { recipe: recipe.name, seed, stages: recipe.stages.map((s) => ({ name: s.name, steps: s.steps })) }, resume });
+  const run = openRun(dir, { config: { recipe: recipe.name, seed, stages: recipe.stages.map((s) => ({ name: s.name, steps: s.steps })) }, resume: options.resume });
   try {
     const state = new TrainState(backend, specs, initParameters(specs, config.initializer_range, random("init", recipe.name, seed)));
-    const at = run.checkpoint ? await restore(recipe, run, state) : { index: 0, progress: null };
-    report({ type: "start", recipe: recipe.name, parameters: parameterCount(specs), stages: recipe.stages.map(({ name, steps }) => ({ name, steps: Math.min(steps, options.maxSteps ?? steps) })), warnings: run.warnings });
+    const at = run.checkpoint ? await restore(recipe, run.checkpoint, state) : { index: 0, progress: null };
+    report({ type: "start", recipe: recipe.name, parameters: parameterCount(specs), stages: recipe.stages.map((stage) => ({ name: stage.name, steps: stepsOf(stage, options) })), warnings: run.warnings });
     const extraFiles = { "config.json": configToText(config, "float32"), "tokenizer.json": JSON.stringify(files.tokenizerJson), "tokenizer_config.json": JSON.stringify(files.tokenizerConfig, null, 2) };
+    const shared = { backend, config, tokenizer, state, seed, signal, blocking: backend.provider !== "wasm", now: options.now };
     for (const [index, stage] of recipe.stages.entries()) {
       if (index < at.index) continue;
       const resumed = index === at.index ? at.progress : null;
       if (!resumed) state.resetOptimizer();
       const save = (progress: StageProgress, done: boolean): void => {
-        const saved: SavedState = { progress, done, optimizer_step: state.step };
-        const path = run.save({ stage: stage.name, step: progress.step, tensors: hostTensors(state.parameters), optimizer: optimizerTensors(state), state: saved as unknown as JsonValue, extraFiles, ...(done && { mark: "last" }) });
+        const path = run.save({ ...contents(stage, progress, done, state), order: orderOf(recipe, index, progress.step), extraFiles });
         report({ type: "checkpoint", path });
       };
-      const progress = await stage.run(stageContext(stage, resumed, run, state, tokenizer, config, options, save));
+      const progress = await stage.run(stageContext(stage, resumed, shared, run, options, save));
+      if (signal.aborted && progress.step < stepsOf(stage, options)) {
+        report({ type: "stopped", stage: stage.name, step: progress.step, steps: stepsOf(stage, options) });
+        return "stopped";
+      }
       save(progress, true);
     }
     run.finish();
     report({ type: "end", dir });
+    return "finished";
   } finally {
     run.close();
   }
 }
 
-function stageContext(stage: Stage, resumed: StageProgress | null, run: Run, state: TrainState, tokenizer: StageContext["tokenizer"], config: ModelConfig, options: RecipeRunOptions, save: (progress: StageProgress, done: boolean) => void): StageContext {
-  const { backend, seed, report = () => {}, checkpointEvery = 50, maxSteps = Number.POSITIVE_INFINITY } = options;
-  const steps = Math.min(stage.steps, maxSteps);
-  report({ type: "stage", stage: stage.name, step: resumed?.step ?? 0, steps });
+function stageContext(stage: Stage, resumed: StageProgress | null, shared: SharedContext, run: Run, options: RecipeRunOptions, save: (progress: StageProgress, done: boolean) => void): StageContext {
+  const { report = () => {}, checkpointEvery = 50, maxSteps = Number.POSITIVE_INFINITY } = options;
+  const steps = stepsOf(stage, options);
+  let told = resumed?.step ?? 0;
+  report({ type: "stage", stage: stage.name, step: told, steps });
   return {
-    backend,
-    config,
-    tokenizer,
-    state,
-    seed,
+    ...shared,
     resumed,
     maxSteps,
-    now: options.now,
     log: (step, type, values, measures = {}) => {
       run.log({ type, stage: stage.name, step, steps, ...values }, measures);
       report({ type, stage: stage.name, step, steps, values, measures });
     },
     account: (spent) => run.account(stage.name, { ...spent, cores: options.cores }),
-    checkpoint: (progress) => {
-      if (progress.step % checkpointEvery === 0 && progress.step < steps) save(progress, false);
+    progress: (step) => {
+      if (step > told) report({ type: "progress", stage: stage.name, step: (told = step), steps });
+    },
+    checkpoint: async (progress) => {
+      await eventLoopTurn();
+      const due = progress.step % checkpointEvery === 0 || shared.signal.aborted;
+      if (due && progress.step < steps) save(progress, false);
     },
   };
 }
 
-/** Loads the newest checkpoint into `state`; says which stage goes on, and from where. */
-async function restore(recipe: Recipe, run: Run, state: TrainState): Promise<{ index: number; progress: StageProgress | null }> {
-  const checkpoint = run.checkpoint!;
+function stepsOf(stage: Stage, { maxSteps = Number.POSITIVE_INFINITY }: RecipeRunOptions): number {
+  return Math.min(stage.steps, maxSteps);
+}
+
+/** Counts the steps that the recipe plans, and stages, so that no two checkpoints tie and one more in between changes no other. */
+function orderOf(recipe: Recipe, index: number, step: number): number {
+  return recipe.stages.slice(0, index).reduce((n, stage) => n + stage.steps + 1, step);
+}
+
+function contents(stage: Stage, { step, cursor, tensors }: StageProgress, done: boolean, state: TrainState): Pick<CheckpointContents, "stage" | "step" | "tensors" | "optimizer" | "state" | "mark"> {
+  const saved: SavedState = { progress: { step, cursor }, done, optimizer_step: state.step };
+  const moments = { ...hostTensors(state.moments.m, "m."), ...hostTensors(state.moments.v, "v.") };
+  return { stage: stage.name, step, tensors: hostTensors(state.parameters), optimizer: { ...moments, ...tensors }, state: saved, ...(done && { mark: "last" }) };
+}
+
+/** @throws LongjingError "conflict" where the run that shall go on is of another recipe, or seed */
+function seedOf(recipe: Recipe, { dir, resume, seed }: RecipeRunOptions): number {
+  const old = resume ? (readRunConfig(dir) as { readonly recipe: string; readonly seed: number } | null) : null;
+  if (old === null) return seed ?? 0;
+  if (old.recipe !== recipe.name) throw new LongjingError("conflict", "The folder holds a run of another recipe", { where: dir, got: recipe.name, expected: old.recipe });
+  if (seed !== undefined && seed !== old.seed) throw new LongjingError("conflict", "The run in the folder has another seed", { where: dir, got: seed, expected: old.seed });
+  return old.seed;
+}
+
+/** Loads a checkpoint into `state`; says which stage goes on, and from where. */
+async function restore(recipe: Recipe, checkpoint: Checkpoint, state: TrainState): Promise<{ index: number; progress: StageProgress | null }> {
   const index = recipe.stages.findIndex((s) => s.name === checkpoint.stage);
   if (index < 0) throw new LongjingError("bad_file", "The run was made by another recipe", { where: checkpoint.path, got: `stage "${checkpoint.stage}"`, expected: recipe.stages.map((s) => s.name) });
   const saved = checkpoint.state as unknown as SavedState;
   const parameters = await loadTensors(checkpoint, modelFile);
-  const moments = await loadTensors(checkpoint, optimizerFile);
-  const data = (from: Readonly<Record<string, HostTensor>>, prefix: string, names: readonly string[]): Record<string, Float32Array> => Object.fromEntries(names.map((name) => [name, from[prefix + name]!.data]));
-  state.load(data(parameters, "", state.specs.map((s) => s.name)), { m: data(moments, "m.", state.trainedNames), v: data(moments, "v.", state.trainedNames) });
+  const optimizer = await loadTensors(checkpoint, optimizerFile);
+  const take = (from: Readonly<Record<string, HostTensor>>, prefix = "", specs = state.specs): Record<string, Float32Array> => Object.fromEntries(specs.map(({ name, shape }) => [name, dataOf(from, prefix + name, shape, checkpoint)]));
+  const trained = state.specs.filter((s) => s.trainable);
+  state.load(take(parameters), { m: take(optimizer, "m.", trained), v: take(optimizer, "v.", trained) });
   state.step = saved.optimizer_step;
-  return saved.done ? { index: index + 1, progress: null } : { index, progress: saved.progress };
+  if (saved.done) return { index: index + 1, progress: null };
+  const rest = Object.entries(optimizer).filter(([name]) => !/^[mv]\./.test(name));
+  return { index, progress: { ...saved.progress, ...(rest.length > 0 && { tensors: Object.fromEntries(rest) }) } };
+}
+
+function dataOf(tensors: Readonly<Record<string, HostTensor>>, name: string, shape: readonly number[], { path }: Checkpoint): Float32Array {
+  const found = tensors[name];
+  if (found && isDeepStrictEqual(found.shape, shape)) return found.data;
+  throw new LongjingError("bad_file", "The run was made with another model", { where: `${path}: ${name}`, got: found?.shape ?? "no such tensor", expected: shape, hint: "Restore the recipe as it was, or start again in another folder" });
 }
 
 const hostTensors = (tensors: Readonly<Record<string, DeviceTensor>>, prefix = ""): Record<string, HostTensor> => Object.fromEntries(Object.entries(tensors).map(([name, { shape, data }]) => [prefix + name, { shape, data: data as Float32Array }]));
-const optimizerTensors = (state: TrainState): Record<string, HostTensor> => ({ ...hostTensors(state.moments.m, "m."), ...hostTensors(state.moments.v, "v.") });
