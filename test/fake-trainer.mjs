@@ -13,11 +13,17 @@ if (option("--seed") === "13") {
 }
 if (existsSync(out) !== args.includes("--resume")) process.exit(2);
 mkdirSync(out, { recursive: true });
+writeFileSync(join(out, "config.json"), JSON.stringify({ recipe: "tiny-zero", stages: [{ name: "grpo", steps }] }));
+
 let step = 0;
+const log = (type, values) =>
+  appendFileSync(join(out, "log.jsonl"), `${JSON.stringify({ type, stage: "grpo", step, steps, ...values, clock: { time: Date.now() / 1000, step_time: 0.005, tokens_per_second: 1000 + step } })}\n`);
+
 process.on("SIGTERM", () => process.exit(0));
 const timer = setInterval(() => {
   step++;
-  appendFileSync(join(out, "log.jsonl"), `${JSON.stringify({ type: "metrics", stage: "grpo", step, reward: step / 10 })}\n`);
+  log("metrics", { reward: 1 - 1 / step, entropy: 1 / step, "completions/mean_length": 10 + step, "rewards/accuracy/mean": 1 - 1 / step });
+  if (step === 1) log("completions", { completions: [{ prompt: "make 22", completion: "<think>3*5=15</think><answer>3*5+7</answer>", reward: 1, rewards: { accuracy: 1 }, advantage: 0.5 }] });
   if (step < steps) return;
   clearInterval(timer);
   writeFileSync(join(out, "ledger.json"), JSON.stringify({ finished: true }));

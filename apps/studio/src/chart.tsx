@@ -23,6 +23,7 @@ const height = 150;
 // With fewer points there is nothing to smooth, and a dot says more than a line.
 const fewPoints = 12;
 const smoothing = 0.85;
+const wholeSteps = [1, 10, 100, 1000, 10_000, 100_000].flatMap((unit) => [unit, 2 * unit, 5 * unit]);
 const colors = ["--leaf", "--amber"] as const;
 
 interface Drawn {
@@ -89,8 +90,9 @@ export function Chart({ spec, points }: { readonly spec: ChartSpec; readonly poi
         <span class="chart-title">{spec.title}</span>
         <span class="chart-values">
           {values.map((value, line) => value !== null && <span key={line} class={`series-${line}`}>{spec.lines[line]?.label ? `${spec.lines[line].label} ` : ""}<b>{spec.format(value)}</b></span>)}
-          <span class="muted">{pointed !== null && points[at] ? `step ${points[at].step}` : spec.unit}</span>
         </span>
+        <span class="chart-unit">{spec.unit}</span>
+        <span class="chart-unit">{pointed !== null && points[at] ? `step ${points[at].step}` : ""}</span>
       </figcaption>
       <div ref={box} class="plot" style={{ height: `${height}px` }} aria-hidden="true" />
     </figure>
@@ -118,7 +120,7 @@ function options(spec: ChartSpec, target: HTMLElement, few: boolean, onPoint: (a
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
     scales: { x: { time: false, range: (_, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) }, y: { range: (_, low, high) => yRange(spec, low, high) } },
     axes: [
-      { ...axis, size: 26, grid: { show: false }, space: 60 },
+      { ...axis, size: 26, grid: { show: false }, space: 60, incrs: wholeSteps },
       { ...axis, size: 46, space: 34, values: (_, ticks) => ticks.map((tick) => spec.format(tick)) },
     ],
     series: [{}, ...spec.lines.map((_, index) => line(index, true)), ...spec.lines.map((_, index) => line(index, false))],

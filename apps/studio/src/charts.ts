@@ -16,5 +16,5 @@ export const charts: readonly ChartSpec[] = [
   { title: "KL", unit: "nats from the reference", format: decimal, range: [0, null], lines: [{ names: ["kl"] }] },
   { title: "Loss", unit: "nats a token", format: decimal, lines: [{ names: ["loss"] }] },
   { title: "Gradient norm", unit: "before clipping", format: decimal, range: [0, null], lines: [{ names: ["grad_norm"] }] },
-  { title: "Learning rate", unit: "", format: (value) => value.toExponential(1), range: [0, null], lines: [{ names: ["learning_rate"] }] },
+  { title: "Learning rate", unit: "of AdamW", format: (value) => value.toExponential(1), range: [0, null], lines: [{ names: ["learning_rate"] }] },
 ];

@@ -56,7 +56,7 @@ export function Chat({ models }: { readonly models: readonly Model[] | null }) {
         />
         <div class="composer-row">
           <SettingsPanel models={models ?? []} settings={settings} model={model} onChange={setSettings} />
-          {turns.length > 0 && !busy && <button type="button" class="quiet" onClick={() => setTurns([])}><PlusIcon />New chat</button>}
+          {turns.length > 0 && !busy && <button type="button" class="quiet" aria-label="New chat" onClick={() => setTurns([])}><PlusIcon /><span class="wide">New chat</span></button>}
           <span class="spring" />
           {busy
             ? <button type="button" class="round" aria-label="Stop" title="Stop" onClick={() => abort.current?.abort()}><StopIcon /></button>
