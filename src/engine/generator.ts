@@ -1,5 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import { random, type Random } from "../random/index.ts";
+import { eventLoopTurn } from "../runtime/event-loop.ts";
 import type { ModelRunner, ParameterTensors } from "./model-runner.ts";
 import { sample, samplerScratch, type SamplerScratch } from "./sampler.ts";
 import { checkSamplingParams } from "./sampling-params.ts";
@@ -226,9 +227,6 @@ export class Generator implements Engine {
     finish(leaving, reason);
   }
 }
-
-/** Steps on this thread would else keep signals and timers waiting until the last sequence has ended. They run in Node alone. */
-const eventLoopTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 function finish(sequence: Sequence, reason: FinishReason): void {
   sequence.emit({ type: "finish", reason, prompt_tokens: sequence.request.prompt_ids.length, completion_tokens: sequence.generated });

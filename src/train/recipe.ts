@@ -1,9 +1,9 @@
-import { setImmediate as eventLoopTurn } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { initParameters, parameterCount, parameterSpecs, type ModelConfig } from "../model/index.ts";
 import { configToText } from "../model/config.ts";
 import { random } from "../random/index.ts";
 import type { Backend, DeviceTensor } from "../runtime/index.ts";
+import { eventLoopTurn } from "../runtime/event-loop.ts";
 import { createTokenizer, type TokenizerFiles } from "../text/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { loadTensors, modelFile, optimizerFile, type Checkpoint, type CheckpointContents, type HostTensor, type JsonValue } from "./checkpoint.ts";
