@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
-import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { LongjingError } from "../errors/index.ts";
+import type { Provider } from "../runtime/index.ts";
+import type { Machine } from "../runtime/machine.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { openTerminal } from "./terminal.ts";
 
@@ -14,6 +15,7 @@ export function addDoctor(program: Command): void {
     .action(doctor);
 }
 
+/** One thing that was looked at. Only a failed one keeps Longjing from running. */
 interface Finding {
   readonly name: string;
   readonly state: "ok" | "missing" | "failed";
@@ -22,48 +24,61 @@ interface Finding {
 
 async function doctor(options: { readonly json?: true }): Promise<void> {
   const terminal = openTerminal();
-  const findings = [...machine(), await provider("cpu", true), await provider("webgpu", false), await shipped(), page()];
-  const failed = findings.some(({ state }) => state === "failed");
+  const { describeMachine } = await import("../runtime/machine.ts");
+  const machine = await describeMachine();
+  const findings = [...hardware(machine), ...providers(machine), await check("cpu"), await shipped(), page()];
+  const healthy = !findings.some(({ state }) => state === "failed");
   if (options.json) {
-    terminal.out(`${JSON.stringify({ healthy: !failed, findings })}\n`);
+    terminal.out(`${JSON.stringify({ healthy, machine, findings })}\n`);
   } else {
     const { green, yellow, red } = terminal.colors;
     const marks = { ok: green("✓"), missing: yellow("–"), failed: red("✗") };
-    for (const { name, state, text } of findings) terminal.out(`${marks[state]} ${name.padEnd(10)} ${text}\n`);
-    terminal.out(failed ? red("\nTraining and serving will not run here.\n") : green("\nTraining and serving run here.\n"));
+    for (const { name, state, text } of findings) terminal.out(`${marks[state]} ${name.padEnd(11)} ${text}\n`);
+    terminal.out(healthy ? green("\nTraining and serving run here, by the cpu provider.\n") : red("\nTraining and serving will not run here.\n"));
   }
-  if (failed) process.exitCode = exitCodes.machine;
+  if (!healthy) process.exitCode = exitCodes.machine;
 }
 
-function machine(): Finding[] {
+function hardware({ node, platform, cpu, memory, library }: Machine): Finding[] {
   const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  const cores = [cpu.physicalCores === null ? "" : `${cpu.physicalCores} cores`, `${cpu.logicalCores} threads`, cpu.quota === null ? "" : `a quota of ${cpu.quota}`].filter((part) => part !== "");
+  const used = cpu.threads === null ? "as many as there are cores" : String(cpu.threads);
   return [
-    { name: "node", state: "ok", text: `${process.version} on ${process.platform} ${process.arch}` },
-    { name: "processor", state: "ok", text: `${cpus()[0]?.model ?? "unknown"}, ${availableParallelism()} to use` },
-    { name: "memory", state: "ok", text: `${gib(freemem())} free of ${gib(totalmem())}` },
+    { name: "node", state: "ok", text: `${node} on ${platform}` },
+    { name: "processor", state: "ok", text: `${cpu.model}: ${cores.join(", ")}` },
+    { name: "kernels", state: "ok", text: `${cpu.simd.join(" ") || "unknown instruction sets"}; threads an op: ${used}` },
+    { name: "memory", state: "ok", text: `${gib(memory.free)} free of ${gib(memory.total)}${memory.limit === null ? "" : `, limited to ${gib(memory.limit)}`}` },
+    "path" in library ? { name: "library", state: "ok", text: library.path } : { name: "library", state: "failed", text: library.missing },
   ];
 }
 
+function providers({ providers: found }: Machine): Finding[] {
+  return (Object.keys(found) as Provider[]).map((name) => {
+    const provider = found[name];
+    if ("version" in provider) return { name, state: "ok", text: `ONNX Runtime ${provider.version}` };
+    return { name, state: name === "cpu" ? "failed" : "missing", text: provider.missing.split("; ")[0] ?? "" };
+  });
+}
+
 /** Runs a graph of one op, and looks at the result. */
-async function provider(name: "cpu" | "webgpu", needed: boolean): Promise<Finding> {
+async function check(provider: Provider): Promise<Finding> {
   try {
     const { openBackend, compile, allocate } = await import("../runtime/index.ts");
     const { add } = await import("../tensor/index.ts");
-    const backend = await openBackend(name);
+    const backend = await openBackend(provider);
     const type = { shape: [2], dtype: "float32" as const };
     const program = await compile(backend, ({ x }) => ({ y: add(x, x) }), { x: type });
-    const { x, y } = allocate(backend, { x: type, y: type });
-    if (x === undefined || y === undefined) throw new LongjingError("runtime", "No memory was given");
-    x.data.set([1, 2] as never);
-    const binding = program.bind({ x }, { y });
+    const tensors = allocate(backend, { x: type, y: type }) as Record<"x" | "y", ReturnType<typeof backend.tensor>>;
+    (tensors.x.data as Float32Array).set([1, 2]);
+    const binding = program.bind({ x: tensors.x }, { y: tensors.y });
     await binding.run();
-    const right = y.data[0] === 2 && y.data[1] === 4;
+    const right = tensors.y.data[0] === 2 && tensors.y.data[1] === 4;
     binding.dispose();
     program.dispose();
-    return { name, state: right ? "ok" : "failed", text: `ONNX Runtime ${backend.version}${right ? "" : " computed 1 + 1 wrongly"}` };
+    return right ? { name: "first graph", state: "ok", text: "1 + 1 = 2" } : { name: "first graph", state: "failed", text: "computed 1 + 1 wrongly" };
   } catch (error) {
     if (!LongjingError.is(error)) throw error;
-    return { name, state: needed ? "failed" : "missing", text: needed ? error.message : "no adapter on this machine" };
+    return { name: "first graph", state: "failed", text: error.message };
   }
 }
 

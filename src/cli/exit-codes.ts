@@ -14,7 +14,8 @@ export const exitCodes = {
 
 export const exitCodesHelp = `
 Exit codes: 0 success · 1 defect · 2 bad arguments, file, configuration or model · 3 something is in the way (port, lock,
-existing folder) · 4 the machine (disk, memory, execution provider) · 130 interrupted`;
+existing folder) · 4 the machine (disk, memory, execution provider) · 130 interrupted (SIGINT),
+143 terminated (SIGTERM); a training run has then saved its last step`;
 
 export function exitCodeOf(code: ErrorCode): number {
   switch (code) {

@@ -4,6 +4,7 @@ import { addChat } from "./chat.ts";
 import { addDoctor } from "./doctor.ts";
 import { exitCodesHelp } from "./exit-codes.ts";
 import { addServe } from "./serve.ts";
+import { addTrain } from "./train.ts";
 
 /** The command line. A command's file loads what it works with when it runs, so that `--help` is quick. */
 export function createProgram(): Command {
@@ -14,6 +15,7 @@ export function createProgram(): Command {
     .addHelpText("after", exitCodesHelp)
     .showHelpAfterError("(longjing --help tells more)")
     .exitOverride();
+  addTrain(program);
   addServe(program);
   addChat(program);
   addDoctor(program);

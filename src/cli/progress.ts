@@ -18,31 +18,40 @@ export interface Progress {
   end(): void;
 }
 
-const plainEverySeconds = 5;
+const plainEverySeconds = 2;
 const rateOverSeconds = 30;
 const barWidth = 24;
+/** From the end of the note to the start of the line above it, and clears what follows. */
+const back = "\r\u001b[A\u001b[J";
 
-/** One line that is redrawn where a person watches; elsewhere a whole line now and then, without control codes. */
+/** A line, and one for the note, that are redrawn where a person watches; elsewhere a whole line now and then, without control codes. */
 export function progress(terminal: Terminal, { label, total, unit, done: before = 0, now = () => performance.now() / 1000 }: ProgressOptions): Progress {
   const rate = rateMeter(before, now());
   let lastLine = Number.NEGATIVE_INFINITY;
-  let last = "";
+  let drawn = false;
+  let unsaid = "";
   return {
     update(done, note = "") {
       const time = now();
       const perSecond = rate(done, time);
       const eta = done < total && perSecond > 0 ? `  ETA ${duration((total - done) / perSecond)}` : "";
-      const figures = `${done}/${total} ${unit}  ${perSecond.toPrecision(3)} ${unit}/s${eta}${note === "" ? "" : `  ${note}`}`;
-      last = `${label}  ${figures}\n`;
-      if (terminal.interactive) return terminal.note(`\r\u001b[2K${label} ${bar(terminal, done / total)} ${figures}`);
+      const pace = `${done}/${total} ${unit}  ${perSecond.toPrecision(3)} ${unit}/s${eta}`;
+      if (terminal.interactive) {
+        terminal.note(`${drawn ? back : ""}${label} ${bar(terminal, total > 0 ? done / total : 1)} ${pace}\n  ${note}`);
+        drawn = true;
+        return;
+      }
+      const figures = note === "" ? pace : `${pace}  ${note}`;
+      unsaid = `${label}  ${figures}\n`;
       if (time - lastLine < plainEverySeconds && done < total) return;
       lastLine = time;
-      last = "";
-      terminal.note(`${label}  ${figures}\n`);
+      terminal.note(unsaid);
+      unsaid = "";
     },
     end() {
-      terminal.note(terminal.interactive ? "\n" : last);
-      last = "";
+      terminal.note(drawn ? "\n" : unsaid);
+      drawn = false;
+      unsaid = "";
     },
   };
 }

@@ -63,6 +63,6 @@ async function serve(folders: readonly string[], options: ServeOptions): Promise
   else terminal.out(`${bold("Longjing")} listens on ${bold(listening.url)} ${dim(`· API at ${listening.url}/v1 · ${models.map(({ id }) => id).join(", ") || "no model"}`)}\n`);
 
   await Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
-  await Promise.all([listening.close(), runs.close()]);
+  await Promise.all([runs.close(), listening.close()]);
   for (const { engine } of models) engine.dispose();
 }

@@ -1,24 +1,14 @@
-import type { ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { readFile, readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
-import { runState } from "../train/run.ts";
 import { followLines } from "./follow.ts";
+import { isFolder, namesIn, readRunFolder, runName, type RunFolder } from "./run-folder.ts";
 import type { SseMessage } from "./sse.ts";
+import { openTrainer, type Trainer } from "./trainer.ts";
 
-export interface RunInfo {
+/** `running` may be by another process than this server's; `stopped` and `failed` may be resumed. */
+export interface RunInfo extends Omit<RunFolder, "state"> {
   readonly id: string;
-  readonly recipe: string;
-  /** As the recipe plans them; empty until the trainer has begun. */
-  readonly stages: readonly { readonly name: string; readonly steps: number }[];
-  /** `running` may be by another process than this server's; `stopped` may be resumed. */
-  readonly state: "running" | "stopping" | "finished" | "stopped" | "failed";
-  /** Unix time in seconds of the last line of the log. */
-  readonly updated: number;
-  /** What the trainer said when it failed. */
-  readonly error: string | null;
+  readonly state: RunFolder["state"] | "stopping";
 }
 
 export interface StartOptions {
@@ -37,102 +27,66 @@ export interface Runs {
   stop(id: string): Promise<RunInfo>;
   /** Replays the log from a byte offset and follows it: `log`, `reset` and `run` (the state) messages. */
   events(id: string, from: number, signal: AbortSignal): Promise<AsyncIterable<SseMessage>>;
-  /** Ends the trainer and waits for it. */
+  /** Ends the event streams and the trainer, and waits for it. */
   close(): Promise<void>;
 }
 
 export interface RunsOptions {
   readonly runsDir: string;
   readonly recipesDir: string;
-  /** Starts `longjing` with these arguments. */
-  readonly launch: (args: readonly string[]) => ChildProcess;
-}
-
-interface Active {
-  readonly id: string;
-  readonly child: ChildProcess;
-  readonly exited: Promise<void>;
-  stopping: boolean;
+  /** Starts `longjing` with these arguments, its stderr a pipe. */
+  readonly launch: Parameters<typeof openTrainer>[0];
 }
 
 const idPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$/;
-const stampPattern = /-\d{8}-\d{6}$/;
 
 export function openRuns({ runsDir, recipesDir, launch }: RunsOptions): Runs {
-  let active: Active | undefined;
-  /** Last words by run, until it is resumed. A run that failed at once may have no folder. */
-  const failures = new Map<string, string>();
-
-  const folder = async (id: string): Promise<string> => {
-    const path = join(runsDir, id);
-    if (idPattern.test(id) && (active?.id === id || failures.has(id) || (await isFolder(path)))) return path;
+  const trainer = openTrainer(launch);
+  const closing = new AbortController();
+  const recipes = async (): Promise<readonly string[]> =>
+    (await namesIn(recipesDir)).filter((name) => name.endsWith(".ts")).map((name) => basename(name, ".ts"));
+  const info = (id: string): Promise<RunInfo> => describe(join(runsDir, id), id, trainer);
+  const check = async (id: string): Promise<string> => {
+    if (idPattern.test(id) && (trainer.ids.includes(id) || (await isFolder(join(runsDir, id))))) return id;
     throw new LongjingError("not_found", "There is no such run", { where: "run id", got: id });
   };
-
-  const info = async (id: string): Promise<RunInfo> => {
-    const log = await stat(join(runsDir, id, "log.jsonl")).catch(() => undefined);
-    const updated = (log?.mtimeMs ?? Date.now()) / 1000;
-    const told = failures.get(id);
-    const own = active?.id === id ? { state: active.stopping ? ("stopping" as const) : ("running" as const), error: null } : undefined;
-    const past = told === undefined ? stateOnDisk(join(runsDir, id)) : { state: "failed" as const, error: told };
-    return { id, ...(await plan(join(runsDir, id), id)), updated, ...(own ?? past) };
-  };
-
-  const run = (id: string, args: readonly string[]): Promise<RunInfo> => {
-    if (active !== undefined) throw new LongjingError("conflict", "A run is training already", { got: active.id, hint: "Stop it first" });
-    failures.delete(id);
-    const child = launch(args);
-    const current: Active = { id, child, stopping: false, exited: exitOf(child).then((failure) => {
-      if (failure !== null && !current.stopping) failures.set(id, failure);
-      active = undefined;
-    }) };
-    active = current;
-    return info(id);
-  };
-
-  const recipes = async (): Promise<readonly string[]> =>
-    (await entries(recipesDir)).filter((name) => name.endsWith(".ts")).map((name) => basename(name, ".ts"));
-
-  const recipePath = async (recipe: string): Promise<string> => {
+  const train = async (id: string, recipe: string, more: readonly string[]): Promise<RunInfo> => {
     const names = await recipes();
-    if (names.includes(recipe)) return join(recipesDir, `${recipe}.ts`);
-    throw new LongjingError("not_found", "There is no such recipe", { where: "recipe", got: recipe, expected: names.join(", ") });
+    if (!names.includes(recipe)) throw new LongjingError("not_found", "There is no such recipe", { where: "recipe", got: recipe, expected: names.join(", ") });
+    trainer.start(id, ["train", join(recipesDir, `${recipe}.ts`), "--out", join(runsDir, id), ...more]);
+    return await info(id);
   };
-
   return {
     recipes,
     async list() {
-      const ids = new Set([...(await entries(runsDir)), ...failures.keys(), ...(active === undefined ? [] : [active.id])]);
+      const ids = new Set([...(await namesIn(runsDir)), ...trainer.ids]);
       const all = await Promise.all([...ids].filter((id) => idPattern.test(id)).map(info));
       return all.sort((a, b) => b.updated - a.updated);
     },
-    async start({ recipe, seed, max_steps }) {
-      const path = await recipePath(recipe);
-      const id = `${recipe}-${timestamp(new Date())}`;
-      const limits = [...(seed === undefined ? [] : ["--seed", String(seed)]), ...(max_steps === undefined ? [] : ["--max-steps", String(max_steps)])];
-      return await run(id, ["train", path, "--out", join(runsDir, id), ...limits]);
+    start({ recipe, seed, max_steps }) {
+      const option = (name: string, value: number | undefined): string[] => (value === undefined ? [] : [name, String(value)]);
+      return train(runName(recipe, new Date()), recipe, [...option("--seed", seed), ...option("--max-steps", max_steps)]);
     },
     async resume(id) {
-      const out = await folder(id);
-      return await run(id, ["train", await recipePath((await info(id)).recipe), "--out", out, "--resume"]);
+      return await train(id, (await info(await check(id))).recipe, ["--resume"]);
     },
     async stop(id) {
-      await folder(id);
-      if (active?.id !== id) throw new LongjingError("conflict", "The run is not training", { got: id });
-      active.stopping = true;
-      active.child.kill("SIGTERM");
+      trainer.stop(await check(id));
       return await info(id);
     },
     async events(id, from, signal) {
-      return runEvents(join(await folder(id), "log.jsonl"), () => info(id), from, signal);
+      return runEvents(join(runsDir, await check(id), "log.jsonl"), () => info(id), from, AbortSignal.any([signal, closing.signal]));
     },
     async close() {
-      if (active === undefined) return;
-      active.stopping = true;
-      active.child.kill("SIGTERM");
-      await active.exited;
+      closing.abort();
+      await trainer.close();
     },
   };
+}
+
+/** What this server knows of its own trainer goes before what the folder says. */
+async function describe(folder: string, id: string, trainer: Trainer): Promise<RunInfo> {
+  return { id, ...(await readRunFolder(folder, id)), ...trainer.stateOf(id) };
 }
 
 async function* runEvents(log: string, info: () => Promise<RunInfo>, from: number, signal: AbortSignal): AsyncGenerator<SseMessage, void> {
@@ -146,63 +100,4 @@ async function* runEvents(log: string, info: () => Promise<RunInfo>, from: numbe
     if (data !== told) yield { event: "run", data };
     told = data;
   }
-}
-
-/** Resolves with null after a clean exit, else with the last words. */
-async function exitOf(child: ChildProcess): Promise<string | null> {
-  let words = "";
-  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-    words = (words + text).slice(-4000);
-  });
-  try {
-    const [code, signal] = (await once(child, "close")) as [number | null, string | null];
-    return code === 0 ? null : words.trim() || `The trainer ended with ${signal ?? `exit code ${code}`}`;
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error); // it could not be started
-  }
-}
-
-const runConfig = z.looseObject({ recipe: z.string(), stages: z.array(z.object({ name: z.string(), steps: z.number() })) });
-
-/** What a run is made from, by its `config.json`; by its name where there is none yet. */
-async function plan(run: string, id: string): Promise<Pick<RunInfo, "recipe" | "stages">> {
-  const text = await readFile(join(run, "config.json"), "utf8").catch(() => "null");
-  const { success, data } = runConfig.safeParse(parseOrNull(text));
-  return success ? { recipe: data.recipe, stages: data.stages } : { recipe: id.replace(stampPattern, ""), stages: [] };
-}
-
-function parseOrNull(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
-
-/** A folder whose files are damaged is told about and stands in no other run's way. */
-function stateOnDisk(run: string): Pick<RunInfo, "state" | "error"> {
-  try {
-    return { state: runState(run), error: null };
-  } catch (error) {
-    if (LongjingError.is(error)) return { state: "failed", error: error.message };
-    throw error;
-  }
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  return await stat(path).then((entry) => entry.isDirectory(), () => false);
-}
-
-async function entries(folder: string): Promise<string[]> {
-  return await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return [];
-    throw error;
-  });
-}
-
-/** `20261231-235959`, local time. */
-function timestamp(date: Date): string {
-  const two = (value: number): string => String(value).padStart(2, "0");
-  const day = `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}`;
-  return `${day}-${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
 }

@@ -1,0 +1,82 @@
+import { availableParallelism, constants } from "node:os";
+import type { Command } from "commander";
+import type { RecipeEvent } from "../train/index.ts";
+import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
+import { wholeNumber } from "./options.ts";
+import { openTerminal, type Terminal } from "./terminal.ts";
+
+interface TrainOptions extends BackendOptions {
+  readonly out: string;
+  readonly resume?: true;
+  readonly seed?: number;
+  readonly maxSteps?: number;
+  readonly checkpointEvery?: number;
+  readonly json?: true;
+}
+
+export function addTrain(program: Command): void {
+  program
+    .command("train")
+    .description("Run a recipe, or go on with one. Ctrl-C ends the step, saves it and stops; again, it stops at once")
+    .argument("<recipe>", "file that exports `recipe`, such as recipes/countdown-zero.ts")
+    .requiredOption("--out <dir>", "the run's folder: log, ledger, checkpoints")
+    .option("--resume", "go on with the run in the folder; begin one if there is none")
+    .option("--seed <n>", "of everything random (default: the run's own, or 0)", wholeNumber(0))
+    .option("--max-steps <n>", "end each stage after so many steps", wholeNumber(1))
+    .option("--checkpoint-every <n>", "steps between checkpoints (default: 50)", wholeNumber(1))
+    .addOption(providerOption())
+    .addOption(threadsOption())
+    .option("--json", "one JSON line per event")
+    .action(train);
+}
+
+async function train(path: string, options: TrainOptions): Promise<void> {
+  const { out: dir, resume = false, seed, maxSteps, checkpointEvery } = options;
+  const terminal = openTerminal();
+  const { loadRecipe } = await import("./load-recipe.ts");
+  const { runRecipe } = await import("../train/index.ts");
+  const { defaultThreads } = await import("../runtime/cores.ts");
+  const { summaryOf, summaryText } = await import("./run-summary.ts");
+  const { trainView } = await import("./train-view.ts");
+  const recipe = await loadRecipe(path);
+  const backend = await openBackendWith(options);
+  const view = trainView(terminal);
+  const report = options.json ? (event: RecipeEvent): void => terminal.out(`${JSON.stringify(event)}\n`) : view.report;
+  const stop = stopOnSignal(() => view.say("Stops after this step, with a checkpoint. Again: at once"));
+  const ended = await runRecipe(recipe, {
+    backend,
+    dir,
+    resume,
+    ...(seed !== undefined && { seed }),
+    ...(maxSteps !== undefined && { maxSteps }),
+    ...(checkpointEvery !== undefined && { checkpointEvery }),
+    cores: options.threads ?? defaultThreads() ?? availableParallelism(),
+    now: () => performance.now() / 1000,
+    report,
+    signal: stop.signal,
+  });
+  stop.release();
+  if (ended === "stopped") process.exitCode = 128 + constants.signals[stop.name() ?? "SIGINT"];
+  else if (options.json) terminal.out(`${JSON.stringify({ type: "summary", ...summaryOf(dir) })}\n`);
+  else terminal.out(summaryText(summaryOf(dir), terminal.colors));
+  if (ended === "stopped") view.say(`Go on with: longjing train ${path} --out ${dir} --resume`);
+}
+
+type StopSignal = "SIGINT" | "SIGTERM";
+
+/** Aborts at the first signal. From then on a signal does what it does by default: it ends the process. */
+function stopOnSignal(onStop: () => void): { readonly signal: AbortSignal; name(): StopSignal | undefined; release(): void } {
+  const controller = new AbortController();
+  let received: StopSignal | undefined;
+  const release = (): void => {
+    for (const name of ["SIGINT", "SIGTERM"] as const) process.off(name, stop);
+  };
+  const stop = (name: StopSignal): void => {
+    received = name;
+    release();
+    onStop();
+    controller.abort();
+  };
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, stop);
+  return { signal: controller.signal, name: () => received, release };
+}
