@@ -101,7 +101,7 @@ export class PolicyTrainer {
     const longest = Math.max(...samples.map((s) => s.prompt_ids.length + s.completion_ids.length - 1));
     const time = Math.ceil(longest / timeBucket) * timeBucket;
     const step = await this.#step(time);
-    const count = this.#fill(step, samples, time);
+    const count = this.#fill(step, samples);
     if (this.#reference) {
       const scorer = await this.#scorer(time, this.#reference);
       const logprobs = await scorer.score(step.batch.ids.data as BigInt64Array, step.batch.targets.data as BigInt64Array);
@@ -111,7 +111,7 @@ export class PolicyTrainer {
   }
 
   /** Lays samples out in time; returns how many tokens take part. */
-  #fill(step: TrainStep<PolicyBatchTypes>, samples: readonly TrainSample[], time: number): number {
+  #fill(step: TrainStep<PolicyBatchTypes>, samples: readonly TrainSample[]): number {
     const batch = this.#options.minibatch;
     const ids = (step.batch.ids.data as BigInt64Array).fill(BigInt(this.#pad));
     const targets = (step.batch.targets.data as BigInt64Array).fill(BigInt(this.#pad));

@@ -1,9 +1,9 @@
-import { isDeepStrictEqual } from "node:util";
 import { initParameters, parameterCount, parameterSpecs, type ModelConfig } from "../model/index.ts";
 import { configToText } from "../model/config.ts";
 import { random } from "../random/index.ts";
 import type { Backend, DeviceTensor } from "../runtime/index.ts";
 import { eventLoopTurn } from "../runtime/event-loop.ts";
+import { sameShape } from "../tensor/op.ts";
 import { createTokenizer, type TokenizerFiles } from "../text/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { loadTensors, modelFile, optimizerFile, type Checkpoint, type CheckpointContents, type HostTensor, type JsonValue } from "./checkpoint.ts";
@@ -166,7 +166,7 @@ async function restore(recipe: Recipe, checkpoint: Checkpoint, state: TrainState
 
 function dataOf(tensors: Readonly<Record<string, HostTensor>>, name: string, shape: readonly number[], { path }: Checkpoint): Float32Array {
   const found = tensors[name];
-  if (found && isDeepStrictEqual(found.shape, shape)) return found.data;
+  if (found && sameShape(found.shape, shape)) return found.data;
   throw new LongjingError("bad_file", "The run was made with another model", { where: `${path}: ${name}`, got: found?.shape ?? "no such tensor", expected: shape, hint: "Restore the recipe as it was, or start again in another folder" });
 }
 
