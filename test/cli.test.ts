@@ -1,36 +1,18 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
-import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { fixture, hasFixture } from "./fixtures.ts";
+import { launcher, longjing } from "./launcher.ts";
 
-const launcher = join(import.meta.dirname, "..", "bin", "longjing");
 const model = fixture("models", "qwen3");
-
-interface Result {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-async function longjing(args: readonly string[], input = ""): Promise<Result> {
-  const child = spawn(process.execPath, [launcher, ...args], { env: { ...process.env, NO_COLOR: "1" } });
-  let stdout = "";
-  let stderr = "";
-  child.stdout.on("data", (text) => (stdout += text));
-  child.stderr.on("data", (text) => (stderr += text));
-  child.stdin.end(input);
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, stdout, stderr };
-}
 
 const lastLine = (text: string): unknown => JSON.parse(text.trimEnd().split("\n").at(-1) ?? "");
 
 test("help names every command and the exit codes; the version is the package's", async () => {
   const { code, stdout } = await longjing(["--help"]);
   expect(code).toBe(0);
-  for (const word of ["serve", "chat", "doctor", "Exit codes"]) expect(stdout).toContain(word);
+  for (const word of ["train", "serve", "chat", "doctor", "Exit codes"]) expect(stdout).toContain(word);
   expect((await longjing(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
 });
 

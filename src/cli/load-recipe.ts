@@ -40,6 +40,11 @@ export async function loadRecipe(path: string): Promise<Recipe> {
 async function prepareImports(): Promise<void> {
   // From source, the launcher has seen to TypeScript.
   if (!import.meta.url.endsWith(".ts")) (await import("tsx/esm/api")).register();
-  const asOurs = `export const resolve = (name, context, next) => next(name, name.startsWith("longjing/") ? { ...context, parentURL: ${JSON.stringify(import.meta.url)} } : context);`;
-  register(`data:text/javascript,${encodeURIComponent(asOurs)}`);
+  register(`data:text/javascript,${encodeURIComponent(resolveHook)}`);
 }
+
+/** "longjing/…" is resolved as if this file asked. TypeScript is ESM, also in a folder whose package.json does not say so. */
+const resolveHook = `export async function resolve(name, context, next) {
+  const resolved = await next(name, name.startsWith("longjing/") ? { ...context, parentURL: ${JSON.stringify(import.meta.url)} } : context);
+  return /\\.ts($|\\?)/.test(resolved.url) ? { ...resolved, format: "module" } : resolved;
+}`;

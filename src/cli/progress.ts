@@ -35,7 +35,7 @@ export function progress(terminal: Terminal, { label, total, unit, done: before 
       const time = now();
       const perSecond = rate(done, time);
       const eta = done < total && perSecond > 0 ? `  ETA ${duration((total - done) / perSecond)}` : "";
-      const pace = `${done}/${total} ${unit}  ${perSecond.toPrecision(3)} ${unit}/s${eta}`;
+      const pace = `${done}/${total} ${unit}${perSecond > 0 ? `  ${perSecond.toPrecision(3)} ${unit}/s` : ""}${eta}`;
       if (terminal.interactive) {
         terminal.note(`${drawn ? back : ""}${label} ${bar(terminal, total > 0 ? done / total : 1)} ${pace}\n  ${note}`);
         drawn = true;

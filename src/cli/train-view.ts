@@ -29,7 +29,8 @@ export function trainView(terminal: Terminal): TrainView {
         bar.update(event.step);
         break;
       case "progress":
-        bar?.update(event.step);
+        // What the last step has measured follows at once.
+        if (event.step < event.steps) bar?.update(event.step);
         break;
       case "metrics":
         bar?.update(event.step, metricsText(event.values));

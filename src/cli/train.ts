@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { RecipeEvent } from "../train/index.ts";
 import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
 import { wholeNumber } from "./options.ts";
-import { openTerminal, type Terminal } from "./terminal.ts";
+import { openTerminal } from "./terminal.ts";
 
 interface TrainOptions extends BackendOptions {
   readonly out: string;
