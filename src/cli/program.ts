@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { addChat } from "./chat.ts";
 import { addDoctor } from "./doctor.ts";
 import { exitCodesHelp } from "./exit-codes.ts";
+import { addProbe } from "./probe.ts";
 import { addServe } from "./serve.ts";
 import { addTrain } from "./train.ts";
 
@@ -17,6 +18,7 @@ export function createProgram(): Command {
     .exitOverride();
   addTrain(program);
   addServe(program);
+  addProbe(program);
   addChat(program);
   addDoctor(program);
   return program;
