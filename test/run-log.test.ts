@@ -36,12 +36,18 @@ test("what is left is the steps to come at the pace so far, a pause not counted"
   expect(paused && remaining(paused)).toBeCloseTo(96 * 2);
 });
 
-test("a smoothed line stays within what it smooths, and a constant is unchanged", () => {
+test("a smoothed line stays within what it smooths, follows a straight one without lag, and with radius 0 is the line", () => {
+  const lines = fc.array(fc.double({ min: -1e6, max: 1e6, noNaN: true }), { minLength: 1 });
   fc.assert(
-    fc.property(fc.array(fc.double({ min: -1e6, max: 1e6, noNaN: true }), { minLength: 1 }), fc.double({ min: 0, max: 0.99, noNaN: true }), (values, weight) => {
+    fc.property(lines, fc.nat(8), fc.double({ min: -10, max: 10, noNaN: true }), (values, radius, slope) => {
       const [low, high] = [Math.min(...values), Math.max(...values)];
       const slack = 1e-9 * (1 + Math.abs(low) + Math.abs(high));
-      for (const value of smooth(values, weight)) expect(value !== null && value >= low - slack && value <= high + slack).toBe(true);
+      for (const value of smooth(values, radius)) expect(value !== null && value >= low - slack && value <= high + slack).toBe(true);
+      expect(smooth(values, 0)).toEqual(values.map((value) => value + 0));
+      const straight = values.map((_, at) => slope * at);
+      for (const [at, value] of smooth(straight, radius).entries()) {
+        if (at >= radius && at + radius < straight.length) expect(value).toBeCloseTo(straight[at] as number);
+      }
     }),
   );
 });

@@ -22,7 +22,8 @@ export interface ChartSpec {
 const height = 150;
 // With fewer points there is nothing to smooth, and a dot says more than a line.
 const fewPoints = 12;
-const smoothing = 0.85;
+/** Points on either side that are averaged: the more there are, the more are one pixel. */
+const radiusFor = (points: number): number => (points < fewPoints ? 0 : Math.ceil(points / 40));
 const wholeSteps = [1, 10, 100, 1000, 10_000, 100_000].flatMap((unit) => [unit, 2 * unit, 5 * unit]);
 const colors = ["--leaf", "--amber"] as const;
 
@@ -41,7 +42,7 @@ function draw(points: readonly Point[], { lines, inverted }: ChartSpec): Drawn {
       return value !== null && inverted ? 1 - value : value;
     }),
   );
-  return { steps: points.map(({ step }) => step), raw, even: raw.map((values) => smooth(values, points.length < fewPoints ? 0 : smoothing)) };
+  return { steps: points.map(({ step }) => step), raw, even: raw.map((values) => smooth(values, radiusFor(points.length))) };
 }
 
 /** Whether a run has anything that the chart shows. */

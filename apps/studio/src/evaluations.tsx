@@ -10,7 +10,7 @@ export function Evaluations({ log: { evaluations, preflight } }: { readonly log:
   return (
     <section class="card" aria-label="Held-out problems">
       <h2>Held-out problems</h2>
-      {preflight !== null && <p class="muted">Pre-flight: {percent(preflight.pass_at_1 ?? 0)} right at the first try; {percent(preflight.share_with_signal ?? 0)} of the groups carry a signal.</p>}
+      {preflight !== null && <p class="muted">{preflight.verdict && `${preflight.verdict}. `}One try is right in {percent(preflight.values.pass_at_1 ?? 0)}, one of a group in {percent(preflight.values.pass_at_group ?? 0)}.</p>}
       {evaluations.length > 0 && (
         <div class="scroll">
           <table class="figures">

@@ -51,8 +51,8 @@ export interface RunLog {
   readonly stages: readonly StageLog[];
   readonly samples: readonly SampleSet[];
   readonly evaluations: readonly EvaluationResult[];
-  /** What the pre-flight measured, if there was one. */
-  readonly preflight: Readonly<Record<string, number>> | null;
+  /** What the pre-flight measured and concluded, if there was one. */
+  readonly preflight: { readonly values: Readonly<Record<string, number>>; readonly verdict: string } | null;
   readonly notices: readonly string[];
 }
 
@@ -79,7 +79,7 @@ export function addLines(log: RunLog, lines: readonly string[]): RunLog {
     if (type === "metrics") stage.points.push({ step, values });
     if (type === "completions") samples.push({ stage: name, step, samples: list(line.completions).map(sampleOf) });
     if (type === "evaluation") evaluations.push(evaluationOf(name, line));
-    if (type === "preflight") preflight = values;
+    if (type === "preflight") preflight = { values, verdict: text(line.verdict) };
     if (type === "notice" && typeof line.message === "string") notices.push(line.message);
   }
   return { stages: [...stages.values()], samples, evaluations, preflight, notices };
@@ -137,14 +137,11 @@ export function remaining({ step, steps, since, until, before }: StageLog): numb
   return Math.max(0, steps - step) * ((until - since) / done);
 }
 
-/** A value between jumps: an exponential average whose start is not pulled towards zero. */
-export function smooth(values: readonly (number | null)[], weight: number): (number | null)[] {
-  let sum = 0;
-  let total = 0;
-  return values.map((value) => {
+/** Each value as the mean of those within `radius` places of it: what is drawn neither jumps nor lags behind. */
+export function smooth(values: readonly (number | null)[], radius: number): (number | null)[] {
+  return values.map((value, at) => {
     if (value === null) return null;
-    sum = sum * weight + value * (1 - weight);
-    total = total * weight + (1 - weight);
-    return sum / total;
+    const near = values.slice(Math.max(0, at - radius), at + radius + 1).filter((neighbour) => neighbour !== null);
+    return near.reduce((sum, neighbour) => sum + neighbour / near.length, 0);
   });
 }
