@@ -12,7 +12,7 @@ const lastLine = (text: string): unknown => JSON.parse(text.trimEnd().split("\n"
 test("help names every command and the exit codes; the version is the package's", async () => {
   const { code, stdout } = await longjing(["--help"]);
   expect(code).toBe(0);
-  for (const word of ["train", "serve", "chat", "doctor", "Exit codes"]) expect(stdout).toContain(word);
+  for (const word of ["train", "serve", "eval", "probe", "bench", "chat", "doctor", "Exit codes"]) expect(stdout).toContain(word);
   expect((await longjing(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
 });
 

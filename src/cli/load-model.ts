@@ -27,9 +27,8 @@ const mostTokenizerBytes = 2 ** 26;
 export async function loadServedModel(folder: string, { maxModelLen, maxNumSeqs = 8 }: LoadOptions = {}): Promise<ServedModel> {
   const backend = await openBackend();
   const { config, generationConfig, specs, parameters } = await loadModel(backend, folder);
-  const tokenizerConfig = await readJson(join(folder, "tokenizer_config.json"), mostTokenizerBytes);
-  const tokenizer = createTokenizer(await readJson(join(folder, "tokenizer.json"), mostTokenizerBytes), tokenizerConfig);
-  const renderer = await openRenderer(folder, tokenizer);
+  const tokenizer = await loadTokenizer(folder);
+  const renderer = openRenderer(folder, tokenizer);
   const renderChat: ServedModel["renderChat"] = (messages) => renderer(messages, { ...tokenizer.specialTokens, add_generation_prompt: true });
   // Some templates open the thinking themselves, at the end of every prompt.
   const thinking = renderChat([{ role: "user", content: "?" }]).trimEnd().endsWith(tags.thinkOpen);
@@ -58,10 +57,16 @@ export async function shippedModel(): Promise<string> {
   throw new LongjingError("not_found", "No model is shipped in this copy", { where: models, hint: "Name a folder with config.json and model.safetensors" });
 }
 
-async function openRenderer(folder: string, tokenizer: Tokenizer): Promise<ChatRenderer> {
-  const file = join(folder, "chat_template.jinja");
-  const template = (await exists(file)) ? await readFile(file, "utf8") : tokenizer.chatTemplate;
-  if (template !== null) return chatRenderer(template);
+/** The tokenizer of a model's folder, with the chat template from a file of its own where there is one. */
+export async function loadTokenizer(folder: string): Promise<Tokenizer> {
+  const tokenizerConfig = await readJson(join(folder, "tokenizer_config.json"), mostTokenizerBytes);
+  const tokenizer = createTokenizer(await readJson(join(folder, "tokenizer.json"), mostTokenizerBytes), tokenizerConfig);
+  const template = join(folder, "chat_template.jinja");
+  return (await exists(template)) ? { ...tokenizer, chatTemplate: await readFile(template, "utf8") } : tokenizer;
+}
+
+function openRenderer(folder: string, tokenizer: Tokenizer): ChatRenderer {
+  if (tokenizer.chatTemplate !== null) return chatRenderer(tokenizer.chatTemplate);
   throw new LongjingError("bad_config", "The model has no chat template, so it cannot be talked to", { where: folder, expected: "chat_template.jinja, or chat_template in tokenizer_config.json" });
 }
 

@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
+import { addBench } from "./bench.ts";
 import { addChat } from "./chat.ts";
 import { addDoctor } from "./doctor.ts";
+import { addEval } from "./eval.ts";
 import { exitCodesHelp } from "./exit-codes.ts";
 import { addProbe } from "./probe.ts";
 import { addServe } from "./serve.ts";
@@ -18,7 +20,9 @@ export function createProgram(): Command {
     .exitOverride();
   addTrain(program);
   addServe(program);
+  addEval(program);
   addProbe(program);
+  addBench(program);
   addChat(program);
   addDoctor(program);
   return program;
