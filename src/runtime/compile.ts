@@ -14,7 +14,7 @@ export interface Program {
 const isDeviceTensor = (x: unknown): x is DeviceTensor => typeof x === "object" && x !== null && "data" in x && "dispose" in x;
 
 /** Traces `f` on inputs of the given types, lowers it for the backend's provider and makes a session of it. */
-export async function compile<I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, options: SessionOptions = {}): Promise<Program> {
+export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, options: SessionOptions = {}): Promise<Program> {
   const graph = simplify(trace(f, types));
   verify(graph);
   const session = await backend.createSession(toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu"), options);
@@ -25,7 +25,10 @@ export async function compile<I>(backend: Backend, f: (inputs: Symbolic<I>) => T
   };
 }
 
+type Types = Readonly<Record<string, TensorType>>;
+type TensorsOf<T extends Types> = { readonly [K in keyof T]: DeviceTensor<T[K]["dtype"]> };
+
 /** Tensors of the given types, zeroed. */
-export function allocate(backend: Backend, types: Readonly<Record<string, TensorType>>): Record<string, DeviceTensor> {
-  return Object.fromEntries(Object.entries(types).map(([name, { shape, dtype }]) => [name, backend.tensor(dtype, shape as readonly number[])]));
+export function allocate<const T extends Types>(backend: Backend, types: T): TensorsOf<T> {
+  return Object.fromEntries(Object.entries(types).map(([name, { shape, dtype }]) => [name, backend.tensor(dtype, shape as readonly number[])])) as TensorsOf<T>;
 }
