@@ -1,4 +1,4 @@
-import { cosine, constant } from "longjing/optim";
+import { cosine, linear } from "longjing/optim";
 import { countdown, transcripts, type Problem, type CountdownGold } from "longjing/tasks";
 import { trainBpe } from "longjing/text";
 import { evaluation, grpo, preflightStage, pretrain, type Recipe } from "longjing/train";
@@ -14,7 +14,8 @@ export function countdownZero({ shuffle = false }: { readonly shuffle?: boolean 
   const corpus = { split: "train", languages, longShare: 0.25 } as const;
   const problem = (seed: number, index: number): Problem<CountdownGold> => countdown.problem({ split: "train", seed: seed + 1, index, language: languages[index % 2]! });
   const heldOut = { count: 500, samples: 8, max_tokens: 160, languages };
-  const pretrainSteps = 1200;
+  const pretrainSteps = 3600;
+  const rlSteps = 40;
   return {
     name: shuffle ? "countdown-control" : "countdown-zero",
     description: "Pretrain on search transcripts, then GRPO with a verifier: the model learns that thinking pays",
@@ -42,9 +43,9 @@ export function countdownZero({ shuffle = false }: { readonly shuffle?: boolean 
     stages: [
       pretrain({
         steps: pretrainSteps,
-        batch: 16,
+        batch: 8,
         time: 256,
-        schedule: cosine({ learning_rate: 3e-3, num_warmup_steps: 50, num_training_steps: pretrainSteps, min_lr_rate: 0.05 }),
+        schedule: cosine({ learning_rate: 3e-3, num_warmup_steps: 100, num_training_steps: pretrainSteps, min_lr_rate: 0.05 }),
         documents: (seed, start) => transcripts(countdown, { ...corpus, seed, start, count: Number.MAX_SAFE_INTEGER }),
       }),
       evaluation("base", countdown, heldOut),
@@ -52,12 +53,12 @@ export function countdownZero({ shuffle = false }: { readonly shuffle?: boolean 
       grpo({
         task: countdown,
         problem,
-        steps: 60,
+        steps: rlSteps,
         prompts: 16,
         num_generations: 16,
         max_completion_length: 160,
         minibatch: 64,
-        schedule: constant({ learning_rate: 3e-4, num_warmup_steps: 5 }),
+        schedule: linear({ learning_rate: 3e-4, num_warmup_steps: 4, num_training_steps: rlSteps }),
         loss: { loss_type: "dapo", epsilon_high: 0.28 },
         shuffle_rewards: shuffle,
       }),

@@ -5,6 +5,7 @@ import { input } from "../src/tensor/op.ts";
 import { concrete, elements } from "../src/tensor/nd-array.ts";
 import { add } from "../src/tensor/ops/elementwise.ts";
 import { opNames, opSamples, type OpSample } from "./op-samples.ts";
+import { nnSamples } from "./nn-samples.ts";
 import { providersHere, runGraph } from "./providers.ts";
 
 const named = (arrays: readonly NdArray[]): Record<string, NdArray> => Object.fromEntries(arrays.map((a, i) => [`x${i}`, a]));
@@ -36,7 +37,7 @@ test("every op of every family has a sample", () => {
   expect(opNames.filter((name) => !sampled.has(name))).toEqual([]);
 });
 
-describe.each(opSamples.map((s, k) => [`${s.op} #${k}`, s] as const))("%s", (_, sample) => {
+describe.each([...opSamples, ...nnSamples].map((s, k) => [`${s.op} #${k}`, s] as const))("%s", (_, sample) => {
   const graph = graphFor(sample);
   const expected = interpret(graph, named(sample.inputs));
 
