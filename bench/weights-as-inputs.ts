@@ -1,5 +1,5 @@
 // What it costs to decode with parameters as graph inputs, which the trainer writes and the engine reads without a copy,
-// against the same graph with them as constants, which ONNX Runtime may lay out for its kernels in advance.
+// against the same graph with them as constants, which ONNX Runtime may fold, fuse and lay out for its kernels in advance.
 //
 //   npx tsx --conditions source bench/weights-as-inputs.ts [S|M|L]
 import { allocate, compile, openBackend, type Binding, type Program } from "longjing/runtime";
@@ -63,7 +63,7 @@ const constants = (): Parameters => Object.fromEntries(specs.map(({ name, shape 
 for (const batch of [1, 64]) {
   const types = decodeTypes(batch);
   const asInputs = await compile(backend, (v) => decode(v.parameters as Parameters, batch, v as unknown as Inputs), { ...types, parameters: Object.fromEntries(specs.map(({ name, shape }) => [name, float(...shape)])) });
-  const asConstants = await compile(backend, (v) => decode(constants(), batch, v as unknown as Inputs), types);
+  const asConstants = await compile(backend, (v) => decode(constants(), batch, v as unknown as Inputs), types, { optimization: "all" });
   const [given, baked] = [bind(asInputs, batch, { parameters: tensors }), bind(asConstants, batch, {})];
   for (const { binding } of [given, baked]) for (let i = 0; i < 20; i++) binding.runSync();
   const difference = given.logits.reduce((most, value, i) => Math.max(most, Math.abs(value - baked.logits[i]!)), 0);
