@@ -190,7 +190,7 @@ describe("KL", () => {
         for (const kl_estimator of ["k1", "k2", "k3"] as const) {
           const options = { kl_estimator, beta: 1, use_bias_correction_kl: false };
           const { kl } = run(batch, options).metrics;
-          if (kl_estimator !== "k1") expect(kl).toBeGreaterThanOrEqual(0);
+          if (kl_estimator !== "k1") expect(kl).toBeGreaterThanOrEqual(-1e-12); // e^d − 1 − d cancels to rounding near 0
           close([run({ ...batch, ref: batch.logps }, options).metrics.kl!], [0]);
         }
       }),
