@@ -11,19 +11,18 @@ const defaultLevel = 2;
 const levels: readonly number[] = [10, 20, 30, 40, 50];
 
 /**
- * A bit is a letter with a space before it, which is one token; a tokenizer would group digits by threes. The bits come last
- * in each wording, so that their distance to the thinking is the same in all.
+ * The bits come last in each wording, so that their distance to the thinking is the same in all. A bit and a count are each a
+ * digit token and a space, so that step i looks back equally far for every i.
  */
 const prompts: Readonly<Record<Language, readonly string[]>> = {
-  en: ["Is the count of x even or odd?", "Parity of x:"],
-  zh: ["x的个数是奇数还是偶数？", "求x的奇偶："],
+  en: ["Is the number of ones even or odd? ", "Parity of the ones: "],
+  zh: ["1的个数是奇数还是偶数？", "求1的奇偶："],
 };
-const letters = ["o", "x"] as const;
 const words: Readonly<Record<Language, readonly [even: string, odd: string]>> = { en: ["even", "odd"], zh: ["偶", "奇"] };
 
 /**
  * Parity of a bit string, the task on which a mixture of short and long demonstrations is known to hide an ability that RL
- * brings out (Tsilivis et al., 2510.11495). Short demonstrations state the answer; long ones the parity after each bit.
+ * brings out (Tsilivis et al., 2510.11495). Short demonstrations state the answer; long ones count the ones, bit by bit.
  */
 export const parity: Task<ParityGold> = {
   name,
@@ -32,8 +31,7 @@ export const parity: Task<ParityGold> = {
   problem(address) {
     const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, (bits) => bits.join(""));
     const language = address.language ?? "en";
-    const bits = gold.map((bit) => ` ${letters[bit]}`).join("");
-    return { prompt: stream.pick(prompts[language]) + bits, language, level, gold };
+    return { prompt: stream.pick(prompts[language]) + gold.join(" "), language, level, gold };
   },
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(answerOf(problem))),
@@ -52,8 +50,12 @@ function answerOf({ gold, language }: Problem<ParityGold>): string {
   return words[language][gold.reduce((sum, bit) => sum ^ bit, 0) as 0 | 1];
 }
 
+/**
+ * A running count rather than a running parity: a count says most of the next one by itself, while a parity and a bit say
+ * nothing about the next parity unless both are read, and a small model stays on that plateau.
+ */
 function thinkLong(problem: Problem<ParityGold>): string {
-  let running = 0;
-  const steps = problem.gold.map((bit) => ` ${words[problem.language][(running ^= bit) as 0 | 1]}`);
-  return renderTranscript(steps.join(""), answerOf(problem));
+  let count = 0;
+  const counts = problem.gold.map((bit) => (count += bit));
+  return renderTranscript(counts.join(" "), answerOf(problem));
 }
