@@ -1,0 +1,126 @@
+import { LongjingError } from "../errors/index.ts";
+import type { ByteSource } from "./byte-source.ts";
+
+/** The numbers of a metadata value's type, and how each is read. */
+const scalars: Readonly<Record<number, { bytes: number; read: (view: DataView, at: number) => number | bigint | boolean }>> = {
+  0: { bytes: 1, read: (view, at) => view.getUint8(at) },
+  1: { bytes: 1, read: (view, at) => view.getInt8(at) },
+  2: { bytes: 2, read: (view, at) => view.getUint16(at, true) },
+  3: { bytes: 2, read: (view, at) => view.getInt16(at, true) },
+  4: { bytes: 4, read: (view, at) => view.getUint32(at, true) },
+  5: { bytes: 4, read: (view, at) => view.getInt32(at, true) },
+  6: { bytes: 4, read: (view, at) => view.getFloat32(at, true) },
+  7: { bytes: 1, read: (view, at) => view.getUint8(at) !== 0 },
+  10: { bytes: 8, read: (view, at) => exact(view.getBigUint64(at, true)) },
+  11: { bytes: 8, read: (view, at) => exact(view.getBigInt64(at, true)) },
+  12: { bytes: 8, read: (view, at) => view.getFloat64(at, true) },
+};
+
+function exact(value: bigint): number | bigint {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
+}
+
+/** Bytes that are read at a time. */
+const windowBytes = 2 ** 20;
+/** Nothing that is no tensor is longer. */
+const longestHeader = 2 ** 28;
+
+/**
+ * Reads a GGUF header from front to back through a window, so that neither the file nor a length that it claims decides how
+ * much memory is taken. Every method throws "bad_file" where the file ends early.
+ */
+export class GgufCursor {
+  readonly #source: ByteSource;
+  readonly #end: number;
+  readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  /** Of `#bytes`, in the file. */
+  #start = 0;
+  #at = 0;
+  #bytes = new Uint8Array(0);
+  #view = new DataView(this.#bytes.buffer);
+
+  constructor(source: ByteSource) {
+    this.#source = source;
+    this.#end = Math.min(source.size, longestHeader);
+  }
+
+  /** Of the next byte, in the file. */
+  get position(): number {
+    return this.#start + this.#at;
+  }
+
+  async u32(): Promise<number> {
+    if (this.#left < 4) await this.#fill(4);
+    return this.#view.getUint32((this.#at += 4) - 4, true);
+  }
+
+  async u64(): Promise<bigint> {
+    if (this.#left < 8) await this.#fill(8);
+    return this.#view.getBigUint64((this.#at += 8) - 8, true);
+  }
+
+  /** A number of things of at least `bytes` each, which must fit into what is left. */
+  async count(things: string, most: number, bytes: number): Promise<number> {
+    const count = await this.u64();
+    const limit = Math.min(most, Math.floor((this.#end - this.position) / bytes));
+    if (count <= BigInt(limit)) return Number(count);
+    throw malformed(`The file cannot have so many ${things}`, String(count), `${limit} at most`, this.#source.label);
+  }
+
+  async text(longest: number): Promise<string> {
+    const length = Number(await this.u64());
+    if (length > longest) throw malformed("A text is too long", `${length} bytes`, `${longest} at most`, this.#source.label);
+    if (this.#left < length) await this.#fill(length);
+    const bytes = this.#bytes.subarray(this.#at, (this.#at += length));
+    try {
+      return this.#decoder.decode(bytes);
+    } catch (error) {
+      throw new LongjingError("bad_file", "A text is not UTF-8", { where: this.#source.label }, { cause: error });
+    }
+  }
+
+  scalarBytes(type: number, where: string): number {
+    const scalar = scalars[type];
+    if (scalar !== undefined) return scalar.bytes;
+    throw malformed("A metadata value has an unknown type", type, "0 to 12", where);
+  }
+
+  async scalar(type: number, where: string): Promise<number | bigint | boolean> {
+    this.scalarBytes(type, where);
+    return (await this.scalars(type, 1))[0]!;
+  }
+
+  /** `count` values of a type that `scalarBytes` knows. */
+  async scalars(type: number, count: number): Promise<(number | bigint | boolean)[]> {
+    const { bytes, read } = scalars[type]!;
+    const values: (number | bigint | boolean)[] = [];
+    while (values.length < count) {
+      if (this.#left < bytes) await this.#fill(bytes);
+      for (let n = Math.min(count - values.length, Math.floor(this.#left / bytes)); n > 0; n--) values.push(read(this.#view, (this.#at += bytes) - bytes));
+    }
+    return values;
+  }
+
+  get #left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
+  /** Moves the window so that it holds `needed` bytes from the position on. */
+  async #fill(needed: number): Promise<void> {
+    const start = this.position;
+    if (start + needed > this.#end) {
+      throw malformed("The header does not end before the file does", `${this.#end} bytes`, `${start + needed} bytes or more`, this.#source.label);
+    }
+    const bytes = new Uint8Array(Math.min(this.#end - start, Math.max(needed, windowBytes)));
+    await this.#source.readInto(bytes, start);
+    this.#start = start;
+    this.#at = 0;
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer);
+  }
+}
+
+export function malformed(message: string, got: unknown, expected: unknown, where: string): LongjingError {
+  return new LongjingError("bad_file", message, { got, expected, where });
+}

@@ -1,0 +1,71 @@
+import { LongjingError } from "../errors/index.ts";
+import type { ByteSource } from "./byte-source.ts";
+import { blockTypes } from "./gguf-blocks.ts";
+import { readGgufHeader } from "./gguf-header.ts";
+import type { GgufHeader, GgufTensorInfo } from "./gguf-header.ts";
+
+export type { GgufType } from "./gguf-blocks.ts";
+export type { GgufTensorInfo, GgufValue } from "./gguf-header.ts";
+
+/** An open GGUF file: its header is in memory, its tensors are read when they are asked for. */
+export interface Gguf extends GgufHeader {
+  /** Names the file in messages: a path. */
+  readonly label: string;
+  /**
+   * A tensor, or entries [begin, end) of its outermost axis, as float32.
+   * @throws LongjingError "not_found"; "bad_argument" for entries that it does not have; "too_large"; "bad_file" when the
+   *   file has become shorter
+   */
+  readFloat32(name: string, entries?: readonly [begin: number, end: number]): Promise<Float32Array>;
+  close(): Promise<void>;
+}
+
+/**
+ * Reads the header of a GGUF file.
+ * @throws LongjingError "bad_file" for whatever is malformed, before memory is taken for it; "unsupported"
+ */
+export async function openGguf(source: ByteSource): Promise<Gguf> {
+  const header = await readGgufHeader(source);
+  return {
+    ...header,
+    label: source.label,
+    readFloat32: async (name, entries) => {
+      const info = header.tensors.get(name);
+      if (info === undefined) throw new LongjingError("not_found", "No such tensor", { got: name, where: source.label });
+      return readBlocks(source, entries === undefined ? info : part(info, entries, `${source.label}: ${name}`), name);
+    },
+    close: () => source.close(),
+  };
+}
+
+function part(info: GgufTensorInfo, [begin, end]: readonly [number, number], where: string): GgufTensorInfo {
+  const [outer = 1, ...inner] = info.shape;
+  // A row is whole blocks, an element of a vector is not.
+  if (inner.length === 0 || !(begin >= 0 && begin <= end && end <= outer)) {
+    throw new LongjingError("bad_argument", "The tensor has no such part", { got: [begin, end], expected: `within [0, ${outer}] of a matrix`, where });
+  }
+  const each = info.size / outer;
+  return { ...info, shape: [end - begin, ...inner], offset: info.offset + begin * each, size: (end - begin) * each };
+}
+
+/** Elements that are decoded at a time, whole blocks of any type. */
+const pieceLength = 2 ** 18;
+/** What one array can hold in every supported version of Node. */
+const mostElements = 2 ** 30 - 1;
+
+async function readBlocks(source: ByteSource, { dtype, shape, offset }: GgufTensorInfo, name: string): Promise<Float32Array> {
+  const { elements, bytes, decode } = blockTypes[dtype];
+  const length = shape.reduce((product, size) => product * size, 1);
+  if (length > mostElements) {
+    throw new LongjingError("too_large", "The tensor does not fit into one array", { got: `${length} elements`, expected: `${mostElements} at most`, where: `${source.label}: ${name}` });
+  }
+  const values = new Float32Array(length);
+  const scratch = new Uint8Array((Math.min(pieceLength, length) / elements) * bytes);
+  for (let at = 0; at < length; at += pieceLength) {
+    const to = values.subarray(at, at + pieceLength);
+    const from = scratch.subarray(0, (to.length / elements) * bytes);
+    await source.readInto(from, offset + (at / elements) * bytes);
+    decode(from, to);
+  }
+  return values;
+}
