@@ -1,7 +1,7 @@
 export type { CausalAttentionOptions } from "./attention.ts";
 export { causalAttention, repeatHeads } from "./attention.ts";
 export type { Projection } from "./linear.ts";
-export { linear, normed, rmsNorm } from "./linear.ts";
+export { linear, lowRankUpdate, normed, rmsNorm } from "./linear.ts";
 export { entropy, logprobsFromLogits, tokenLogprobs, weightedNll } from "./losses.ts";
 export type { ExpertWeights, GroupedRoutingOptions, Routing } from "./moe.ts";
 export { expertLoad, groupedSigmoidRouting, loadBalancingLoss, mixture, sequenceBalanceLoss, softmaxRouting, updateRouterBias } from "./moe.ts";

@@ -1,9 +1,28 @@
 import { add, matmul, mul, rmsNormalize, type Value } from "../tensor/index.ts";
+import { matmulAdd, matmulAddOperands } from "../tensor/ops/matmul.ts";
 
 /** x [rows, in] · weight [out, in]ᵀ (+ bias [out]) → [rows, out]. Weights have the checkpoint's layout. */
 export function linear(x: Value, weight: Value, bias?: Value): Value {
-  const y = matmul(x, weight, { transB: true });
+  const y = product(x, weight);
   return bias ? add(y, bias) : y;
+}
+
+/**
+ * weight [out, in] + scale · b [out, r] · a [r, in] (LoRA, arXiv 2106.09685, section 4.1). Linear layers multiply by its parts,
+ * so that it is never formed and no gradient of its size is; whatever else reads it gets the sum.
+ */
+export const lowRankUpdate = (weight: Value, a: Value, b: Value, scale: number): Value => matmulAdd(matmul(b, a, { alpha: scale }), weight);
+
+function product(x: Value, weight: Value): Value {
+  const update = matmulAddOperands(weight);
+  if (!update) return matmul(x, weight, { transB: true });
+  return add(product(x, update.addend), matmul(matmul(x, update.b, { transB: true }), update.a, { transB: true, alpha: update.alpha }));
+}
+
+/** weight · diag(gain): the columns of a low-rank update are those of its second factor. */
+function scaleColumns(weight: Value, gain: Value): Value {
+  const update = matmulAddOperands(weight);
+  return update ? lowRankUpdate(scaleColumns(update.addend, gain), mul(update.b, gain), update.a, update.alpha) : mul(weight, gain);
 }
 
 /** Applies a weight to a normalised input. */
@@ -15,7 +34,7 @@ export type Projection = (weight: Value, bias?: Value) => Value;
  */
 export function normed(x: Value, gain: Value, epsilon: number, foldGain: boolean): Projection {
   const unit = rmsNormalize(x, epsilon);
-  if (foldGain) return (weight, bias) => linear(unit, mul(weight, gain), bias);
+  if (foldGain) return (weight, bias) => linear(unit, scaleColumns(weight, gain), bias);
   const scaled = mul(unit, gain);
   return (weight, bias) => linear(scaled, weight, bias);
 }

@@ -12,6 +12,10 @@ export {
 export type { GenerationConfig } from "./generation-config.ts";
 export { openCheckpoint } from "./hf-folder.ts";
 export type { Checkpoint, CheckpointTensor } from "./hf-folder.ts";
+export { loraScale, parseLoraConfig } from "./lora-config.ts";
+export type { LoraConfig } from "./lora-config.ts";
+export { mergeAdapter, mergeLora, readAdapter, writeAdapter } from "./lora.ts";
+export type { AdapterToWrite, LoraAdapter, LoraTensor } from "./lora.ts";
 export { decodeSafetensors, encodeSafetensors, openSafetensors, safetensorsPieces } from "./safetensors.ts";
 export type { Safetensors, SafetensorsDtype, StoredArray, StoredTensor, TensorInfo, TensorToWrite } from "./safetensors.ts";
 export { writeCheckpoint } from "./write-checkpoint.ts";

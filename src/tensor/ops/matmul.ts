@@ -107,3 +107,9 @@ export function matmul(a: Value, b: Value, { transA = false, transB = false, tra
 
 /** a 2-D product with an addend of its shape, in one kernel. */
 export const matmulAdd = (product: Value, addend: Value): Value => apply(matmulOp, [...product.node.inputs.slice(0, 2), addend], product.node.attributes as Attributes);
+
+/** The operands of a `matmulAdd`, whose value is op(a) · op(b) · alpha + addend; null for any other value. */
+export function matmulAddOperands({ node }: Value): (Required<MatmulOptions> & { readonly a: Value; readonly b: Value; readonly addend: Value }) | null {
+  const [a, b, addend] = node.inputs;
+  return node.op.name === matmulOp.name && addend ? { ...(node.attributes as Attributes), a: a!, b: b!, addend } : null;
+}
