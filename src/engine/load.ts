@@ -10,15 +10,16 @@ export interface LoadedModel {
   readonly parameters: ParameterTensors;
 }
 
-/** Reads a Hugging Face folder into tensors of the backend, float32 whatever the file holds. */
-export async function loadModel(backend: Backend, dir: string): Promise<LoadedModel> {
-  const checkpoint = await openCheckpoint(dir);
+/** Reads a Hugging Face folder or a GGUF file into tensors of the backend, float32 whatever the file holds. */
+export async function loadModel(backend: Backend, path: string): Promise<LoadedModel> {
+  const checkpoint = await openCheckpoint(path);
   try {
     const specs = parameterSpecs(checkpoint.config);
     const parameters: Record<string, DeviceTensor> = {};
     for (const { name, shape } of specs) {
+      const { data } = await checkpoint.read(name, shape);
       const tensor = backend.tensor("float32", shape);
-      (tensor.data as Float32Array).set((await checkpoint.read(name, shape)).data);
+      (tensor.data as Float32Array).set(data);
       parameters[name] = tensor;
     }
     return { config: checkpoint.config, generationConfig: checkpoint.generationConfig, specs, parameters };

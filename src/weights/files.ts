@@ -31,6 +31,11 @@ export async function exists(path: string): Promise<boolean> {
   return atPath(path, async () => (await stat(path).catch(absent)) !== null);
 }
 
+/** Whether a path leads to a file. @throws LongjingError "not_found" when it leads nowhere */
+export async function isFile(path: string): Promise<boolean> {
+  return atPath(path, async () => (await stat(path)).isFile());
+}
+
 /** Names in a folder. @throws LongjingError "not_found" when there is no such folder */
 export async function listFolder(path: string): Promise<readonly string[]> {
   return atPath(path, async () => (await readdir(path)).toSorted());

@@ -1,38 +1,12 @@
 import { join } from "node:path";
 import { LongjingError } from "../errors/index.ts";
 import { parseConfig } from "../model/config.ts";
-import type { ModelConfig } from "../model/config.ts";
+import { checkShape } from "./checkpoint.ts";
+import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 import { listFolder, openFileSource, readJson } from "./files.ts";
 import { parseGenerationConfig } from "./generation-config.ts";
-import type { GenerationConfig } from "./generation-config.ts";
 import { openSafetensors } from "./safetensors.ts";
-import type { Safetensors, SafetensorsDtype, TensorInfo } from "./safetensors.ts";
-
-export interface CheckpointTensor {
-  readonly shape: readonly number[];
-  /** Widened from `dtype`, row-major. */
-  readonly data: Float32Array;
-  /** As stored. */
-  readonly dtype: SafetensorsDtype;
-}
-
-/** An open Hugging Face folder: configurations are in memory, tensors are read when they are asked for. */
-export interface Checkpoint {
-  readonly dir: string;
-  readonly config: ModelConfig;
-  /** null when the folder has none. */
-  readonly generationConfig: GenerationConfig | null;
-  /** Of all tensors, sorted. */
-  readonly names: readonly string[];
-  /** Shape and element type without the data. @throws LongjingError "not_found" */
-  info(name: string): TensorInfo;
-  /**
-   * @param shape what the caller will take
-   * @throws LongjingError "not_found", "shape_mismatch", "unsupported" (integers) or "bad_file", with file and tensor
-   */
-  read(name: string, shape?: readonly number[]): Promise<CheckpointTensor>;
-  close(): Promise<void>;
-}
+import type { Safetensors, TensorInfo } from "./safetensors.ts";
 
 const largestConfig = 2 ** 24;
 const largestIndex = 2 ** 26;
@@ -44,7 +18,7 @@ export const indexFile = "model.safetensors.index.json";
  * `model.safetensors.index.json` names.
  * @throws LongjingError "not_found", "bad_file", "bad_config", "unsupported" (pickled weights, another architecture)
  */
-export async function openCheckpoint(dir: string): Promise<Checkpoint> {
+export async function openFolder(dir: string): Promise<Checkpoint> {
   const files = await listFolder(dir);
   const configPath = join(dir, "config.json");
   const config = parseConfig(await readJson(configPath, largestConfig), configPath);
@@ -59,7 +33,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
     throw new LongjingError("not_found", "The checkpoint has no such tensor", { got: name, where: dir });
   };
   return {
-    dir,
+    path: dir,
     config,
     generationConfig,
     names: [...tensors.places.keys()].toSorted(),
@@ -179,12 +153,6 @@ async function readTensor(
   name: string,
   shape: readonly number[] | undefined,
 ): Promise<CheckpointTensor> {
-  if (shape !== undefined && (shape.length !== info.shape.length || shape.some((size, axis) => size !== info.shape[axis]))) {
-    throw new LongjingError("shape_mismatch", "The tensor has another shape", {
-      got: info.shape,
-      expected: shape,
-      where: `${path}: ${name}`,
-    });
-  }
+  checkShape(info.shape, shape, `${path}: ${name}`);
   return { shape: info.shape, data: await file.readFloat32(name), dtype: info.dtype };
 }

@@ -1,6 +1,7 @@
 export { bytesSource } from "./byte-source.ts";
 export type { ByteSource } from "./byte-source.ts";
-export { exists, listFolder, openFileSource, readJson, writeFolder, writeNewFile } from "./files.ts";
+export type { Checkpoint, CheckpointTensor, StoredAs } from "./checkpoint.ts";
+export { exists, isFile, listFolder, openFileSource, readJson, writeFolder, writeNewFile } from "./files.ts";
 export {
   narrowBfloat16,
   narrowFloat16,
@@ -10,12 +11,15 @@ export {
   widenFloat8E5M2,
 } from "./float-formats.ts";
 export type { GenerationConfig } from "./generation-config.ts";
-export { openCheckpoint } from "./hf-folder.ts";
-export type { Checkpoint, CheckpointTensor } from "./hf-folder.ts";
+export { ggufPlace } from "./gguf-names.ts";
+export type { GgufPlace } from "./gguf-names.ts";
+export { openGguf } from "./gguf.ts";
+export type { Gguf, GgufTensorInfo, GgufType, GgufValue } from "./gguf.ts";
 export { loraScale, parseLoraConfig } from "./lora-config.ts";
 export type { LoraConfig } from "./lora-config.ts";
 export { mergeAdapter, mergeLora, readAdapter, writeAdapter } from "./lora.ts";
 export type { AdapterToWrite, LoraAdapter, LoraTensor } from "./lora.ts";
+export { openCheckpoint } from "./open-checkpoint.ts";
 export { decodeSafetensors, encodeSafetensors, openSafetensors, safetensorsPieces } from "./safetensors.ts";
 export type { Safetensors, SafetensorsDtype, StoredArray, StoredTensor, TensorInfo, TensorToWrite } from "./safetensors.ts";
 export { writeCheckpoint } from "./write-checkpoint.ts";

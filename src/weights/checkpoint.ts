@@ -1,0 +1,43 @@
+import { LongjingError } from "../errors/index.ts";
+import type { ModelConfig } from "../model/config.ts";
+import type { GenerationConfig } from "./generation-config.ts";
+import type { GgufType } from "./gguf-blocks.ts";
+import type { SafetensorsDtype } from "./safetensors-header.ts";
+
+/** How a tensor is stored. */
+export interface StoredAs {
+  readonly shape: readonly number[];
+  readonly dtype: SafetensorsDtype | GgufType;
+}
+
+export interface CheckpointTensor extends StoredAs {
+  /** Widened from `dtype`, row-major. */
+  readonly data: Float32Array;
+}
+
+/**
+ * An open Hugging Face folder or GGUF file: configurations are in memory, tensors are read when they are asked for, under
+ * the names that `parameterSpecs` gives them.
+ */
+export interface Checkpoint {
+  readonly path: string;
+  readonly config: ModelConfig;
+  /** null when the checkpoint has none. */
+  readonly generationConfig: GenerationConfig | null;
+  /** Of all tensors, sorted. */
+  readonly names: readonly string[];
+  /** Shape and element type without the data. @throws LongjingError "not_found" */
+  info(name: string): StoredAs;
+  /**
+   * @param shape what the caller will take
+   * @throws LongjingError "not_found", "shape_mismatch", "unsupported" (integers) or "bad_file", with file and tensor
+   */
+  read(name: string, shape?: readonly number[]): Promise<CheckpointTensor>;
+  close(): Promise<void>;
+}
+
+/** @throws LongjingError "shape_mismatch" unless a tensor has the shape that its reader will take, if it says one */
+export function checkShape(got: readonly number[], expected: readonly number[] | undefined, where: string): void {
+  if (expected === undefined || (expected.length === got.length && expected.every((size, axis) => size === got[axis]))) return;
+  throw new LongjingError("shape_mismatch", "The tensor has another shape", { got, expected, where });
+}

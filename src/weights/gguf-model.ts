@@ -1,0 +1,124 @@
+import { LongjingError } from "../errors/index.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { parameterSpecs } from "../model/parameters.ts";
+import type { ByteSource } from "./byte-source.ts";
+import { checkShape } from "./checkpoint.ts";
+import type { Checkpoint, CheckpointTensor, StoredAs } from "./checkpoint.ts";
+import { configFromGguf, generationConfigFromGguf } from "./gguf-config.ts";
+import { ggufPlace } from "./gguf-names.ts";
+import { openGguf } from "./gguf.ts";
+import type { Gguf, GgufTensorInfo } from "./gguf.ts";
+
+const ropeFactors = "rope_freqs.weight";
+
+/**
+ * A GGUF file as a checkpoint: configuration from its metadata, parameters under their names and in the row order of a
+ * Hugging Face folder. Closes the source when it fails.
+ * @throws LongjingError "bad_file", "bad_config", "unsupported" (another architecture, rotation or type of block)
+ */
+export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint> {
+  try {
+    const file = await openGguf(source);
+    const config = configFromGguf(file, file.tensors.has(ropeFactors) ? await file.readFloat32(ropeFactors) : null);
+    const parts = new Map(parameterSpecs(config).flatMap(({ name }) => partsOf(file, config, name)));
+    const find = (name: string): Part => {
+      const part = parts.get(name);
+      if (part !== undefined) return part;
+      throw new LongjingError("not_found", "The checkpoint has no such tensor", { got: name, expected: ggufPlace(name)?.tensor, where: file.label });
+    };
+    return {
+      path: file.label,
+      config,
+      generationConfig: generationConfigFromGguf(file),
+      names: [...parts.keys()].toSorted(),
+      info: (name) => find(name).stored,
+      read: async (name, shape) => {
+        const { stored, read } = find(name);
+        checkShape(stored.shape, shape, `${file.label}: ${name}`);
+        return { ...stored, data: await read() } satisfies CheckpointTensor;
+      },
+      close: file.close,
+    };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+interface Part {
+  readonly stored: StoredAs;
+  readonly read: () => Promise<Float32Array>;
+}
+
+/** The parameter with its name, or nothing when the file lacks it. */
+function partsOf(file: Gguf, config: ModelConfig, name: string): [string, Part][] {
+  const place = ggufPlace(name);
+  const info = place === null ? undefined : file.tensors.get(place.tensor);
+  if (place === null || info === undefined) return joinedPart(file, name);
+  const { tensor, expert } = place;
+  if (expert === undefined) {
+    const heads = permutedHeads(config, name);
+    const read = (): Promise<Float32Array> => file.readFloat32(tensor);
+    return [[name, { stored: info, read: heads === null ? read : async () => unpermute(await read(), heads, info.shape[0] ?? 0) }]];
+  }
+  const [count = 0, ...shape] = info.shape;
+  if (expert >= count) return [];
+  return [[name, { stored: { shape, dtype: info.dtype }, read: () => file.readFloat32(tensor, [expert, expert + 1]) }]];
+}
+
+/** llama.cpp rotates pairs (2i, 2i + 1) for this architecture, so its converter has moved the two halves of q and k together. */
+function permutedHeads(config: ModelConfig, name: string): number | null {
+  if (config.model_type !== "llama") return null;
+  if (/\.q_proj\.\w+$/.test(name)) return config.num_attention_heads;
+  return /\.k_proj\.\w+$/.test(name) ? config.num_key_value_heads : null;
+}
+
+/** Rows (head, pair, half) → (head, half, pair). */
+function unpermute(from: Float32Array, heads: number, rows: number): Float32Array {
+  const to = new Float32Array(from.length);
+  const width = from.length / rows;
+  const dim = rows / heads;
+  for (let row = 0; row < rows; row++) {
+    const within = row % dim;
+    const target = row - within + (within % 2) * (dim / 2) + Math.floor(within / 2);
+    to.set(from.subarray(row * width, (row + 1) * width), target * width);
+  }
+  return to;
+}
+
+/** MLA's kv_b, which newer files split in two and of which they transpose the keys' half, so that it can be absorbed. */
+function joinedPart(file: Gguf, name: string): [string, Part][] {
+  const layer = /^model\.layers\.(\d+)\.self_attn\.kv_b_proj\.weight$/.exec(name)?.[1];
+  const [keys, values] = [`blk.${layer}.attn_k_b.weight`, `blk.${layer}.attn_v_b.weight`];
+  const [k, v] = [file.tensors.get(keys), file.tensors.get(values)];
+  if (layer === undefined || k === undefined || v === undefined) return [];
+  const [heads, rank, nope] = matrices(k, `${file.label}: ${keys}`);
+  const [, valueDim] = matrices(v, `${file.label}: ${values}`);
+  checkShape(v.shape, [heads, valueDim, rank], `${file.label}: ${values}`);
+  const stored: StoredAs = { shape: [heads * (nope + valueDim), rank], dtype: k.dtype };
+  return [[name, { stored, read: async () => joinHeads(await file.readFloat32(keys), await file.readFloat32(values), { heads, rank, nope, valueDim }) }]];
+}
+
+function matrices(info: GgufTensorInfo, where: string): readonly [number, number, number] {
+  const [heads, rows, columns, ...more] = info.shape;
+  if (heads !== undefined && rows !== undefined && columns !== undefined && more.length === 0) return [heads, rows, columns];
+  throw new LongjingError("shape_mismatch", "The tensor has another shape", { got: info.shape, expected: "a matrix for each head", where });
+}
+
+interface HeadSizes {
+  readonly heads: number;
+  readonly rank: number;
+  readonly nope: number;
+  readonly valueDim: number;
+}
+
+/** [heads, rank, nope] and [heads, valueDim, rank] → [heads · (nope + valueDim), rank]. */
+function joinHeads(keys: Float32Array, values: Float32Array, { heads, rank, nope, valueDim }: HeadSizes): Float32Array {
+  const joined = new Float32Array(keys.length + values.length);
+  for (let head = 0; head < heads; head++) {
+    const to = head * (nope + valueDim) * rank;
+    for (let r = 0; r < rank; r++) for (let i = 0; i < nope; i++) joined[to + i * rank + r] = keys[(head * rank + r) * nope + i]!;
+    joined.set(values.subarray(head * valueDim * rank, (head + 1) * valueDim * rank), to + nope * rank);
+  }
+  return joined;
+}
