@@ -8,13 +8,13 @@ export const exitCodes = {
   input: 2,
   /** Something exists that would be overwritten, a lock is held, a port is in use. */
   conflict: 3,
-  /** The machine: disk, memory, the execution provider. */
+  /** The machine: disk, memory, network, the execution provider. */
   machine: 4,
 } as const;
 
 export const exitCodesHelp = `
 Exit codes: 0 success · 1 defect · 2 bad arguments, file, configuration or model · 3 something is in the way (port, lock,
-existing folder) · 4 the machine (disk, memory, execution provider) · 130 interrupted (SIGINT),
+existing folder) · 4 the machine (disk, memory, network, execution provider) · 130 interrupted (SIGINT),
 143 terminated (SIGTERM); a training run has then saved its last step`;
 
 export function exitCodeOf(code: ErrorCode): number {
@@ -22,6 +22,7 @@ export function exitCodeOf(code: ErrorCode): number {
     case "conflict":
       return exitCodes.conflict;
     case "disk":
+    case "network":
     case "runtime":
       return exitCodes.machine;
     case "bad_argument":

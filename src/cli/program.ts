@@ -6,6 +6,7 @@ import { addDoctor } from "./doctor.ts";
 import { addEval } from "./eval.ts";
 import { exitCodesHelp } from "./exit-codes.ts";
 import { addProbe } from "./probe.ts";
+import { addPull } from "./pull.ts";
 import { addServe } from "./serve.ts";
 import { addTrain } from "./train.ts";
 
@@ -23,6 +24,7 @@ export function createProgram(): Command {
   addEval(program);
   addProbe(program);
   addBench(program);
+  addPull(program);
   addChat(program);
   addDoctor(program);
   return program;

@@ -20,6 +20,7 @@ export type ErrorCode =
   | "runtime" // the execution provider refused or failed
   | "conflict" // something that exists would be overwritten, a lock is held, a port is in use
   | "disk"
+  | "network" // a hub cannot be reached, breaks off or asks to wait
   | "too_large";
 
 const marker = Symbol.for("longjing.error");

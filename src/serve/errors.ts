@@ -14,6 +14,7 @@ const wire: Record<ErrorCode, { readonly status: Status; readonly type: string; 
   not_found: { status: 404, type: "invalid_request_error", code: "not_found" },
   conflict: { status: 409, type: "invalid_request_error", code: "conflict" },
   too_large: { status: 413, type: "invalid_request_error", code: "request_too_large" },
+  network: { status: 500, type: "server_error", code: "internal_error" },
   disk: { status: 507, type: "server_error", code: "disk" },
   bad_file: { status: 500, type: "server_error", code: "bad_file" },
   bad_config: { status: 500, type: "server_error", code: "bad_config" },
