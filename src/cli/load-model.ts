@@ -10,6 +10,7 @@ import type { ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
 import { chatRenderer, createTokenizer, tags, TranscriptSplitter, type ChatRenderer, type Tokenizer } from "../text/index.ts";
 import { exists, readJson } from "../weights/index.ts";
+import { findModel } from "./find-model.ts";
 
 export interface LoadOptions {
   /** Longest prompt plus completion, in tokens. Default: the model's own, at most 4096. */
@@ -21,10 +22,11 @@ export interface LoadOptions {
 const mostTokenizerBytes = 2 ** 26;
 
 /**
- * Loads a Hugging Face folder for serving.
+ * Loads a model for serving: a Hugging Face folder, or ORG/NAME from the cache of pulled models.
  * @throws LongjingError that names the file: "not_found", "bad_file", "bad_config", "unsupported", "shape_mismatch"
  */
-export async function loadServedModel(folder: string, { maxModelLen, maxNumSeqs = 8 }: LoadOptions = {}): Promise<ServedModel> {
+export async function loadServedModel(model: string, { maxModelLen, maxNumSeqs = 8 }: LoadOptions = {}): Promise<ServedModel> {
+  const folder = await findModel(model);
   const backend = await openBackend();
   const { config, generationConfig, specs, parameters } = await loadModel(backend, folder);
   const tokenizer = await loadTokenizer(folder);
@@ -36,7 +38,7 @@ export async function loadServedModel(folder: string, { maxModelLen, maxNumSeqs 
   const runner = new ModelRunner(backend, config, specs, { max_num_seqs: maxNumSeqs, max_model_len });
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
   return {
-    id: basename(resolve(folder)),
+    id: folder === model ? basename(resolve(folder)) : model,
     ...(await identity(folder)),
     engine: new Generator(runner, parameters),
     tokenizer,

@@ -22,7 +22,7 @@ export function addServe(program: Command): void {
   program
     .command("serve")
     .description("Serve models over HTTP in OpenAI's and DeepSeek's form, with the studio beside them")
-    .argument("[model...]", "folders with config.json and weights; without any, only the studio's Train page works")
+    .argument("[model...]", "folders with config.json and weights, or ORG/NAME that was pulled; without any, only the studio's Train page works")
     .option("--port <n>", "port; 0 picks a free one", wholeNumber(0, 65535), 3141)
     .option("--host <address>", "address to listen on; anything but loopback needs a key", "127.0.0.1")
     .option("--api-key <key>", "ask every request for this key (default: the environment's LONGJING_API_KEY)")
