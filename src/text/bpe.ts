@@ -26,7 +26,7 @@ export interface TokenizerFiles {
 }
 
 /** Llama 3's split: words with the mark before them, runs of up to three digits, runs of punctuation, white space. */
-const llama3Split = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+export const llama3Split = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 
 /** The same; JavaScript has no case-insensitive group before V8 12.5. */
 const words = new RegExp(llama3Split.replace(/^\(\?i:.*?\)/, "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])"), "gu");

@@ -8,6 +8,7 @@ export {
   type ChatRenderer,
   type ChatVariables,
 } from "./chat-template.ts";
+export { tokenizerFromGguf } from "./gguf-tokenizer.ts";
 export { TranscriptSplitter, type TranscriptDelta } from "./splitter.ts";
 export { createTokenizer, type DecodeOptions, type SpecialTokens, type Tokenizer, type TokenStream } from "./tokenizer.ts";
 export { parseTranscript, renderTranscript, tags, type Transcript } from "./transcript.ts";

@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
-import { fixture, readFixture } from "../../test/fixtures.ts";
+import { fixture, hasFixture, readFixture } from "../../test/fixtures.ts";
 import { LongjingError } from "../errors/index.ts";
 import { createTokenizer, type Tokenizer } from "./tokenizer.ts";
 
@@ -75,6 +75,11 @@ describe.each(readdirSync(fixture("tokenizers")))("the golden tokenizer %s", (na
       }),
     );
   });
+});
+
+test.runIf(hasFixture("smollm2", "tokenizer_cases.json"))("every Unicode number is a digit, not ASCII's alone", () => {
+  const tokenizer = createTokenizer(readFixture("smollm2", "tokenizer.json"), {});
+  for (const { text, ids } of readFixture<Cases["cases"]>("smollm2", "tokenizer_cases.json")) expect(tokenizer.encode(text), text).toEqual(ids);
 });
 
 it("refuses a file that is not a byte-level BPE tokenizer", () => {

@@ -48,6 +48,7 @@ interface HubEncoder {
 }
 
 const tokenizerFile = z.looseObject({
+  pre_tokenizer: z.unknown().optional(),
   model: z.looseObject({ type: z.literal("BPE"), vocab: z.record(z.string(), z.int().nonnegative()) }),
   decoder: z.looseObject({ type: z.literal("ByteLevel") }),
   added_tokens: z.array(
@@ -74,7 +75,7 @@ const configFile = z.looseObject({
 export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown): Tokenizer {
   const file = parse(tokenizerFile, tokenizerJson, "tokenizer.json");
   const config = parse(configFile, tokenizerConfig, "tokenizer_config.json");
-  const hub: HubEncoder = new HubTokenizer(tokenizerJson as object, tokenizerConfig as object);
+  const hub: HubEncoder = new HubTokenizer({ ...file, pre_tokenizer: withEveryDigit(file.pre_tokenizer) }, tokenizerConfig as object);
 
   const ids = new Map(Object.entries(file.model.vocab));
   const special = new Set<number>();
@@ -117,6 +118,18 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
     stream,
     idOf,
   };
+}
+
+const digits = z.looseObject({ type: z.literal("Digits"), individual_digits: z.boolean().default(false) });
+const sequence = z.looseObject({ type: z.literal("Sequence"), pretokenizers: z.array(z.unknown()) });
+
+/** A digit is any character of Unicode's category N, as Rust's `is_numeric` has it; the hub's JavaScript knows ASCII's alone. */
+function withEveryDigit(preTokenizer: unknown): unknown {
+  const all = sequence.safeParse(preTokenizer).data;
+  if (all !== undefined) return { ...all, pretokenizers: all.pretokenizers.map(withEveryDigit) };
+  const found = digits.safeParse(preTokenizer).data;
+  if (found === undefined) return preTokenizer;
+  return { type: "Split", pattern: { Regex: found.individual_digits ? String.raw`\p{N}` : String.raw`\p{N}+` }, behavior: "Isolated", invert: false };
 }
 
 function parse<T>(schema: z.ZodType<T>, value: unknown, where: string): T {

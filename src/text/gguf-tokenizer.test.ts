@@ -1,0 +1,117 @@
+import { readdirSync } from "node:fs";
+import { describe, expect, it, test } from "vitest";
+import { fixture, hasFixture, readFixture } from "../../test/fixtures.ts";
+import { LongjingError } from "../errors/index.ts";
+import { tokenizerFromGguf } from "./gguf-tokenizer.ts";
+import { createTokenizer } from "./tokenizer.ts";
+
+interface TokenizerJson {
+  readonly added_tokens: readonly { id: number; content: string; special: boolean }[];
+  readonly normalizer: unknown;
+  readonly pre_tokenizer: unknown;
+  readonly model: { readonly vocab: Readonly<Record<string, number>>; readonly merges: readonly (string | [string, string])[] };
+}
+
+interface Case {
+  readonly text: string;
+  readonly ids: readonly number[];
+  readonly decoded: string;
+}
+
+/** The metadata that a converter would write for a tokenizer.json. */
+function metadataOf({ added_tokens, model }: TokenizerJson, pre: string): Map<string, unknown> {
+  const tokens: string[] = [];
+  for (const [token, id] of Object.entries(model.vocab)) tokens[id] = token;
+  for (const { id, content } of added_tokens) tokens[id] = content;
+  const kinds = new Map(added_tokens.map(({ id, special }) => [id, special ? 3 : 4]));
+  return new Map<string, unknown>([
+    ["tokenizer.ggml.model", "gpt2"],
+    ["tokenizer.ggml.pre", pre],
+    ["tokenizer.ggml.tokens", Array.from(tokens, (token, id) => token ?? `[PAD${id}]`)],
+    ["tokenizer.ggml.token_type", Array.from(tokens, (token, id) => (token === undefined ? 5 : (kinds.get(id) ?? 1)))],
+    ["tokenizer.ggml.merges", model.merges.map((merge) => (typeof merge === "string" ? merge : merge.join(" ")))],
+  ]);
+}
+
+const folders = hasFixture("tokenizers") ? readdirSync(fixture("tokenizers")).map((name) => ["tokenizers", name]) : [];
+const golden = [
+  ...folders.map((path) => ({ path, cases: readFixture<{ cases: Case[] }>(...path, "cases.json").cases })),
+  ...(hasFixture("smollm2", "tokenizer_cases.json") ? [{ path: ["smollm2"], cases: readFixture<Case[]>("smollm2", "tokenizer_cases.json") }] : []),
+];
+
+describe.each(golden)("the golden tokenizer $path, by way of GGUF", ({ path, cases }) => {
+  const json = readFixture<TokenizerJson>(...path, "tokenizer.json");
+  const files = ["llama-bpe", "qwen2", "deepseek-v3", "smollm", "gpt-2"].map((pre) => tokenizerFromGguf(metadataOf(json, pre), "model.gguf"));
+  const same = files.find(({ tokenizerJson }) => JSON.stringify([tokenizerJson.normalizer, tokenizerJson.pre_tokenizer]) === JSON.stringify([json.normalizer, json.pre_tokenizer]));
+
+  it("has a pre-tokenizer that is known by name", () => expect(same).toBeDefined());
+
+  test("encodes and decodes every text as it did", () => {
+    const tokenizer = createTokenizer(same!.tokenizerJson, same!.tokenizerConfig);
+    for (const { text, ids, decoded } of cases) {
+      expect(tokenizer.encode(text), text).toEqual(ids);
+      expect(tokenizer.decode(ids)).toBe(decoded);
+    }
+  });
+});
+
+/** Four tokens, one merge, BOS and EOS. */
+const small = (changes: Readonly<Record<string, unknown>> = {}): Map<string, unknown> => {
+  const all = {
+    model: "gpt2",
+    pre: "gpt-2",
+    tokens: ["a", "b", "ab", "<s>", "</s>", "<think>", "[PAD6]"],
+    token_type: [1, 1, 1, 3, 3, 4, 5],
+    merges: ["a b"],
+    bos_token_id: 3,
+    eos_token_id: 4,
+    ...changes,
+  };
+  return new Map(Object.entries(all).filter(([, value]) => value !== undefined).map(([key, value]) => [`tokenizer.ggml.${key}`, value]));
+};
+
+const tokenizer = (changes?: Readonly<Record<string, unknown>>) => {
+  const { tokenizerJson, tokenizerConfig } = tokenizerFromGguf(small(changes), "model.gguf");
+  return createTokenizer(tokenizerJson, tokenizerConfig);
+};
+
+describe("a tokenizer from metadata", () => {
+  it("adds BOS and EOS where the file says so, and BOS where Llama 3's split implies it", () => {
+    const encode = (changes?: Readonly<Record<string, unknown>>): number[] => tokenizer(changes).encode("ab", { addSpecialTokens: true });
+    expect(encode()).toEqual([2]);
+    expect(encode({ add_bos_token: true })).toEqual([3, 2]);
+    expect(encode({ add_bos_token: true, add_eos_token: true })).toEqual([3, 2, 4]);
+    expect(encode({ pre: "llama-bpe" })).toEqual([3, 2]);
+    expect(encode({ pre: "llama-bpe", add_bos_token: false })).toEqual([2]);
+  });
+
+  it("keeps think tags when special tokens are skipped, and has no unused tokens", () => {
+    const { decode, idOf, specialTokens, vocabSize } = tokenizer();
+    expect(decode([3, 5, 2, 4], { skipSpecialTokens: true })).toBe("<think>ab");
+    expect([idOf("[PAD6]"), vocabSize]).toEqual([null, 6]);
+    expect(specialTokens).toEqual({ bos_token: "<s>", eos_token: "</s>", pad_token: null });
+  });
+
+  it("has the file's chat template", () => {
+    const metadata = small().set("tokenizer.chat_template", "{{ bos_token }}");
+    expect(tokenizerFromGguf(metadata, "model.gguf").tokenizerConfig.chat_template).toBe("{{ bos_token }}");
+  });
+
+  it.each([
+    ["unsupported", { model: "llama" }, "llama"],
+    ["unsupported", { pre: "tekken" }, "tekken"],
+    ["unsupported", { pre: "toString" }, "toString"],
+    ["unsupported", { pre: undefined }, "none"],
+    ["bad_file", { tokens: undefined }, undefined],
+    ["bad_file", { tokens: [1, 2] }, undefined],
+    ["bad_file", { tokens: ["a", "a"], bos_token_id: null, eos_token_id: null }, undefined],
+    ["bad_file", { merges: ["ab"] }, "ab"],
+    ["bad_file", { merges: ["a b c"] }, "a b c"],
+    ["bad_file", { bos_token_id: 7 }, 7],
+    ["bad_file", { eos_token_id: -1 }, undefined],
+  ])("is refused, %s: %j", (code, changes, got) => {
+    const attempt = (): unknown => tokenizerFromGguf(small(changes), "model.gguf");
+    expect(attempt).toThrow(LongjingError);
+    expect(attempt).toThrow(expect.objectContaining({ code, facts: expect.objectContaining({ where: expect.stringContaining("model.gguf"), ...(got !== undefined && { got }) }) }));
+  });
+});
