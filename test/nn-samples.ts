@@ -1,7 +1,6 @@
-import { concat, constant, constantInt64, mul, reshape, type NdArray, type Value } from "../src/tensor/index.ts";
+import { concat, constant, constantInt64, matmul, mul, reshape, softmax, type NdArray, type Value } from "../src/tensor/index.ts";
 import { causalAttention, entropy, groupedSigmoidRouting, loadBalancingLoss, logprobsFromLogits, mixture, normed, repeatHeads, rmsNorm, sequenceBalanceLoss, softmaxRouting, swiglu, tokenLogprobs } from "../src/nn/index.ts";
 import { random } from "../src/random/index.ts";
-import { matmul, softmax } from "../src/tensor/index.ts";
 import { ndArray } from "../src/tensor/nd-array.ts";
 import type { OpSample } from "./op-samples.ts";
 
