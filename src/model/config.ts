@@ -1,6 +1,7 @@
 import { asObject, badField, readFields, unsupportedField, withoutNulls } from "./config-check.ts";
 import type { RawObject } from "./config-check.ts";
 import { families } from "./config-schema.ts";
+import { fp8BlockSize } from "./quantization-config.ts";
 import { parseRope, ropeToJson } from "./rope-config.ts";
 import type { RopeConfig } from "./rope-config.ts";
 
@@ -111,6 +112,8 @@ export type WeightDtype = "float32" | "bfloat16" | "float16";
 export function parseConfig(json: unknown, where: string): ModelConfig {
   const raw = withoutNulls(asObject(json, where), meaningfulNulls);
   const config = parseFamily(raw, where);
+  // Refused here, where every other thing that we cannot do is; what the blocks are is for whoever reads the weights.
+  fp8BlockSize(raw, where);
   for (const { field, accepts, expected } of fixedFields) {
     if (raw[field] !== undefined && !accepts(raw[field])) throw unsupportedField(field, raw[field], expected, where);
   }
@@ -127,7 +130,6 @@ const fixedFields: readonly { field: string; accepts: (value: unknown) => boolea
   { field: "hidden_act", accepts: (value) => value === "silu", expected: "silu" },
   { field: "use_sliding_window", accepts: (value) => value === false, expected: "false" },
   { field: "layer_types", accepts: isFullAttention, expected: "full_attention in every layer" },
-  { field: "quantization_config", accepts: () => false, expected: "plain float32, bfloat16 or float16 weights" },
   { field: "scoring_func", accepts: (value) => value === "sigmoid", expected: "sigmoid" },
   { field: "topk_method", accepts: (value) => value === "noaux_tc", expected: "noaux_tc" },
 ];

@@ -41,6 +41,12 @@ export function narrowFloat16(from: Float32Array, to: Uint16Array): void {
   for (let i = 0; i < bits.length; i++) to[i] = bitsToFloat16(bits[i] as number);
 }
 
+/** Rounds to nearest, ties to even; magnitudes above 448, the largest there is, become 448. */
+export function narrowFloat8E4M3(from: Float32Array, to: Uint8Array): void {
+  const bits = bitsOf(from);
+  for (let i = 0; i < bits.length; i++) to[i] = bitsToE4M3(bits[i] as number);
+}
+
 let float16Table: Uint32Array | undefined;
 let e4m3Table: Uint32Array | undefined;
 let e5m2Table: Uint32Array | undefined;
@@ -85,6 +91,19 @@ function bitsToFloat16(word: number): number {
   if (magnitude < 0x33000000) return sign;
   // Subnormal: the significand, counted in units of 2^-24.
   const shift = 126 - (magnitude >>> 23);
+  const significand = (magnitude & 0x7fffff) | 0x800000;
+  return sign | ((significand + (1 << (shift - 1)) - 1 + ((significand >>> shift) & 1)) >>> shift);
+}
+
+function bitsToE4M3(word: number): number {
+  const sign = (word >>> 24) & 0x80;
+  const magnitude = word & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7f;
+  if (magnitude >= 0x43e00000) return sign | 0x7e;
+  if (magnitude >= 0x3c800000) return sign | ((magnitude - 0x3c000000 + 0x7ffff + ((magnitude >>> 20) & 1)) >>> 20);
+  if (magnitude < 0x3a800000) return sign;
+  // Subnormal: the significand, counted in units of 2^-9.
+  const shift = 141 - (magnitude >>> 23);
   const significand = (magnitude & 0x7fffff) | 0x800000;
   return sign | ((significand + (1 << (shift - 1)) - 1 + ((significand >>> shift) & 1)) >>> shift);
 }

@@ -1,9 +1,12 @@
 import { join } from "node:path";
 import { LongjingError } from "../errors/index.ts";
 import { parseConfig } from "../model/config.ts";
+import { fp8BlockSize } from "../model/quantization-config.ts";
 import { checkShape } from "./checkpoint.ts";
 import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 import { listFolder, openFileSource, readJson } from "./files.ts";
+import { blockGrid, scaleBlocks } from "./fp8.ts";
+import type { BlockSize } from "./fp8.ts";
 import { parseGenerationConfig } from "./generation-config.ts";
 import { openSafetensors } from "./safetensors.ts";
 import type { Safetensors, TensorInfo } from "./safetensors.ts";
@@ -21,12 +24,13 @@ export const indexFile = "model.safetensors.index.json";
 export async function openFolder(dir: string): Promise<Checkpoint> {
   const files = await listFolder(dir);
   const configPath = join(dir, "config.json");
-  const config = parseConfig(await readJson(configPath, largestConfig), configPath);
+  const json = await readJson(configPath, largestConfig);
+  const config = parseConfig(json, configPath);
   const generationPath = join(dir, "generation_config.json");
   const generationConfig = files.includes("generation_config.json")
     ? parseGenerationConfig(await readJson(generationPath, largestConfig), generationPath)
     : null;
-  const tensors = await openWeights(dir, files);
+  const tensors = await openWeights(dir, files, fp8BlockSize(json, configPath));
   const find = (name: string): Place => {
     const place = tensors.places.get(name);
     if (place !== undefined) return place;
@@ -47,6 +51,8 @@ interface Place {
   readonly file: Safetensors;
   readonly path: string;
   readonly info: TensorInfo;
+  /** Of a matrix of FP8: a scale for each block. */
+  readonly scales?: { readonly place: Place; readonly block: BlockSize };
 }
 
 interface Weights {
@@ -54,11 +60,11 @@ interface Weights {
   close(): Promise<void>;
 }
 
-async function openWeights(dir: string, files: readonly string[]): Promise<Weights> {
-  if (files.includes(weightsFile)) return openShards(dir, [weightsFile], null);
+async function openWeights(dir: string, files: readonly string[], block: BlockSize | null): Promise<Weights> {
+  if (files.includes(weightsFile)) return openShards(dir, [weightsFile], null, block);
   if (!files.includes(indexFile)) throw noWeights(dir, files);
   const index = readIndex(await readJson(join(dir, indexFile), largestIndex), join(dir, indexFile));
-  return openShards(dir, [...new Set(index.values())], index);
+  return openShards(dir, [...new Set(index.values())], index, block);
 }
 
 /** `index` says in which file each tensor is; null: all are in the one. */
@@ -66,6 +72,7 @@ async function openShards(
   dir: string,
   names: readonly string[],
   index: ReadonlyMap<string, string> | null,
+  block: BlockSize | null,
 ): Promise<Weights> {
   const shards = new Map<string, Safetensors>();
   const close = async (): Promise<void> => {
@@ -86,11 +93,31 @@ async function openShards(
       }
       places.set(tensor, { file, path, info });
     }
-    return { places, close };
+    return { places: block === null ? places : withScales(places, block), close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+const scaleSuffix = "_scale_inv";
+
+/** Joins each matrix of FP8 with its scales, which then are no tensors of their own. */
+function withScales(places: ReadonlyMap<string, Place>, block: BlockSize): ReadonlyMap<string, Place> {
+  const joined = new Map<string, Place>();
+  for (const [name, place] of places) {
+    const matrix = name.endsWith(scaleSuffix) ? places.get(name.slice(0, -scaleSuffix.length)) : undefined;
+    if (place.info.dtype !== "F8_E4M3") {
+      if (matrix?.info.dtype !== "F8_E4M3") joined.set(name, place);
+      continue;
+    }
+    const scales = places.get(name + scaleSuffix);
+    const where = `${place.path}: ${name}`;
+    if (scales === undefined) throw new LongjingError("bad_file", "A matrix of FP8 has no scales", { expected: name + scaleSuffix, where });
+    checkShape(scales.info.shape, blockGrid(place.info.shape, block), `${scales.path}: ${name}${scaleSuffix}`);
+    joined.set(name, { ...place, scales: { place: scales, block } });
+  }
+  return joined;
 }
 
 function* allIn(
@@ -149,10 +176,12 @@ function noWeights(dir: string, files: readonly string[]): LongjingError {
 }
 
 async function readTensor(
-  { file, path, info }: Place,
+  { file, path, info, scales }: Place,
   name: string,
   shape: readonly number[] | undefined,
 ): Promise<CheckpointTensor> {
   checkShape(info.shape, shape, `${path}: ${name}`);
-  return { shape: info.shape, data: await file.readFloat32(name), dtype: info.dtype };
+  const data = await file.readFloat32(name);
+  if (scales) scaleBlocks(data, info.shape, await scales.place.file.readFloat32(name + scaleSuffix), scales.block);
+  return { shape: info.shape, data, dtype: info.dtype };
 }

@@ -5,11 +5,14 @@ export { exists, isFile, listFolder, openFileSource, readJson, writeFolder, writ
 export {
   narrowBfloat16,
   narrowFloat16,
+  narrowFloat8E4M3,
   widenBfloat16,
   widenFloat16,
   widenFloat8E4M3,
   widenFloat8E5M2,
 } from "./float-formats.ts";
+export { dequantizeFp8, quantizeFp8 } from "./fp8.ts";
+export type { BlockSize, Fp8Matrix } from "./fp8.ts";
 export type { GenerationConfig } from "./generation-config.ts";
 export { ggufPlace } from "./gguf-names.ts";
 export type { GgufPlace } from "./gguf-names.ts";
