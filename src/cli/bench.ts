@@ -31,7 +31,7 @@ export function addBench(program: Command): void {
   bench
     .command("decode")
     .description("Time decoding with a model, at temperature 1, on random prompts")
-    .argument("<model>", "folder with config.json and weights")
+    .argument("<model>", "folder with config.json and weights, or GGUF file")
     .option("--batch <n>", "sequences at once", wholeNumber(1, 4096), 1)
     .option("--tokens <n>", "tokens of each", wholeNumber(1, 1_000_000), 128)
     .addOption(providerOption())

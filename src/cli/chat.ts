@@ -16,7 +16,7 @@ export function addChat(program: Command): void {
   program
     .command("chat")
     .description("Talk to a model: its thinking dim, then its answer. Questions are lines, typed or piped in")
-    .argument("[model]", "folder with config.json and weights, or ORG/NAME that was pulled (default: the first in models/)")
+    .argument("[model]", "folder with config.json and weights, GGUF file, or ORG/NAME that was pulled (default: the first in models/)")
     .option("--temperature <t>", "0 is greedy (default: the model's own)", realNumber(0, 2))
     .option("--max-tokens <n>", "most tokens of an answer, thinking included", wholeNumber(1))
     .option("--seed <n>", "makes answers repeatable", wholeNumber(0))

@@ -24,7 +24,7 @@ export function addEval(program: Command): void {
   program
     .command("eval")
     .description("Measure a model on held-out problems of a task: accuracy with its interval, pass@k, form, length")
-    .argument("<model>", "folder with config.json, weights and tokenizer; a run's checkpoint is one")
+    .argument("<model>", "folder with config.json, weights and tokenizer, as a run's checkpoint is, or GGUF file")
     .addOption(new Option("--task <name>", "what is asked").choices(Object.keys(tasks)).makeOptionMandatory())
     .option("--problems <n>", "how many held-out problems", wholeNumber(1, 1_000_000), 200)
     .option("--samples <n>", "answers to each at temperature 1, beside a greedy one", wholeNumber(1, 1024), 8)

@@ -8,8 +8,8 @@ import { LongjingError } from "../errors/index.ts";
 import { openBackend } from "../runtime/index.ts";
 import type { ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
-import { chatRenderer, createTokenizer, tags, TranscriptSplitter, type ChatRenderer, type Tokenizer } from "../text/index.ts";
-import { exists, readJson } from "../weights/index.ts";
+import { chatRenderer, createTokenizer, tags, tokenizerFromGguf, TranscriptSplitter, type ChatRenderer, type Tokenizer } from "../text/index.ts";
+import { exists, isFile, openFileSource, openGguf, readJson } from "../weights/index.ts";
 import { findModel } from "./find-model.ts";
 
 export interface LoadOptions {
@@ -22,15 +22,15 @@ export interface LoadOptions {
 const mostTokenizerBytes = 2 ** 26;
 
 /**
- * Loads a model for serving: a Hugging Face folder, or ORG/NAME from the cache of pulled models.
+ * Loads a model for serving: a Hugging Face folder, a GGUF file, or ORG/NAME from the cache of pulled models.
  * @throws LongjingError that names the file: "not_found", "bad_file", "bad_config", "unsupported", "shape_mismatch"
  */
 export async function loadServedModel(model: string, { maxModelLen, maxNumSeqs = 8 }: LoadOptions = {}): Promise<ServedModel> {
-  const folder = await findModel(model);
+  const path = await findModel(model);
   const backend = await openBackend();
-  const { config, generationConfig, specs, parameters } = await loadModel(backend, folder);
-  const tokenizer = await loadTokenizer(folder);
-  const renderer = openRenderer(folder, tokenizer);
+  const { config, generationConfig, specs, parameters } = await loadModel(backend, path);
+  const tokenizer = await loadTokenizer(path);
+  const renderer = openRenderer(path, tokenizer);
   const renderChat: ServedModel["renderChat"] = (messages) => renderer(messages, { ...tokenizer.specialTokens, add_generation_prompt: true });
   // Some templates open the thinking themselves, at the end of every prompt.
   const thinking = renderChat([{ role: "user", content: "?" }]).trimEnd().endsWith(tags.thinkOpen);
@@ -38,13 +38,13 @@ export async function loadServedModel(model: string, { maxModelLen, maxNumSeqs =
   const runner = new ModelRunner(backend, config, specs, { max_num_seqs: maxNumSeqs, max_model_len });
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
   return {
-    id: folder === model ? basename(resolve(folder)) : model,
-    ...(await identity(folder)),
+    id: path === model ? basename(resolve(path), ".gguf") : model,
+    ...(await identity(path)),
     engine: new Generator(runner, parameters),
     tokenizer,
     stop_token_ids: [...new Set([...eos_token_id, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])],
     sampling,
-    examples: await examplesOf(folder),
+    examples: await examplesOf(path),
     renderChat,
     splitter: () => new TranscriptSplitter({ thinking }),
   };
@@ -59,24 +59,35 @@ export async function shippedModel(): Promise<string> {
   throw new LongjingError("not_found", "No model is shipped in this copy", { where: models, hint: "Name a folder with config.json and model.safetensors" });
 }
 
-/** The tokenizer of a model's folder, with the chat template from a file of its own where there is one. */
-export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const tokenizerConfig = await readJson(join(folder, "tokenizer_config.json"), mostTokenizerBytes);
-  const tokenizer = createTokenizer(await readJson(join(folder, "tokenizer.json"), mostTokenizerBytes), tokenizerConfig);
-  const template = join(folder, "chat_template.jinja");
+/** The tokenizer of a model's folder, with the chat template from a file of its own where there is one, or of a GGUF file. */
+export async function loadTokenizer(path: string): Promise<Tokenizer> {
+  if (await isFile(path)) return loadGgufTokenizer(path);
+  const tokenizerConfig = await readJson(join(path, "tokenizer_config.json"), mostTokenizerBytes);
+  const tokenizer = createTokenizer(await readJson(join(path, "tokenizer.json"), mostTokenizerBytes), tokenizerConfig);
+  const template = join(path, "chat_template.jinja");
   return (await exists(template)) ? { ...tokenizer, chatTemplate: await readFile(template, "utf8") } : tokenizer;
 }
 
-function openRenderer(folder: string, tokenizer: Tokenizer): ChatRenderer {
+async function loadGgufTokenizer(path: string): Promise<Tokenizer> {
+  const source = await openFileSource(path);
+  try {
+    const { tokenizerJson, tokenizerConfig } = tokenizerFromGguf((await openGguf(source)).metadata, path);
+    return createTokenizer(tokenizerJson, tokenizerConfig);
+  } finally {
+    await source.close();
+  }
+}
+
+function openRenderer(path: string, tokenizer: Tokenizer): ChatRenderer {
   if (tokenizer.chatTemplate !== null) return chatRenderer(tokenizer.chatTemplate);
-  throw new LongjingError("bad_config", "The model has no chat template, so it cannot be talked to", { where: folder, expected: "chat_template.jinja, or chat_template in tokenizer_config.json" });
+  throw new LongjingError("bad_config", "The model has no chat template, so it cannot be talked to", { where: path, expected: "chat_template.jinja, chat_template in tokenizer_config.json, or tokenizer.chat_template in a GGUF file" });
 }
 
 /** When the weights were written, and a name for them that changes when they do. */
-async function identity(folder: string): Promise<Pick<ServedModel, "created" | "system_fingerprint">> {
-  const names = (await readdir(folder)).filter((name) => name.endsWith(".safetensors")).toSorted();
-  const files = await Promise.all(names.map((name) => stat(join(folder, name))));
-  const facts = files.map(({ size, mtimeMs }, at) => `${names[at]} ${size} ${mtimeMs}`).join("\n");
+async function identity(path: string): Promise<Pick<ServedModel, "created" | "system_fingerprint">> {
+  const paths = (await isFile(path)) ? [path] : (await readdir(path)).filter((name) => name.endsWith(".safetensors")).toSorted().map((name) => join(path, name));
+  const files = await Promise.all(paths.map((file) => stat(file)));
+  const facts = files.map(({ size, mtimeMs }, at) => `${basename(paths[at]!)} ${size} ${mtimeMs}`).join("\n");
   return {
     created: Math.floor(Math.max(...files.map(({ mtimeMs }) => mtimeMs)) / 1000),
     system_fingerprint: `fp_${createHash("sha256").update(facts).digest("hex").slice(0, 10)}`,
@@ -86,9 +97,9 @@ async function identity(folder: string): Promise<Pick<ServedModel, "created" | "
 const aboutModel = z.looseObject({ tasks: z.array(z.enum(Object.keys(tasks) as (keyof typeof tasks)[])).default([]) });
 
 /** Held-out problems of the tasks that `longjing.json` says the model was trained on. */
-async function examplesOf(folder: string): Promise<readonly string[]> {
-  const path = join(folder, "longjing.json");
-  if (!(await exists(path))) return [];
+async function examplesOf(model: string): Promise<readonly string[]> {
+  const path = join(model, "longjing.json");
+  if ((await isFile(model)) || !(await exists(path))) return [];
   const about = aboutModel.safeParse(await readJson(path, 2 ** 20));
   if (!about.success) throw new LongjingError("bad_config", "The file does not say which tasks the model knows", { where: path, expected: `tasks: a list of ${Object.keys(tasks).join(", ")}` });
   return about.data.tasks.flatMap((name) => [0, 1, 2].map((index) => tasks[name].problem({ split: "test", seed: 0, index }).prompt));

@@ -14,7 +14,7 @@ export function addProbe(program: Command): void {
   program
     .command("probe")
     .description("Write a model's logits, loss, gradients and greedy continuation, to compare with another implementation")
-    .argument("<model>", "folder with config.json and weights")
+    .argument("<model>", "folder with config.json and weights, or GGUF file")
     .requiredOption("--input <file>", 'JSON: {"input_ids": [batch][time], "greedy_prompt_ids": [...], "greedy_tokens": n}')
     .requiredOption("--output <file>", 'JSON: {"logits": [batch][time][vocabulary], "loss", "grads": {name: {"shape", "l2", "first8"}}, "greedy": {"new_ids", "logprobs"}}')
     .addOption(providerOption())
