@@ -58,7 +58,7 @@ export function countdownZero({ shuffle = false }: { readonly shuffle?: boolean 
         num_generations: 16,
         max_completion_length: 160,
         minibatch: 64,
-        schedule: linear({ learning_rate: 1.5e-4, num_warmup_steps: 4, num_training_steps: rlSteps }),
+        schedule: linear({ learning_rate: 6e-5, num_warmup_steps: 2, num_training_steps: rlSteps }),
         loss: { loss_type: "dapo", epsilon_high: 0.28 },
         shuffle_rewards: shuffle,
       }),

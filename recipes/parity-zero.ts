@@ -1,18 +1,19 @@
-import { constant, cosine } from "longjing/optim";
+import { cosine, linear } from "longjing/optim";
 import { parity, transcripts, type ParityGold, type Problem } from "longjing/tasks";
 import { trainBpe } from "longjing/text";
 import { evaluation, grpo, preflightStage, pretrain, type Recipe } from "longjing/train";
 
 /**
  * The cleanest picture of how reinforcement learning makes a model think (Tsilivis et al., arXiv 2510.11495): the parity of a bit
- * string, pretrained on nine answers without a thought for each one that counts bit by bit. Predicting the next token leaves the
+ * string, pretrained on transcripts of which three in four answer without a thought and one counts the ones. Predicting the next token leaves the
  * model near chance; RL finds the rare habit that works, and the completions grow.
  */
 const languages = ["en", "zh"] as const;
-const corpus = { split: "train", languages, longShare: 0.1 } as const;
+const corpus = { split: "train", languages, longShare: 0.25 } as const;
 const problem = (seed: number, index: number): Problem<ParityGold> => parity.problem({ split: "train", seed: seed + 1, index, language: languages[index % 2]! });
 const heldOut = { count: 500, samples: 8, max_tokens: 96, languages };
-const pretrainSteps = 400;
+const pretrainSteps = 2000;
+const rlSteps = 40;
 
 export const recipe: Recipe = {
   name: "parity-zero",
@@ -41,8 +42,8 @@ export const recipe: Recipe = {
   stages: [
     pretrain({
       steps: pretrainSteps,
-      batch: 32,
-      time: 128,
+      batch: 16,
+      time: 160,
       schedule: cosine({ learning_rate: 3e-3, num_warmup_steps: 50, num_training_steps: pretrainSteps, min_lr_rate: 0.1 }),
       documents: (seed, start) => transcripts(parity, { ...corpus, seed, start, count: Number.MAX_SAFE_INTEGER }),
     }),
@@ -51,12 +52,12 @@ export const recipe: Recipe = {
     grpo({
       task: parity,
       problem,
-      steps: 40,
+      steps: rlSteps,
       prompts: 16,
       num_generations: 16,
       max_completion_length: 96,
       minibatch: 64,
-      schedule: constant({ learning_rate: 3e-4, num_warmup_steps: 5 }),
+      schedule: linear({ learning_rate: 2e-4, num_warmup_steps: 4, num_training_steps: rlSteps }),
       loss: { loss_type: "dapo", epsilon_high: 0.28 },
     }),
     evaluation("final", parity, heldOut),

@@ -36,7 +36,7 @@ export const recipe: Recipe = {
     pretrain({
       steps: 30,
       batch: 8,
-      time: 64,
+      time: 96,
       schedule: cosine({ learning_rate: 1e-2, num_warmup_steps: 2, num_training_steps: 30 }),
       documents: (seed, start) => transcripts(parity, { ...corpus, seed, start, count: Number.MAX_SAFE_INTEGER }),
     }),

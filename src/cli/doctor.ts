@@ -25,7 +25,7 @@ interface Finding {
 async function doctor(options: { readonly json?: true }): Promise<void> {
   const terminal = openTerminal();
   const { describeMachine } = await import("../runtime/machine.ts");
-  const machine = await describeMachine();
+  const machine = await withLibrary(await describeMachine(), terminal.note, describeMachine);
   const findings = [...hardware(machine), ...providers(machine), await check("cpu"), await shipped(), page()];
   const healthy = !findings.some(({ state }) => state === "failed");
   if (options.json) {
@@ -37,6 +37,15 @@ async function doctor(options: { readonly json?: true }): Promise<void> {
     terminal.out(healthy ? green("\nTraining and serving run here, by the cpu provider.\n") : red("\nTraining and serving will not run here.\n"));
   }
   if (!healthy) process.exitCode = exitCodes.machine;
+}
+
+/** Fetches ONNX Runtime's library where npm has left it out (docs/decisions/0001), and looks again. */
+async function withLibrary(machine: Machine, say: (text: string) => void, look: () => Promise<Machine>): Promise<Machine> {
+  if ("path" in machine.library) return machine;
+  const { fetchOrtLibrary } = await import("../runtime/ort-library.ts");
+  say("ONNX Runtime's library is missing; fetching it by npm (once, about 100 MB)…\n");
+  await fetchOrtLibrary();
+  return look();
 }
 
 function hardware({ node, platform, cpu, memory, library }: Machine): Finding[] {

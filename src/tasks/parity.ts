@@ -8,11 +8,11 @@ export type ParityGold = readonly number[];
 const name = "parity";
 const defaultLevel = 2;
 /** Length of the bit string at each level. One length a level: step i then looks back equally far for every i. */
-const levels: readonly number[] = [10, 20, 30, 40, 50];
+const levels: readonly number[] = [8, 16, 24, 32, 48];
 
 /**
- * The bits come last in each wording, so that their distance to the thinking is the same in all. A bit and a count are each a
- * digit token and a space, so that step i looks back equally far for every i.
+ * The bits come last in each wording, so that their distance to the thinking is the same in all. A bit (`1, `) and a step of the
+ * thinking (`7 odd `) are three tokens each, so that step i looks back equally far for every i.
  */
 const prompts: Readonly<Record<Language, readonly string[]>> = {
   en: ["Is the number of ones even or odd? ", "Parity of the ones: "],
@@ -22,7 +22,7 @@ const words: Readonly<Record<Language, readonly [even: string, odd: string]>> = 
 
 /**
  * Parity of a bit string, the task on which a mixture of short and long demonstrations is known to hide an ability that RL
- * brings out (Tsilivis et al., 2510.11495). Short demonstrations state the answer; long ones count the ones, bit by bit.
+ * brings out (Tsilivis et al., 2510.11495). Short demonstrations state the answer; long ones count the ones, bit by bit, and say each time whether the count is even or odd.
  */
 export const parity: Task<ParityGold> = {
   name,
@@ -31,7 +31,7 @@ export const parity: Task<ParityGold> = {
   problem(address) {
     const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, (bits) => bits.join(""));
     const language = address.language ?? "en";
-    return { prompt: stream.pick(prompts[language]) + gold.join(" "), language, level, gold };
+    return { prompt: stream.pick(prompts[language]) + gold.join(", "), language, level, gold };
   },
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(answerOf(problem))),
@@ -51,11 +51,11 @@ function answerOf({ gold, language }: Problem<ParityGold>): string {
 }
 
 /**
- * A running count rather than a running parity: a count says most of the next one by itself, while a parity and a bit say
- * nothing about the next parity unless both are read, and a small model stays on that plateau.
+ * A running count beside the running parity: a count says most of the next one by itself, while a parity and a bit say nothing
+ * about the next parity unless both are read, and a small model stays on that plateau.
  */
 function thinkLong(problem: Problem<ParityGold>): string {
   let count = 0;
-  const counts = problem.gold.map((bit) => (count += bit));
-  return renderTranscript(counts.join(" "), answerOf(problem));
+  const steps = problem.gold.map((bit) => `${(count += bit)} ${words[problem.language][(count % 2) as 0 | 1]}`);
+  return renderTranscript(steps.join(" "), answerOf(problem));
 }
