@@ -86,7 +86,7 @@ it("parity's thoughts count the ones of every prefix and name each parity", () =
       const ones = problem.gold.map((_, i) => problem.gold.slice(0, i + 1).filter((bit) => bit === 1).length);
       const words = problem.language === "en" ? ["even", "odd"] : ["偶", "奇"];
       expect(thinking).toBe(ones.map((count) => `${count} ${words[count % 2]}`).join(" "));
-      expect(answer).toBe(words[ones.at(-1)! % 2]);
+      expect(answer.trim()).toBe(words[ones.at(-1)! % 2]);
     }),
   );
 });

@@ -34,7 +34,7 @@ export const parity: Task<ParityGold> = {
     return { prompt: stream.pick(prompts[language]) + gold.join(", "), language, level, gold };
   },
   solution: (problem) => thinkLong(problem),
-  demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(answerOf(problem))),
+  demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(said(problem))),
   score: (problem, completion) =>
     scoreTranscript(completion, (answer) => ({
       legal: words[problem.language].includes(answer.trim()),
@@ -50,6 +50,9 @@ function answerOf({ gold, language }: Problem<ParityGold>): string {
   return words[language][gold.reduce((sum, bit) => sum ^ bit, 0) as 0 | 1];
 }
 
+/** The answer as it is written: with a space before it, it is the very token that ends the thinking, and can be copied. */
+const said = (problem: Problem<ParityGold>): string => ` ${answerOf(problem)}`;
+
 /**
  * A running count beside the running parity: a count says most of the next one by itself, while a parity and a bit say nothing
  * about the next parity unless both are read, and a small model stays on that plateau.
@@ -57,5 +60,5 @@ function answerOf({ gold, language }: Problem<ParityGold>): string {
 function thinkLong(problem: Problem<ParityGold>): string {
   let count = 0;
   const steps = problem.gold.map((bit) => `${(count += bit)} ${words[problem.language][(count % 2) as 0 | 1]}`);
-  return renderTranscript(steps.join(" "), answerOf(problem));
+  return renderTranscript(steps.join(" "), said(problem));
 }
