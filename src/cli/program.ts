@@ -4,6 +4,7 @@ import { addBench } from "./bench.ts";
 import { addChat } from "./chat.ts";
 import { addDoctor } from "./doctor.ts";
 import { addEval } from "./eval.ts";
+import { addExport } from "./export.ts";
 import { exitCodesHelp } from "./exit-codes.ts";
 import { addProbe } from "./probe.ts";
 import { addPull } from "./pull.ts";
@@ -25,6 +26,7 @@ export function createProgram(): Command {
   addProbe(program);
   addBench(program);
   addPull(program);
+  addExport(program);
   addChat(program);
   addDoctor(program);
   return program;

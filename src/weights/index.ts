@@ -1,6 +1,8 @@
 export { bytesSource } from "./byte-source.ts";
 export type { ByteSource } from "./byte-source.ts";
 export type { Checkpoint, CheckpointTensor, StoredAs } from "./checkpoint.ts";
+export { extractAdapter } from "./extract-adapter.ts";
+export type { ExtractedAdapter } from "./extract-adapter.ts";
 export { exists, isFile, listFolder, openFileSource, readJson, writeFolder, writeNewFile } from "./files.ts";
 export {
   narrowBfloat16,
@@ -22,6 +24,8 @@ export { loraScale, parseLoraConfig } from "./lora-config.ts";
 export type { LoraConfig } from "./lora-config.ts";
 export { mergeAdapter, mergeLora, readAdapter, writeAdapter } from "./lora.ts";
 export type { AdapterToWrite, LoraAdapter, LoraTensor } from "./lora.ts";
+export { cardTags, modelCardText } from "./model-card.ts";
+export type { CardResult, ModelCard } from "./model-card.ts";
 export { openCheckpoint } from "./open-checkpoint.ts";
 export { decodeSafetensors, encodeSafetensors, openSafetensors, safetensorsPieces } from "./safetensors.ts";
 export type { Safetensors, SafetensorsDtype, StoredArray, StoredTensor, TensorInfo, TensorToWrite } from "./safetensors.ts";

@@ -1,0 +1,93 @@
+import { readFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { z } from "zod";
+import type { Evaluation } from "../eval/index.ts";
+import { LongjingError } from "../errors/index.ts";
+import { tokenizerFromGguf } from "../text/index.ts";
+import { latestCheckpoint, readLog, type TimedLogLine } from "../train/index.ts";
+import { exists, isFile, listFolder, openFileSource, openGguf, readJson, type CardResult } from "../weights/index.ts";
+import { findModel } from "./find-model.ts";
+
+/** What is exported: a model, and what is known about how it was made. */
+export interface ExportSource {
+  readonly name: string;
+  /** Model folder or GGUF file. */
+  readonly path: string;
+  /** Sentence about where the weights come from, for the card. */
+  readonly origin: string;
+  readonly results: readonly CardResult[];
+  /** Of the source's own card, if it has one. */
+  readonly license: string | null;
+}
+
+const checkpointState = z.object({ stage: z.string(), step: z.number(), log_lines: z.number() });
+const runConfig = z.looseObject({ recipe: z.string() });
+const mostStateBytes = 2 ** 24;
+
+/**
+ * The model that a name stands for: a run's newest whole checkpoint, a checkpoint of a run, or whatever `findModel` finds.
+ * @throws LongjingError "not_found"; "bad_file"
+ */
+export async function findExportSource(model: string): Promise<ExportSource> {
+  if (await exists(join(model, "log.jsonl"))) {
+    const { checkpoint } = latestCheckpoint(model);
+    if (checkpoint === null) throw new LongjingError("not_found", "The run has no whole checkpoint yet", { where: model });
+    return checkpointSource(checkpoint.path, resolve(model));
+  }
+  const run = dirname(dirname(resolve(model)));
+  if ((await exists(join(model, "state.json"))) && (await exists(join(run, "log.jsonl")))) return checkpointSource(model, run);
+  const path = await findModel(model);
+  return { name: basename(resolve(model), ".gguf"), path, origin: `Converted by Longjing from \`${basename(model)}\`.`, results: [], license: await licenseOf(path) };
+}
+
+async function checkpointSource(path: string, run: string): Promise<ExportSource> {
+  const state = checkpointState.safeParse(await readJson(join(path, "state.json"), mostStateBytes));
+  const config = runConfig.safeParse(await readJson(join(run, "config.json"), mostStateBytes));
+  if (!state.success || !config.success) throw new LongjingError("bad_file", "The folder is no checkpoint of a run", { where: path });
+  const { stage, step, log_lines } = state.data;
+  const { recipe } = config.data;
+  const results = measured(readLog(join(run, "log.jsonl")).slice(0, log_lines), recipe);
+  return { name: basename(run), path, origin: `Trained from nothing by Longjing's recipe \`${recipe}\`: checkpoint after step ${step} of the stage \`${stage}\`.`, results, license: null };
+}
+
+/** Evaluations of the very weights of a checkpoint: those behind the last step that changed them. */
+function measured(lines: readonly TimedLogLine[], recipe: string): CardResult[] {
+  const since = lines.findLastIndex(({ type }) => type === "metrics") + 1;
+  return lines.slice(since).flatMap((line) => {
+    if (line.type !== "evaluation") return [];
+    const { greedy, pass_at } = line as unknown as Evaluation;
+    const passes = Object.entries(pass_at).map(([k, share]) => [`pass@${k}`, share] as const);
+    return [{ dataset: `${recipe}, held-out problems (${line.stage})`, metrics: { accuracy: greedy.accuracy, ...Object.fromEntries(passes) } }];
+  });
+}
+
+async function licenseOf(path: string): Promise<string | null> {
+  const card = join(path, "README.md");
+  if ((await isFile(path)) || !(await exists(card))) return null;
+  const [, front = ""] = /^---\n([\s\S]*?)\n---/.exec(await readFile(card, "utf8")) ?? [];
+  return /^license: *["']?([\w.-]+)["']?\s*$/m.exec(front)?.[1] ?? null;
+}
+
+const copied = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "longjing.json"];
+
+/** The files that make a folder's weights a model: its tokenizer, and its chat template as a file of its own. */
+export async function companionFiles(path: string): Promise<Record<string, string>> {
+  const files = (await isFile(path)) ? await ggufTokenizerFiles(path) : await folderFiles(path);
+  const { chat_template } = JSON.parse(files["tokenizer_config.json"] ?? "{}") as { chat_template?: unknown };
+  return typeof chat_template === "string" && files["chat_template.jinja"] === undefined ? { ...files, "chat_template.jinja": chat_template } : files;
+}
+
+async function folderFiles(path: string): Promise<Record<string, string>> {
+  const present = (await listFolder(path)).filter((name) => copied.includes(name));
+  return Object.fromEntries(await Promise.all(present.map(async (name) => [name, await readFile(join(path, name), "utf8")] as const)));
+}
+
+async function ggufTokenizerFiles(path: string): Promise<Record<string, string>> {
+  const source = await openFileSource(path);
+  try {
+    const { tokenizerJson, tokenizerConfig } = tokenizerFromGguf((await openGguf(source)).metadata, path);
+    return { "tokenizer.json": JSON.stringify(tokenizerJson), "tokenizer_config.json": JSON.stringify(tokenizerConfig, null, 2) };
+  } finally {
+    await source.close();
+  }
+}

@@ -1,0 +1,130 @@
+import { Option, type Command } from "commander";
+import { LongjingError } from "../errors/index.ts";
+import type { ParameterSpec } from "../model/index.ts";
+import type { WeightDtype } from "../model/config.ts";
+import type { Checkpoint, ModelCard } from "../weights/index.ts";
+import type { ExportSource } from "./export-source.ts";
+import { wholeNumber } from "./options.ts";
+import { openTerminal } from "./terminal.ts";
+
+interface ExportOptions {
+  readonly to: keyof typeof targets;
+  readonly out: string;
+  readonly dtype: WeightDtype;
+  readonly adapter?: string;
+  readonly base?: string;
+  readonly rank: number;
+  readonly license?: string;
+  readonly json?: true;
+}
+
+/** What was written, in words and for machines. */
+interface Written {
+  readonly tensors: number;
+  readonly said: string;
+  readonly facts?: Readonly<Record<string, number | string>>;
+}
+
+const targets = { hf: exportFolder, lora: exportAdapter } satisfies Record<string, (source: ExportSource, options: ExportOptions) => Promise<Written>>;
+
+export function addExport(program: Command): void {
+  program
+    .command("export")
+    .description("Write a model for everyone else's tools: a Hugging Face folder, or a PEFT adapter")
+    .argument("<model>", "a run (its newest checkpoint), one of its checkpoints, a model folder, a GGUF file, or ORG/NAME that was pulled")
+    .addOption(new Option("--to <format>", "hf: config, safetensors, tokenizer, chat template, model card; lora: what was learnt since --base").choices(Object.keys(targets)).makeOptionMandatory())
+    .requiredOption("--out <folder>", "must be new or empty")
+    .addOption(new Option("--dtype <type>", "of the weights (hf)").choices(["float32", "bfloat16", "float16"]).default("float32"))
+    .option("--adapter <folder>", "merge this PEFT adapter into the weights first (hf)")
+    .option("--base <model>", "the model that this one was trained from: named on the card, and what an adapter is for")
+    .option("--rank <r>", "of the adapter (lora)", wholeNumber(1, 4096), 16)
+    .option("--license <id>", "licence of the weights for the card (default: that of the source's card, else apache-2.0)")
+    .option("--json", "one JSON line with what was written; errors as JSON")
+    .action(exportModel);
+}
+
+async function exportModel(model: string, options: ExportOptions): Promise<void> {
+  const terminal = openTerminal();
+  const { findExportSource } = await import("./export-source.ts");
+  const source = await findExportSource(model);
+  const { tensors, said, facts } = await targets[options.to](source, options);
+  terminal.out(options.json ? `${JSON.stringify({ to: options.to, out: options.out, source: source.path, tensors, ...facts })}\n` : `${said}\n${options.out}\n`);
+}
+
+async function exportFolder(source: ExportSource, options: ExportOptions): Promise<Written> {
+  const { cardTags, mergeAdapter, modelCardText, openCheckpoint, readAdapter, writeCheckpoint } = await import("../weights/index.ts");
+  const { parameterSpecs } = await import("../model/index.ts");
+  const { companionFiles } = await import("./export-source.ts");
+  const checkpoint = await openCheckpoint(source.path);
+  try {
+    const { config } = checkpoint;
+    const read = await readAll(checkpoint);
+    const data = options.adapter === undefined ? read : mergeAdapter(read, await readAdapter(options.adapter, parameterSpecs(config)));
+    const tensors = Object.entries(data).map(([name, values]) => ({ name, shape: checkpoint.info(name).shape, data: values }));
+    const card = cardOf(source, options, { library_name: "transformers", tags: cardTags(config), body: folderBody(source, options) });
+    const extraFiles = { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": modelCardText(card) };
+    await writeCheckpoint(options.out, { config, tensors, dtype: options.dtype, extraFiles });
+    return { tensors: tensors.length, said: `${tensors.length} tensors in ${options.dtype} from ${source.path}`, facts: { dtype: options.dtype } };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function exportAdapter(source: ExportSource, options: ExportOptions): Promise<Written> {
+  const { base } = options;
+  if (base === undefined) throw new LongjingError("bad_argument", "An adapter is for a base model", { where: "--base", expected: "the model that this one was trained from: a folder, a checkpoint or ORG/NAME" });
+  const { cardTags, extractAdapter, modelCardText, openCheckpoint, writeAdapter } = await import("../weights/index.ts");
+  const { parameterSpecs } = await import("../model/index.ts");
+  const { findExportSource } = await import("./export-source.ts");
+  const tuned = await openCheckpoint(source.path);
+  const before = await openCheckpoint((await findExportSource(base)).path);
+  try {
+    const specs = parameterSpecs(tuned.config);
+    const { config, tensors, modules, captured } = extractAdapter(await readSpecs(before, specs), await readSpecs(tuned, specs), specs, options.rank);
+    const share = `${(captured * 100).toFixed(1)} %`;
+    const body = `${source.origin}\n\nA LoRA adapter of rank ${options.rank} for \`${base}\`: of the squared difference between the two models it holds ${share}.\n\n${adapterUse(base)}`;
+    const card = cardOf({ ...source, results: [] }, options, { library_name: "peft", tags: ["lora", ...cardTags(tuned.config)], body });
+    await writeAdapter(options.out, { config: { ...config, base_model_name_or_path: base }, tensors, extraFiles: { "README.md": modelCardText(card) } });
+    return { tensors: 2 * modules.length, said: `Adapter of rank ${options.rank} for ${modules.length} linear layers: ${share} of the squared difference from ${base}`, facts: { rank: options.rank, captured } };
+  } finally {
+    await before.close();
+    await tuned.close();
+  }
+}
+
+async function readAll(checkpoint: Checkpoint): Promise<Record<string, Float32Array>> {
+  const data: Record<string, Float32Array> = {};
+  for (const name of checkpoint.names) data[name] = (await checkpoint.read(name)).data;
+  return data;
+}
+
+/** The parameters of a model, and of no other: a base of another shape is refused by name. */
+async function readSpecs(checkpoint: Checkpoint, specs: readonly ParameterSpec[]): Promise<Record<string, Float32Array>> {
+  const data: Record<string, Float32Array> = {};
+  for (const { name, shape } of specs) data[name] = (await checkpoint.read(name, shape)).data;
+  return data;
+}
+
+function cardOf(source: ExportSource, { base, license }: ExportOptions, rest: Pick<ModelCard, "library_name" | "tags" | "body">): ModelCard {
+  return { name: source.name, license: license ?? source.license ?? "apache-2.0", ...(base !== undefined && { base_model: base }), results: source.results, ...rest };
+}
+
+/** How the model's makers sample from it, or where nothing is said, which tokens begin and end a text. */
+function generationConfigText({ config, generationConfig }: Checkpoint): string {
+  const { bos_token_id, eos_token_id, pad_token_id, ...sampling } = generationConfig ?? { ...idsOf(config), do_sample: false };
+  const [first = null, ...others] = eos_token_id;
+  const fields = { bos_token_id, eos_token_id: others.length === 0 ? first : eos_token_id, pad_token_id, ...sampling };
+  return `${JSON.stringify(Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null)), null, 2)}\n`;
+}
+
+const idsOf = ({ bos_token_id, eos_token_id, pad_token_id }: Checkpoint["config"]): Pick<Checkpoint["config"], "bos_token_id" | "eos_token_id" | "pad_token_id"> => ({ bos_token_id, eos_token_id, pad_token_id });
+
+function folderBody({ name, origin, results }: ExportSource, { dtype, adapter }: ExportOptions): string {
+  const rows = results.flatMap(({ dataset, metrics }) => Object.entries(metrics).map(([metric, value]) => `| ${dataset} | ${metric} | ${value.toFixed(4)} |`));
+  const merged = adapter === undefined ? "" : ` The adapter \`${adapter}\` is merged in.`;
+  const table = rows.length === 0 ? [] : [`## Evaluation\n\n| on | metric | value |\n| --- | --- | --- |\n${rows.join("\n")}`];
+  const use = `## Use\n\n\`\`\`python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\ntokenizer = AutoTokenizer.from_pretrained("${name}")\nmodel = AutoModelForCausalLM.from_pretrained("${name}")\n\`\`\`\n\n\`\`\`sh\nnpx longjing chat ${name}\n\`\`\``;
+  return [`${origin}${merged} Weights are stored in ${dtype}.`, ...table, use].join("\n\n");
+}
+
+const adapterUse = (base: string): string => `\`\`\`python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\nmodel = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("${base}"), ".")\n\`\`\``;

@@ -1,0 +1,120 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { configToText } from "../src/model/config.ts";
+import { initParameters, parameterSpecs, parseConfig } from "../src/model/index.ts";
+import { random } from "../src/random/index.ts";
+import { openRun } from "../src/train/index.ts";
+import { mergeAdapter, mergeLora, openCheckpoint, readAdapter, writeAdapter, writeCheckpoint, type LoraAdapter } from "../src/weights/index.ts";
+import { longjing } from "./launcher.ts";
+
+const config = parseConfig({ model_type: "qwen3", vocab_size: 30, hidden_size: 24, intermediate_size: 40, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, eos_token_id: [2, 3], pad_token_id: 1 }, "test");
+const specs = parameterSpecs(config);
+const base = initParameters(specs, 0.1, random("export"));
+const tensors = specs.map(({ name, shape }) => ({ name, shape, data: base[name]! }));
+
+let dir: string;
+const at = (...parts: string[]): string => join(dir, ...parts);
+const tokenizerConfig = JSON.stringify({ eos_token: "x", chat_template: "{{ messages[0].content }}" });
+
+beforeAll(async () => {
+  dir = mkdtempSync(join(tmpdir(), "longjing-export-"));
+  const extraFiles = { "tokenizer.json": "{}", "tokenizer_config.json": tokenizerConfig, "generation_config.json": '{"eos_token_id": [2, 3], "do_sample": true, "temperature": 0.7}', "README.md": "---\nlicense: mit\n---\n# base\n", "unrelated.bin": "x" };
+  await writeCheckpoint(at("base"), { config, tensors, dtype: "float32", extraFiles });
+});
+afterAll(() => rmSync(dir, { recursive: true }));
+
+async function read(folder: string): Promise<Record<string, Float32Array>> {
+  const checkpoint = await openCheckpoint(folder);
+  expect(checkpoint.config).toStrictEqual(config);
+  const data: Record<string, Float32Array> = {};
+  for (const name of checkpoint.names) data[name] = (await checkpoint.read(name)).data;
+  await checkpoint.close();
+  return data;
+}
+
+async function exported(...args: string[]): Promise<Record<string, unknown>> {
+  const { code, stdout, stderr } = await longjing(["export", ...args, "--json"]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  return JSON.parse(stdout) as Record<string, unknown>;
+}
+
+/** The lines of a card's front matter. */
+const front = (folder: string): string[] => readFileSync(join(folder, "README.md"), "utf8").split("\n---\n")[0]!.split("\n");
+
+test("a model folder comes out with the same numbers, its own tokenizer, sampling and licence, and its template as a file", async () => {
+  expect(await exported(at("base"), "--to", "hf", "--out", at("hf"), "--base", "org/before")).toMatchObject({ to: "hf", out: at("hf"), tensors: specs.length, dtype: "float32" });
+  expect(await read(at("hf"))).toStrictEqual(base);
+  expect(readdirSync(at("hf"))).toEqual(["README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]);
+  expect(readFileSync(at("hf", "chat_template.jinja"), "utf8")).toBe("{{ messages[0].content }}");
+  expect(JSON.parse(readFileSync(at("hf", "generation_config.json"), "utf8"))).toEqual({ eos_token_id: [2, 3], do_sample: true, temperature: 0.7 });
+  expect(front(at("hf"))).toEqual(expect.arrayContaining(['license: "mit"', 'base_model: "org/before"', 'library_name: "transformers"', '- "qwen3"']));
+  const again = await longjing(["export", at("base"), "--to", "hf", "--out", at("hf")]);
+  expect(again).toMatchObject({ code: 3, stdout: "" });
+});
+
+describe("adapters", () => {
+  const module = "model.layers.1.self_attn.v_proj";
+  const stream = random("adapter");
+  const factor = (...shape: number[]) => ({ shape, data: Float32Array.from({ length: shape[0]! * shape[1]! }, () => stream.normal()) });
+  const factors = { [`base_model.model.${module}.lora_A.weight`]: factor(2, 24), [`base_model.model.${module}.lora_B.weight`]: factor(8, 2) };
+  const lora: LoraAdapter["config"] = { r: 2, lora_alpha: 3, use_rslora: true, target_modules: "v_proj", rank_pattern: {}, alpha_pattern: {} };
+
+  test("merged into the weights, and extracted from them again", async () => {
+    await writeAdapter(at("adapter"), { config: lora, tensors: factors });
+    await exported(at("base"), "--to", "hf", "--adapter", at("adapter"), "--out", at("merged"), "--license", "other");
+    const merged = await read(at("merged"));
+    const { [`${module}.weight`]: changed, ...rest } = merged;
+    const [a, b] = Object.values(factors).map(({ data }) => data);
+    expect(changed).toStrictEqual(mergeLora(base[`${module}.weight`]!, a!, b!, { rank: 2, scale: 3 / Math.sqrt(2) }));
+    for (const [name, values] of Object.entries(rest)) expect(values).toStrictEqual(base[name]);
+    expect(front(at("merged"))).toContain('license: "other"');
+
+    const report = await exported(at("merged"), "--to", "lora", "--base", at("base"), "--rank", "2", "--out", at("extracted"));
+    expect(report).toMatchObject({ tensors: 2, rank: 2 });
+    expect(report.captured).toBeCloseTo(1, 5);
+    const again = mergeAdapter(base, await readAdapter(at("extracted"), specs));
+    for (const [i, value] of again[`${module}.weight`]!.entries()) expect(value).toBeCloseTo(changed![i]!, 4);
+    expect(front(at("extracted"))).toContain('library_name: "peft"');
+  });
+
+  test("an adapter without a base is refused", async () => {
+    const { code, stderr } = await longjing(["export", at("base"), "--to", "lora", "--out", at("none")]);
+    expect(code).not.toBe(0);
+    expect(stderr).toContain("--base");
+  });
+});
+
+describe("a run", () => {
+  const measurement = (accuracy: number) => ({ type: "evaluation", greedy: { accuracy, interval: { low: 0, high: 1 } }, sampled: { accuracy, interval: { low: 0, high: 1 } }, pass_at: { 1: accuracy, 8: 0.75 }, problems: 4, samples: 8, format: 1, mean_length: 9, clipped_ratio: 0 });
+  const contents = (stage: string, step: number) => ({ stage, step, tensors: Object.fromEntries(tensors.map(({ name, ...tensor }) => [name, tensor])), optimizer: {}, state: null, extraFiles: { "config.json": configToText(config, "float32"), "tokenizer_config.json": tokenizerConfig } });
+
+  test("gives its newest checkpoint and the measurements of those very weights", async () => {
+    const run = openRun(at("run"), { config: { recipe: "my-recipe" } });
+    run.log({ stage: "base", step: 1, ...measurement(0.125) });
+    run.log({ stage: "rl", step: 1, type: "metrics", loss: 1 });
+    run.save(contents("rl", 1));
+    run.log({ stage: "final", step: 1, ...measurement(0.5) });
+    const final = run.save(contents("final", 1));
+    run.log({ stage: "later", step: 1, ...measurement(0.875) });
+    run.close();
+    expect(await exported(at("run"), "--to", "hf", "--out", at("from-run"))).toMatchObject({ source: final });
+    expect(await read(at("from-run"))).toStrictEqual(base);
+    const card = front(at("from-run"));
+    expect(card).toEqual(expect.arrayContaining(['license: "apache-2.0"', "    - type: \"accuracy\"", "      value: 0.5", "      value: 0.75", '      name: "my-recipe, held-out problems (final)"']));
+    expect(card.join("\n")).not.toMatch(/0\.125|0\.875/);
+    expect(JSON.parse(readFileSync(at("from-run", "generation_config.json"), "utf8"))).toEqual({ eos_token_id: [2, 3], pad_token_id: 1, do_sample: false });
+
+    await exported(at("run", "checkpoints", "rl-step-1"), "--to", "hf", "--out", at("earlier"));
+    expect(front(at("earlier")).join("\n")).not.toContain("model-index");
+  });
+
+  test("without a checkpoint it says so", async () => {
+    mkdirSync(at("empty"));
+    writeFileSync(at("empty", "log.jsonl"), "");
+    const { code, stderr } = await longjing(["export", at("empty"), "--to", "hf", "--out", at("nothing")]);
+    expect(code).not.toBe(0);
+    expect(stderr).toContain("checkpoint");
+  });
+});

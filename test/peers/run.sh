@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Exports with Longjing and loads the result with the real readers. They are installed into their own folder, test/peers/.venv
+# or the one that LONGJING_PEERS names; nothing of the machine is changed.
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+root="$(dirname "$(dirname "$here")")"
+fixtures="${LONGJING_FIXTURES:-$root/test/golden}"
+venv="${LONGJING_PEERS:-$here/.venv}"
+if ! "$venv/bin/python" -c 'import peft, transformers' 2>/dev/null; then
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet torch transformers peft
+fi
+longjing="$root/bin/longjing"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+export HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error PYTHONWARNINGS=ignore
+passed=0 failed=0
+
+check() { # NAME COMMAND…
+  if "${@:2}"; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "FAILED: $1"; fi
+}
+
+probe() { # MODEL NAME: ids that any vocabulary of a fixture has
+  echo '{"input_ids": [[5, 17, 3, 42, 9, 28, 61, 7], [11, 2, 80, 33, 4, 19, 6, 50]], "greedy_prompt_ids": [5, 17, 3], "greedy_tokens": 12}' >"$work/$2.in.json"
+  "$longjing" probe "$1" --input "$work/$2.in.json" --output "$work/$2.out.json"
+}
+
+model() { # SOURCE NAME DTYPE
+  "$longjing" export "$1" --to hf --dtype "$3" --out "$work/$2" >/dev/null && probe "$work/$2" "$2" &&
+    "$venv/bin/python" "$here/transformers.py" "$work/$2" "$work/$2.in.json" "$work/$2.out.json"
+}
+
+# The adapter is merged into its base, extracted again from the difference, and given to PEFT with the base.
+adapter() { # ADAPTER NAME BASE RANK
+  "$longjing" export "$3" --to hf --adapter "$1" --out "$work/$2-merged" >/dev/null && probe "$work/$2-merged" "$2" &&
+    "$venv/bin/python" "$here/transformers.py" "$3" "$work/$2.in.json" "$work/$2.out.json" "$1" &&
+    "$longjing" export "$work/$2-merged" --to lora --base "$3" --rank "$4" --out "$work/$2-extracted" >/dev/null &&
+    "$venv/bin/python" "$here/transformers.py" "$3" "$work/$2.in.json" "$work/$2.out.json" "$work/$2-extracted"
+}
+
+for folder in "$fixtures"/models/*/; do
+  name="$(basename "$folder")"
+  check "$name" model "$folder" "$name" float32
+done
+first="$(find "$fixtures/models" -mindepth 1 -maxdepth 1 -type d | sort | sed -n '$p')"
+for dtype in bfloat16 float16; do check "$dtype" model "$first" "$(basename "$first")-$dtype" "$dtype"; done
+for folder in "$fixtures"/lora/*/; do
+  name="$(basename "$folder")"
+  base="$folder$(sed -n 's/.*"base": *"\([^"]*\)".*/\1/p' "$folder/expected.json" | head -n 1)"
+  rank="$(sed -n 's/^ *"r": *\([0-9]*\).*/\1/p' "$folder/adapter_config.json")"
+  check "$name" adapter "$folder" "$name" "$base" "$rank"
+done
+"$longjing" train "$root/test/tiny-recipe.ts" --out "$work/run" --json >/dev/null
+check "a run" model "$work/run" from-run float32
+
+echo "$passed passed, $failed failed"
+[[ $failed -eq 0 ]]
