@@ -3,8 +3,7 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { digestOf, isPickle, type PulledFile } from "../hub/index.ts";
-import { openGguf } from "../weights/gguf.ts";
-import { openFileSource, openSafetensors, readJson, type ByteSource } from "../weights/index.ts";
+import { openFileSource, openGguf, openSafetensors, readJson, type ByteSource } from "../weights/index.ts";
 
 /** What there is of a local model, every file of it read to its end. */
 export interface CheckedModel {

@@ -76,7 +76,8 @@ export async function findBlob(blobs: string, { digest, size: expected }: Remote
 }
 
 /**
- * Keeps other pulls of a repository out while `work` runs: two that append to one file would spoil it.
+ * Keeps other pulls of a repository out while `work` runs: two that append to one file would spoil it. Where two find the lock
+ * of a dead process in the same instant, it is the digest that tells.
  * @throws LongjingError "conflict" while another process holds the lock
  */
 export async function locked<T>({ folder, blobs }: RepositoryCache, work: () => Promise<T>): Promise<T> {
@@ -85,7 +86,7 @@ export async function locked<T>({ folder, blobs }: RepositoryCache, work: () => 
     await mkdir(blobs, { recursive: true });
     const holder = Number(await readFile(lock, "utf8").catch(absent));
     if (holder > 0 && isAlive(holder)) {
-      throw new LongjingError("conflict", "Another process is pulling this model", { where: lock, got: `process ${holder}`, hint: "Wait until it is done." });
+      throw new LongjingError("conflict", "Another process is pulling this model", { where: lock, got: `process ${holder}`, hint: "Wait until it is done; if nothing pulls, remove the file." });
     }
     await rm(lock, { force: true });
     await writeFile(lock, String(process.pid), { flag: "wx" });
@@ -148,7 +149,7 @@ export async function onDisk<T>(where: string, work: () => Promise<T>): Promise<
     const code = codeOf(error);
     if (code === undefined || LongjingError.is(error)) throw error;
     const hint = code === "ENOSPC" || code === "EDQUOT" ? "Free some space and pull again: what has arrived is kept." : "HF_HUB_CACHE names another folder.";
-    throw new LongjingError(code === "ENOENT" ? "not_found" : "disk", explanations[code] ?? "The file system refused", { where, got: code, hint }, { cause: error });
+    throw new LongjingError(code === "ENOENT" ? "not_found" : code === "EEXIST" ? "conflict" : "disk", explanations[code] ?? "The file system refused", { where, got: code, hint }, { cause: error });
   }
 }
 
