@@ -39,7 +39,7 @@ describe.each(names)("%s", (name) => {
     const file = await open();
     for (const { tensor, row, values } of expected.dequantised_rows) {
       const whole = await file.readFloat32(tensor);
-      const part = file.tensors.get(tensor)!.shape.length > 1 ? await file.readFloat32(tensor, [row, row + 1]) : whole;
+      const part = file.tensors.get(tensor)!.shape.length > 1 ? await file.readFloat32(tensor, { entries: [row, row + 1] }) : whole;
       expect(part, `${tensor} ${row}`).toEqual(Float32Array.from(values));
       expect(whole.subarray(row * part.length, (row + 1) * part.length)).toEqual(part);
     }

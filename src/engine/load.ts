@@ -17,9 +17,10 @@ export async function loadModel(backend: Backend, path: string): Promise<LoadedM
     const specs = parameterSpecs(checkpoint.config);
     const parameters: Record<string, DeviceTensor> = {};
     for (const { name, shape } of specs) {
-      const { data } = await checkpoint.read(name, shape);
+      // Before memory is taken for it: a configuration may say anything.
+      checkpoint.info(name, shape);
       const tensor = backend.tensor("float32", shape);
-      (tensor.data as Float32Array).set(data);
+      await checkpoint.read(name, shape, tensor.data as Float32Array);
       parameters[name] = tensor;
     }
     return { config: checkpoint.config, generationConfig: checkpoint.generationConfig, specs, parameters };

@@ -26,13 +26,17 @@ export interface Checkpoint {
   readonly generationConfig: GenerationConfig | null;
   /** Of all tensors, sorted. */
   readonly names: readonly string[];
-  /** Shape and element type without the data. @throws LongjingError "not_found" */
-  info(name: string): StoredAs;
   /**
+   * Shape and element type without the data.
    * @param shape what the caller will take
+   * @throws LongjingError "not_found", "shape_mismatch"
+   */
+  info(name: string, shape?: readonly number[]): StoredAs;
+  /**
+   * @param into where the values go, of as many elements; new memory when it is left out
    * @throws LongjingError "not_found", "shape_mismatch", "unsupported" (integers) or "bad_file", with file and tensor
    */
-  read(name: string, shape?: readonly number[]): Promise<CheckpointTensor>;
+  read(name: string, shape?: readonly number[], into?: Float32Array): Promise<CheckpointTensor>;
   close(): Promise<void>;
 }
 
@@ -40,4 +44,9 @@ export interface Checkpoint {
 export function checkShape(got: readonly number[], expected: readonly number[] | undefined, where: string): void {
   if (expected === undefined || (expected.length === got.length && expected.every((size, axis) => size === got[axis]))) return;
   throw new LongjingError("shape_mismatch", "The tensor has another shape", { got, expected, where });
+}
+
+/** @throws LongjingError "shape_mismatch" unless memory that a tensor is to be read into has as many elements */
+export function checkLength(into: Float32Array, length: number, where: string): void {
+  if (into.length !== length) throw new LongjingError("shape_mismatch", "The memory is not as long as the tensor", { got: `${into.length} elements`, expected: `${length} elements`, where });
 }

@@ -3,7 +3,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { parameterSpecs } from "../model/parameters.ts";
 import type { ByteSource } from "./byte-source.ts";
 import { checkShape } from "./checkpoint.ts";
-import type { Checkpoint, CheckpointTensor, StoredAs } from "./checkpoint.ts";
+import type { Checkpoint, StoredAs } from "./checkpoint.ts";
 import { configFromGguf, generationConfigFromGguf } from "./gguf-config.ts";
 import { ggufPlace } from "./gguf-names.ts";
 import { openGguf } from "./gguf.ts";
@@ -26,17 +26,18 @@ export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint
       if (part !== undefined) return part;
       throw new LongjingError("not_found", "The checkpoint has no such tensor", { got: name, expected: ggufPlace(name)?.tensor, where: file.label });
     };
+    const info: Checkpoint["info"] = (name, shape) => {
+      const { stored } = find(name);
+      checkShape(stored.shape, shape, `${file.label}: ${name}`);
+      return stored;
+    };
     return {
       path: file.label,
       config,
       generationConfig: generationConfigFromGguf(file),
       names: [...parts.keys()].toSorted(),
-      info: (name) => find(name).stored,
-      read: async (name, shape) => {
-        const { stored, read } = find(name);
-        checkShape(stored.shape, shape, `${file.label}: ${name}`);
-        return { ...stored, data: await read() } satisfies CheckpointTensor;
-      },
+      info,
+      read: async (name, shape, into) => ({ shape: info(name, shape).shape, dtype: info(name).dtype, data: await find(name).read(into) }),
       close: file.close,
     };
   } catch (error) {
@@ -47,7 +48,7 @@ export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint
 
 interface Part {
   readonly stored: StoredAs;
-  readonly read: () => Promise<Float32Array>;
+  readonly read: (into?: Float32Array) => Promise<Float32Array>;
 }
 
 /** The parameter with its name, or nothing when the file lacks it. */
@@ -58,12 +59,12 @@ function partsOf(file: Gguf, config: ModelConfig, name: string): [string, Part][
   const { tensor, expert } = place;
   if (expert === undefined) {
     const heads = permutedHeads(config, name);
-    const read = (): Promise<Float32Array> => file.readFloat32(tensor);
-    return [[name, { stored: info, read: heads === null ? read : async () => unpermute(await read(), heads, info.shape[0] ?? 0) }]];
+    const read: Part["read"] = (into) => file.readFloat32(tensor, { into });
+    return [[name, { stored: info, read: heads === null ? read : async (into) => unpermute(await read(), heads, info.shape[0] ?? 0, into) }]];
   }
   const [count = 0, ...shape] = info.shape;
   if (expert >= count) return [];
-  return [[name, { stored: { shape, dtype: info.dtype }, read: () => file.readFloat32(tensor, [expert, expert + 1]) }]];
+  return [[name, { stored: { shape, dtype: info.dtype }, read: (into) => file.readFloat32(tensor, { entries: [expert, expert + 1], into }) }]];
 }
 
 /** llama.cpp rotates pairs (2i, 2i + 1) for this architecture, so its converter has moved the two halves of q and k together. */
@@ -74,8 +75,7 @@ function permutedHeads(config: ModelConfig, name: string): number | null {
 }
 
 /** Rows (head, pair, half) → (head, half, pair). */
-function unpermute(from: Float32Array, heads: number, rows: number): Float32Array {
-  const to = new Float32Array(from.length);
+function unpermute(from: Float32Array, heads: number, rows: number, to: Float32Array = new Float32Array(from.length)): Float32Array {
   const width = from.length / rows;
   const dim = rows / heads;
   for (let row = 0; row < rows; row++) {
@@ -96,7 +96,7 @@ function joinedPart(file: Gguf, name: string): [string, Part][] {
   const [, valueDim] = matrices(v, `${file.label}: ${values}`);
   checkShape(v.shape, [heads, valueDim, rank], `${file.label}: ${values}`);
   const stored: StoredAs = { shape: [heads * (nope + valueDim), rank], dtype: k.dtype };
-  return [[name, { stored, read: async () => joinHeads(await file.readFloat32(keys), await file.readFloat32(values), { heads, rank, nope, valueDim }) }]];
+  return [[name, { stored, read: async (into) => joinHeads(await file.readFloat32(keys), await file.readFloat32(values), { heads, rank, nope, valueDim }, into) }]];
 }
 
 function matrices(info: GgufTensorInfo, where: string): readonly [number, number, number] {
@@ -113,8 +113,7 @@ interface HeadSizes {
 }
 
 /** [heads, rank, nope] and [heads, valueDim, rank] → [heads · (nope + valueDim), rank]. */
-function joinHeads(keys: Float32Array, values: Float32Array, { heads, rank, nope, valueDim }: HeadSizes): Float32Array {
-  const joined = new Float32Array(keys.length + values.length);
+function joinHeads(keys: Float32Array, values: Float32Array, { heads, rank, nope, valueDim }: HeadSizes, joined: Float32Array = new Float32Array(keys.length + values.length)): Float32Array {
   for (let head = 0; head < heads; head++) {
     const to = head * (nope + valueDim) * rank;
     for (let r = 0; r < rank; r++) for (let i = 0; i < nope; i++) joined[to + i * rank + r] = keys[(head * rank + r) * nope + i]!;

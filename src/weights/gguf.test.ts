@@ -180,18 +180,22 @@ describe("reading", () => {
     const opened = await open(valid);
     expect(opened.tensors.get("matrix")).toMatchObject({ dtype: "F32", shape: [3, 2], size: 24 });
     expect(await opened.readFloat32("matrix")).toEqual(Float32Array.of(1, 2, 3, 4, 5, 6));
-    expect(await opened.readFloat32("matrix", [1, 2])).toEqual(Float32Array.of(3, 4));
+    expect(await opened.readFloat32("matrix", { entries: [1, 2] })).toEqual(Float32Array.of(3, 4));
     expect(await opened.readFloat32("vector")).toEqual(Float32Array.of(1, -2, 0));
+    const into = new Float32Array(5);
+    await opened.readFloat32("vector", { into: into.subarray(1, 4) });
+    expect(into).toEqual(Float32Array.of(0, 1, -2, 0, 0));
+    await expect(opened.readFloat32("vector", { into })).rejects.toMatchObject({ code: "shape_mismatch" });
     const blocks = await opened.readFloat32("blocks");
     expect(blocks.slice(0, 3)).toEqual(Float32Array.of(2, 3, 4));
-    expect(await opened.readFloat32("blocks", [1, 2])).toEqual(blocks.slice(32));
+    expect(await opened.readFloat32("blocks", { entries: [1, 2] })).toEqual(blocks.slice(32));
   });
 
   it("says which tensor is missing, and which part", async () => {
     const opened = await open(valid);
     await expect(opened.readFloat32("toString")).rejects.toMatchObject({ code: "not_found" });
-    for (const part of [[-1, 1], [0, 4], [2, 1]] as const) await expect(opened.readFloat32("matrix", part)).rejects.toMatchObject({ code: "bad_argument" });
-    await expect(opened.readFloat32("vector", [0, 1])).rejects.toMatchObject({ code: "bad_argument" });
+    for (const part of [[-1, 1], [0, 4], [2, 1]] as const) await expect(opened.readFloat32("matrix", { entries: part })).rejects.toMatchObject({ code: "bad_argument" });
+    await expect(opened.readFloat32("vector", { entries: [0, 1] })).rejects.toMatchObject({ code: "bad_argument" });
   });
 
   it("lists and tensors longer than one window and one piece", async () => {

@@ -1,5 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import type { ByteSource } from "./byte-source.ts";
+import { checkLength } from "./checkpoint.ts";
 import { blockTypes } from "./gguf-blocks.ts";
 import { readGgufHeader } from "./gguf-header.ts";
 import type { GgufHeader, GgufTensorInfo } from "./gguf-header.ts";
@@ -13,10 +14,11 @@ export interface Gguf extends GgufHeader {
   readonly label: string;
   /**
    * A tensor, or entries [begin, end) of its outermost axis, as float32.
-   * @throws LongjingError "not_found"; "bad_argument" for entries that it does not have; "too_large"; "bad_file" when the
+   * @param into where the values go; new memory when it is left out
+   * @throws LongjingError "not_found"; "bad_argument" for entries that it does not have; "shape_mismatch" for another length of `into`; "too_large"; "bad_file" when the
    *   file has become shorter
    */
-  readFloat32(name: string, entries?: readonly [begin: number, end: number]): Promise<Float32Array>;
+  readFloat32(name: string, options?: { readonly entries?: readonly [begin: number, end: number] | undefined; readonly into?: Float32Array | undefined }): Promise<Float32Array>;
   close(): Promise<void>;
 }
 
@@ -29,10 +31,11 @@ export async function openGguf(source: ByteSource): Promise<Gguf> {
   return {
     ...header,
     label: source.label,
-    readFloat32: async (name, entries) => {
+    readFloat32: async (name, { entries, into } = {}) => {
       const info = header.tensors.get(name);
       if (info === undefined) throw new LongjingError("not_found", "No such tensor", { got: name, where: source.label });
-      return readBlocks(source, entries === undefined ? info : part(info, entries, `${source.label}: ${name}`), name);
+      const where = `${source.label}: ${name}`;
+      return readBlocks(source, entries === undefined ? info : part(info, entries, where), into, where);
     },
     close: () => source.close(),
   };
@@ -53,13 +56,14 @@ const pieceLength = 2 ** 18;
 /** What one array can hold in every supported version of Node. */
 const mostElements = 2 ** 30 - 1;
 
-async function readBlocks(source: ByteSource, { dtype, shape, offset }: GgufTensorInfo, name: string): Promise<Float32Array> {
+async function readBlocks(source: ByteSource, { dtype, shape, offset }: GgufTensorInfo, into: Float32Array | undefined, where: string): Promise<Float32Array> {
   const { elements, bytes, decode } = blockTypes[dtype];
   const length = shape.reduce((product, size) => product * size, 1);
   if (length > mostElements) {
-    throw new LongjingError("too_large", "The tensor does not fit into one array", { got: `${length} elements`, expected: `${mostElements} at most`, where: `${source.label}: ${name}` });
+    throw new LongjingError("too_large", "The tensor does not fit into one array", { got: `${length} elements`, expected: `${mostElements} at most`, where });
   }
-  const values = new Float32Array(length);
+  const values = into ?? new Float32Array(length);
+  checkLength(values, length, where);
   const scratch = new Uint8Array((Math.min(pieceLength, length) / elements) * bytes);
   for (let at = 0; at < length; at += pieceLength) {
     const to = values.subarray(at, at + pieceLength);

@@ -3,7 +3,7 @@ import { LongjingError } from "../errors/index.ts";
 import { parseConfig } from "../model/config.ts";
 import { fp8BlockSize } from "../model/quantization-config.ts";
 import { checkShape } from "./checkpoint.ts";
-import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
+import type { Checkpoint, CheckpointTensor, StoredAs } from "./checkpoint.ts";
 import { listFolder, openFileSource, readJson } from "./files.ts";
 import { blockGrid, scaleBlocks } from "./fp8.ts";
 import type { BlockSize } from "./fp8.ts";
@@ -36,13 +36,18 @@ export async function openFolder(dir: string): Promise<Checkpoint> {
     if (place !== undefined) return place;
     throw new LongjingError("not_found", "The checkpoint has no such tensor", { got: name, where: dir });
   };
+  const info: Checkpoint["info"] = (name, shape) => {
+    const place = find(name);
+    checkShape(place.info.shape, shape, `${place.path}: ${name}`);
+    return place.info;
+  };
   return {
     path: dir,
     config,
     generationConfig,
     names: [...tensors.places.keys()].toSorted(),
-    info: (name) => find(name).info,
-    read: async (name, shape) => readTensor(find(name), name, shape),
+    info,
+    read: async (name, shape, into) => readTensor(find(name), name, info(name, shape), into),
     close: tensors.close,
   };
 }
@@ -176,12 +181,12 @@ function noWeights(dir: string, files: readonly string[]): LongjingError {
 }
 
 async function readTensor(
-  { file, path, info, scales }: Place,
+  { file, scales }: Place,
   name: string,
-  shape: readonly number[] | undefined,
+  { shape, dtype }: StoredAs,
+  into: Float32Array | undefined,
 ): Promise<CheckpointTensor> {
-  checkShape(info.shape, shape, `${path}: ${name}`);
-  const data = await file.readFloat32(name);
-  if (scales) scaleBlocks(data, info.shape, await scales.place.file.readFloat32(name + scaleSuffix), scales.block);
-  return { shape: info.shape, data, dtype: info.dtype };
+  const data = await file.readFloat32(name, into);
+  if (scales) scaleBlocks(data, shape, await scales.place.file.readFloat32(name + scaleSuffix), scales.block);
+  return { shape, dtype, data };
 }

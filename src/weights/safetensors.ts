@@ -1,6 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import { bytesSource } from "./byte-source.ts";
 import type { ByteSource } from "./byte-source.ts";
+import { checkLength } from "./checkpoint.ts";
 import {
   narrowBfloat16,
   narrowFloat16,
@@ -30,9 +31,10 @@ export interface Safetensors extends SafetensorsHeader {
   read(name: string): Promise<StoredTensor>;
   /**
    * A tensor of floats, widened (F64: rounded) to float32.
-   * @throws LongjingError "not_found"; "unsupported" for integers; "bad_file" when the file has become shorter
+   * @param into where the values go; new memory when it is left out
+   * @throws LongjingError "not_found"; "shape_mismatch" for another length of `into`; "unsupported" for integers; "bad_file" when the file has become shorter
    */
-  readFloat32(name: string): Promise<Float32Array>;
+  readFloat32(name: string, into?: Float32Array): Promise<Float32Array>;
   close(): Promise<void>;
 }
 
@@ -61,7 +63,7 @@ export async function openSafetensors(source: ByteSource): Promise<Safetensors> 
     metadata,
     tensors,
     read: async (name) => readStored(source, dataStart, find(name), name),
-    readFloat32: async (name) => readFloats(source, dataStart, find(name), name),
+    readFloat32: async (name, into) => readFloats(source, dataStart, find(name), name, into),
     close: () => source.close(),
   };
 }
@@ -106,18 +108,23 @@ const widen: Readonly<Partial<Record<SafetensorsDtype, Widen>>> = {
 /** Elements that are converted at a time, so that a conversion needs little memory beside its result. */
 const pieceLength = 2 ** 20;
 
-async function readFloats(source: ByteSource, dataStart: number, info: TensorInfo, name: string): Promise<Float32Array> {
+async function readFloats(source: ByteSource, dataStart: number, info: TensorInfo, name: string, into?: Float32Array): Promise<Float32Array> {
   const { dtype, data_offsets } = info;
-  if (dtype === "F32") return (await readStored(source, dataStart, info, name)).data as Float32Array;
   const convert = widen[dtype];
-  if (convert === undefined) {
+  if (convert === undefined && dtype !== "F32") {
     throw new LongjingError("unsupported", "A tensor of floats was asked for", {
       got: dtype,
       where: `${source.label}: ${name}`,
     });
   }
   const width = elementBytes[dtype];
-  const values = new Float32Array(allocate(((data_offsets[1] - data_offsets[0]) / width) * 4, source, name).buffer);
+  const length = (data_offsets[1] - data_offsets[0]) / width;
+  const values = into ?? new Float32Array(allocate(length * 4, source, name).buffer);
+  checkLength(values, length, `${source.label}: ${name}`);
+  if (convert === undefined) {
+    await source.readInto(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), dataStart + data_offsets[0]);
+    return values;
+  }
   for (let at = 0; at < values.length; at += pieceLength) {
     const to = values.subarray(at, at + pieceLength);
     const piece = new Uint8Array(to.length * width);
