@@ -7,6 +7,7 @@ import { initParameters, parameterSpecs, parseConfig } from "../src/model/index.
 import { random } from "../src/random/index.ts";
 import { openRun } from "../src/train/index.ts";
 import { mergeAdapter, mergeLora, openCheckpoint, readAdapter, writeAdapter, writeCheckpoint, type LoraAdapter } from "../src/weights/index.ts";
+import { fixture, hasFixture } from "./fixtures.ts";
 import { longjing } from "./launcher.ts";
 
 const config = parseConfig({ model_type: "qwen3", vocab_size: 30, hidden_size: 24, intermediate_size: 40, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8, eos_token_id: [2, 3], pad_token_id: 1 }, "test");
@@ -52,6 +53,16 @@ test("a model folder comes out with the same numbers, its own tokenizer, samplin
   expect(front(at("hf"))).toEqual(expect.arrayContaining(['license: "mit"', 'base_model: "org/before"', 'library_name: "transformers"', '- "qwen3"']));
   const again = await longjing(["export", at("base"), "--to", "hf", "--out", at("hf")]);
   expect(again).toMatchObject({ code: 3, stdout: "" });
+});
+
+test.runIf(hasFixture("gguf", "llama_gqa.F32.gguf"))("a GGUF file becomes a folder with the same numbers and a tokenizer", async () => {
+  const file = fixture("gguf", "llama_gqa.F32.gguf");
+  await exported(file, "--to", "hf", "--out", at("from-gguf"));
+  const [gguf, folder] = [await openCheckpoint(file), await openCheckpoint(at("from-gguf"))];
+  expect(folder.names).toEqual(gguf.names);
+  for (const name of gguf.names) expect((await folder.read(name)).data).toStrictEqual((await gguf.read(name)).data);
+  expect(readdirSync(at("from-gguf"))).toEqual(expect.arrayContaining(["tokenizer.json", "tokenizer_config.json"]));
+  for (const opened of [gguf, folder]) await opened.close();
 });
 
 describe("adapters", () => {

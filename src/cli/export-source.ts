@@ -29,13 +29,14 @@ const mostStateBytes = 2 ** 24;
  * @throws LongjingError "not_found"; "bad_file"
  */
 export async function findExportSource(model: string): Promise<ExportSource> {
-  if (await exists(join(model, "log.jsonl"))) {
+  const folder = (await exists(model)) && !(await isFile(model));
+  if (folder && (await exists(join(model, "log.jsonl")))) {
     const { checkpoint } = latestCheckpoint(model);
     if (checkpoint === null) throw new LongjingError("not_found", "The run has no whole checkpoint yet", { where: model });
     return checkpointSource(checkpoint.path, resolve(model));
   }
   const run = dirname(dirname(resolve(model)));
-  if ((await exists(join(model, "state.json"))) && (await exists(join(run, "log.jsonl")))) return checkpointSource(model, run);
+  if (folder && (await exists(join(model, "state.json"))) && (await exists(join(run, "log.jsonl")))) return checkpointSource(model, run);
   const path = await findModel(model);
   return { name: basename(resolve(model), ".gguf"), path, origin: `Converted by Longjing from \`${basename(model)}\`.`, results: [], license: await licenseOf(path) };
 }
