@@ -93,8 +93,12 @@ export function sendFile(request: IncomingMessage, response: ServerResponse, byt
   response.writeHead(from === undefined ? 200 : rangeStatus, { etag, "content-length": part.length, ...range }).end(part);
 }
 
-/** Declares all of `bytes`, sends the first `count` and breaks off. */
-export function cutAfter(response: ServerResponse, bytes: Uint8Array, count: number, headers: Readonly<Record<string, string>> = {}): void {
-  response.writeHead(200, { "content-length": bytes.length, etag: `"${sha256(bytes).slice(0, 32)}"`, ...headers });
-  response.write(bytes.subarray(0, count), () => setTimeout(() => response.destroy(), 20));
+/** Declares all of `bytes`, sends the first `count` and breaks off when `arrived` says that they are there. */
+export function cutAfter(response: ServerResponse, bytes: Uint8Array, count: number, arrived: () => number): void {
+  response.writeHead(200, { "content-length": bytes.length, etag: `"${sha256(bytes).slice(0, 32)}"` }).write(bytes.subarray(0, count));
+  const timer = setInterval(() => {
+    if (arrived() < count) return;
+    clearInterval(timer);
+    response.destroy();
+  }, 5);
 }

@@ -2,10 +2,10 @@ import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { findSnapshot, openHub, pull } from "../src/hub/index.ts";
-import { commit, cutAfter, gitSha1, huggingFace, json, sendFile, serve, sibling, type FakeHub, type Trick } from "./hub-server.ts";
+import { commit, gitSha1, huggingFace, json, sendFile, serve, sibling, type FakeHub, type Trick } from "./hub-server.ts";
 import { blobOfWeights, config, files, needed, patience, pulls, weights } from "./pulls.ts";
 
-const { start, tricky, from, cache, repository, blobs, partOf, expectWhole, expectNothingOfIt } = pulls();
+const { start, tricky, from, cache, repository, blobs, cut, partOf, expectWhole, expectNothingOfIt } = pulls();
 
 describe("a pull", () => {
   test("brings what a model needs, laid out as huggingface_hub lays it out", async () => {
@@ -96,7 +96,7 @@ describe("a pull", () => {
 describe("a cut download", () => {
   test("goes on where it was, for the same resource only", async () => {
     let cuts = 0;
-    const hub = await tricky((_, response) => cuts++ === 0 && (cutAfter(response, weights, 70_000), true));
+    const hub = await tricky((_, response) => cuts++ === 0 && (cut(response, 70_000), true));
     await from(hub);
     const [first, second] = hub.asked("model.safetensors");
     expect(first!.headers.range).toBeUndefined();
@@ -106,7 +106,7 @@ describe("a cut download", () => {
   });
 
   test("is continued by the next pull", async () => {
-    const hub = await tricky((request, response) => (request.headers.range === undefined ? cutAfter(response, weights, 70_000) : response.destroy(), true));
+    const hub = await tricky((request, response) => (request.headers.range === undefined ? cut(response, 70_000) : response.destroy(), true));
     await expect(from(hub)).rejects.toMatchObject({ code: "network" });
     expectNothingOfIt();
     const later = await start(huggingFace(files));
@@ -117,7 +117,7 @@ describe("a cut download", () => {
 
   test("starts over on a server that ignores ranges", async () => {
     let cuts = 0;
-    const hub = await tricky((_, response) => (cuts++ === 0 ? cutAfter(response, weights, 70_000) : response.writeHead(200, { "content-length": weights.length }).end(weights), true));
+    const hub = await tricky((_, response) => (cuts++ === 0 ? cut(response, 70_000) : response.writeHead(200, { "content-length": weights.length }).end(weights), true));
     await from(hub);
     expectWhole();
   });
@@ -126,7 +126,7 @@ describe("a cut download", () => {
     let requests = 0;
     const old = Buffer.alloc(weights.length, 1);
     const hub = await tricky((request, response) => {
-      if (requests++ === 0) return cutAfter(response, old, 70_000), true;
+      if (requests++ === 0) return cut(response, 70_000, old), true;
       delete request.headers["if-range"];
     });
     await from(hub);

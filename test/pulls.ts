@@ -1,9 +1,10 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect } from "vitest";
 import { openHub, pull, type Pulled, type PullOptions } from "../src/hub/index.ts";
-import { commit, huggingFace, sha256, type FakeHub, type Files, type Trick } from "./hub-server.ts";
+import { commit, cutAfter, huggingFace, sha256, type FakeHub, type Files, type Trick } from "./hub-server.ts";
 
 export const weights = Buffer.from(Array.from({ length: 200_000 }, (_, i) => (i * 7919) % 251));
 export const config = Buffer.from('{"model_type": "llama"}\n');
@@ -29,6 +30,7 @@ export function pulls() {
   };
   const repository = (): string => join(cache, "models--org--name");
   const blobs = (): string[] => readdirSync(join(repository(), "blobs"));
+  const partial = (): string => join(repository(), "blobs", `${blobOfWeights}.incomplete`);
   return {
     cache: (): string => cache,
     repository,
@@ -38,10 +40,12 @@ export function pulls() {
     tricky: (trick: Trick): Promise<FakeHub> => start(huggingFace(files, (request, response) => request.url === weightsUrl && trick(request, response))),
     from: (hub: FakeHub, options: Partial<PullOptions> = {}, env: Readonly<Record<string, string>> = {}): Promise<Pulled> =>
       pull({ id: "org/name", revision: undefined }, { hub: openHub({ HF_ENDPOINT: hub.url, ...env }), cache, patience, ...options }),
+    /** Sends so many bytes of the weights, or of others, and breaks off when they are on the disk. */
+    cut: (response: ServerResponse, count: number, bytes: Uint8Array = weights): void => cutAfter(response, bytes, count, () => statSync(partial(), { throwIfNoEntry: false })?.size ?? 0),
     /** What an earlier pull left of the weights. */
     partOf: (bytes: Uint8Array): void => {
       mkdirSync(join(repository(), "blobs"), { recursive: true });
-      writeFileSync(join(repository(), "blobs", `${blobOfWeights}.incomplete`), bytes);
+      writeFileSync(partial(), bytes);
     },
     expectWhole: (): void => {
       expect(readFileSync(join(repository(), "snapshots", commit, "model.safetensors")).equals(weights)).toBe(true);
