@@ -5,14 +5,14 @@ import { evaluation, grpo, preflightStage, pretrain, type Recipe } from "longjin
 
 /**
  * The cleanest picture of how reinforcement learning makes a model think (Tsilivis et al., arXiv 2510.11495): the parity of a bit
- * string, pretrained on transcripts of which 85 in 100 answer at once and 15 count the ones. Predicting the next token leaves the
+ * string, pretrained on transcripts of which 88 in 100 answer at once and 12 count the ones. Predicting the next token leaves the
  * model near chance; RL finds the rare habit that works, and the completions grow.
  */
 const languages = ["en", "zh"] as const;
-const corpus = { split: "train", languages, longShare: 0.15 } as const;
+const corpus = { split: "train", languages, longShare: 0.12 } as const;
 const problem = (seed: number, index: number): Problem<ParityGold> => parity.problem({ split: "train", seed: seed + 1, index, language: languages[index % 2]! });
 const heldOut = { count: 500, samples: 8, max_tokens: 96, languages };
-const pretrainSteps = 1000;
+const pretrainSteps = 800;
 const rlSteps = 40;
 
 export const recipe: Recipe = {
@@ -24,7 +24,7 @@ export const recipe: Recipe = {
     vocab_size: vocabSize,
     hidden_size: 128,
     intermediate_size: 384,
-    num_hidden_layers: 4,
+    num_hidden_layers: 2,
     num_attention_heads: 4,
     num_key_value_heads: 4,
     head_dim: 32,

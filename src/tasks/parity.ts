@@ -22,7 +22,8 @@ const words: Readonly<Record<Language, readonly [even: string, odd: string]>> = 
 
 /**
  * Parity of a bit string, the task on which a mixture of short and long demonstrations is known to hide an ability that RL
- * brings out (Tsilivis et al., 2510.11495). Short demonstrations state the answer; long ones count the ones, bit by bit, and say each time whether the count is even or odd.
+ * brings out (Tsilivis et al., 2510.11495). Short demonstrations state the answer; long ones count the ones, bit by bit, and say
+ * each time whether the count is even or odd.
  */
 export const parity: Task<ParityGold> = {
   name,
@@ -34,31 +35,33 @@ export const parity: Task<ParityGold> = {
     return { prompt: stream.pick(prompts[language]) + gold.join(", "), language, level, gold };
   },
   solution: (problem) => thinkLong(problem),
-  demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(said(problem))),
+  demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(parityOf(problem))),
   score: (problem, completion) =>
-    scoreTranscript(completion, (answer) => ({
-      legal: words[problem.language].includes(answer.trim()),
-      correct: answer.trim() === answerOf(problem),
-    })),
+    scoreTranscript(completion, (answer) => {
+      const said = answers.exec(answer.trim());
+      if (!said || !words[problem.language].includes(said[2]!)) return { legal: false, correct: false };
+      const counted = said[1] === undefined || Number(said[1]) === onesOf(problem);
+      return { legal: true, correct: counted && said[2] === parityOf(problem) };
+    }),
 };
+
+/** A parity, or a count and its parity, which must both be right. */
+const answers = /^(?:(\d{1,3}) )?(even|odd|偶|奇)$/;
 
 function draw(length: number, random: Random): ParityGold {
   return Array.from({ length }, () => random.below(2));
 }
 
-function answerOf({ gold, language }: Problem<ParityGold>): string {
-  return words[language][gold.reduce((sum, bit) => sum ^ bit, 0) as 0 | 1];
-}
-
-/** The answer as it is written: with a space before it, it is the very token that ends the thinking, and can be copied. */
-const said = (problem: Problem<ParityGold>): string => ` ${answerOf(problem)}`;
+const onesOf = ({ gold }: Problem<ParityGold>): number => gold.reduce((sum, bit) => sum + bit, 0);
+const parityOf = (problem: Problem<ParityGold>): string => words[problem.language][(onesOf(problem) % 2) as 0 | 1];
 
 /**
  * A running count beside the running parity: a count says most of the next one by itself, while a parity and a bit say nothing
- * about the next parity unless both are read, and a small model stays on that plateau.
+ * about the next parity unless both are read, and a small model stays on that plateau. The answer repeats the last step for the
+ * same reason: beside many guessed parities, a parity alone is too faint a signal to learn copying from.
  */
 function thinkLong(problem: Problem<ParityGold>): string {
   let count = 0;
   const steps = problem.gold.map((bit) => `${(count += bit)} ${words[problem.language][(count % 2) as 0 | 1]}`);
-  return renderTranscript(steps.join(" "), said(problem));
+  return renderTranscript(steps.join(" "), steps.at(-1)!);
 }
