@@ -1,3 +1,4 @@
+import { llamaConfig } from "longjing/model";
 import { cosine, linear } from "longjing/optim";
 import { countdown, transcripts, type Problem, type CountdownGold } from "longjing/tasks";
 import { trainBpe } from "longjing/text";
@@ -20,26 +21,7 @@ export function countdownZero({ shuffle = false }: { readonly shuffle?: boolean 
     name: shuffle ? "countdown-control" : "countdown-zero",
     description: "Pretrain on search transcripts, then GRPO with a verifier: the model learns that thinking pays",
     tokenizer: () => trainBpe([...transcripts(countdown, { ...corpus, seed: 0, count: 5000 })].map((t) => `${t.prompt}${t.completion}`), { vocabSize: 512 }),
-    model: ({ vocabSize, bosId, eosId, padId }) => ({
-      model_type: "llama",
-      vocab_size: vocabSize,
-      hidden_size: 128,
-      intermediate_size: 384,
-      num_hidden_layers: 4,
-      num_attention_heads: 4,
-      num_key_value_heads: 4,
-      head_dim: 32,
-      max_position_embeddings: 512,
-      rms_norm_eps: 1e-5,
-      tie_word_embeddings: true,
-      rope: { rope_type: "default", rope_theta: 10_000 },
-      initializer_range: 0.02,
-      attention_bias: false,
-      mlp_bias: false,
-      bos_token_id: bosId,
-      eos_token_id: [eosId!],
-      pad_token_id: padId,
-    }),
+    model: (tokenizer) => llamaConfig({ hidden_size: 128, intermediate_size: 384, num_hidden_layers: 4, num_attention_heads: 4 }, tokenizer),
     stages: [
       pretrain({
         steps: pretrainSteps,

@@ -1,3 +1,4 @@
+import { llamaConfig } from "longjing/model";
 import { cosine, linear } from "longjing/optim";
 import { parity, transcripts, type ParityGold, type Problem } from "longjing/tasks";
 import { trainBpe } from "longjing/text";
@@ -19,26 +20,7 @@ export const recipe: Recipe = {
   name: "parity-zero",
   description: "Parity of a bit string: RL turns a model that guesses into one that counts",
   tokenizer: () => trainBpe([...transcripts(parity, { ...corpus, seed: 0, count: 2000 })].map((t) => `${t.prompt}${t.completion}`), { vocabSize: 384 }),
-  model: ({ vocabSize, bosId, eosId, padId }) => ({
-    model_type: "llama",
-    vocab_size: vocabSize,
-    hidden_size: 128,
-    intermediate_size: 384,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    num_key_value_heads: 4,
-    head_dim: 32,
-    max_position_embeddings: 512,
-    rms_norm_eps: 1e-5,
-    tie_word_embeddings: true,
-    rope: { rope_type: "default", rope_theta: 10_000 },
-    initializer_range: 0.02,
-    attention_bias: false,
-    mlp_bias: false,
-    bos_token_id: bosId,
-    eos_token_id: [eosId!],
-    pad_token_id: padId,
-  }),
+  model: (tokenizer) => llamaConfig({ hidden_size: 128, intermediate_size: 384, num_hidden_layers: 2, num_attention_heads: 4 }, tokenizer),
   stages: [
     pretrain({
       steps: pretrainSteps,

@@ -1,10 +1,11 @@
+import { llamaConfig } from "longjing/model";
 import { constant, cosine } from "longjing/optim";
 import { parity, transcripts, type ParityGold, type Problem } from "longjing/tasks";
 import { trainBpe } from "longjing/text";
 import { evaluation, grpo, preflightStage, pretrain, type Recipe } from "longjing/train";
 
 const problem = (seed: number, index: number): Problem<ParityGold> => parity.problem({ split: "train", seed, index, level: 1 });
-const corpus = { split: "train", levels: [1], longShare: 0.5 } as const;
+const corpus = { split: "train", levels: [1], longShare: 0.1 } as const;
 const measured = { count: 4, samples: 2, max_tokens: 24, level: 1 };
 
 /** Every kind of stage in a second or two: what is tested is the trainer, not what the model learns. */
@@ -12,26 +13,7 @@ export const recipe: Recipe = {
   name: "tiny",
   description: "Every kind of stage, as small as can be",
   tokenizer: () => trainBpe([...transcripts(parity, { ...corpus, seed: 0, count: 100 })].map((t) => `${t.prompt}${t.completion}`), { vocabSize: 300 }),
-  model: ({ vocabSize, bosId, eosId, padId }) => ({
-    model_type: "llama",
-    vocab_size: vocabSize,
-    hidden_size: 32,
-    intermediate_size: 64,
-    num_hidden_layers: 2,
-    num_attention_heads: 2,
-    num_key_value_heads: 1,
-    head_dim: 16,
-    max_position_embeddings: 256,
-    rms_norm_eps: 1e-5,
-    tie_word_embeddings: true,
-    rope: { rope_type: "default", rope_theta: 10_000 },
-    initializer_range: 0.02,
-    attention_bias: false,
-    mlp_bias: false,
-    bos_token_id: bosId,
-    eos_token_id: [eosId!],
-    pad_token_id: padId,
-  }),
+  model: (tokenizer) => llamaConfig({ hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 256 }, tokenizer),
   stages: [
     pretrain({
       steps: 30,

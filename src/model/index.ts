@@ -8,3 +8,5 @@ export type { Hidden, Parameters } from "./decoder.ts";
 export { headWeight, hiddenStates, logits, nextTokenHidden, rotaryTables } from "./decoder.ts";
 export type { ParameterSpec, Scope } from "./parameters.ts";
 export { expertCount, initParameters, isSparse, parameterCount, parameterSpecs, scope } from "./parameters.ts";
+export type { LlamaShape, VocabularyIds } from "./llama-config.ts";
+export { llamaConfig } from "./llama-config.ts";

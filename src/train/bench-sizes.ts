@@ -1,4 +1,4 @@
-import type { LlamaConfig } from "../model/index.ts";
+import { llamaConfig, type LlamaConfig } from "../model/index.ts";
 
 export interface BenchSize {
   readonly config: LlamaConfig;
@@ -6,27 +6,10 @@ export interface BenchSize {
   readonly time: number;
 }
 
-function llama(hidden_size: number, num_hidden_layers: number, num_attention_heads: number, intermediate_size: number, vocab_size: number, max_position_embeddings: number): LlamaConfig {
-  return {
-    model_type: "llama",
-    vocab_size,
-    hidden_size,
-    intermediate_size,
-    num_hidden_layers,
-    num_attention_heads,
-    num_key_value_heads: num_attention_heads,
-    head_dim: hidden_size / num_attention_heads,
-    max_position_embeddings,
-    rms_norm_eps: 1e-5,
-    tie_word_embeddings: true,
-    rope: { rope_type: "default", rope_theta: 10_000 },
-    initializer_range: 0.02,
-    attention_bias: false,
-    mlp_bias: false,
-    bos_token_id: null,
-    eos_token_id: [],
-    pad_token_id: null,
-  };
+const noTokens = { bosId: null, eosId: null, padId: null };
+
+function llama(hidden_size: number, num_hidden_layers: number, num_attention_heads: number, intermediate_size: number, vocabSize: number, max_position_embeddings: number): LlamaConfig {
+  return llamaConfig({ hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, max_position_embeddings }, { vocabSize, ...noTokens });
 }
 
 /** The three sizes at which training is timed against PyTorch: Llama-like, tied embeddings, float32. */

@@ -1,4 +1,4 @@
-import { initParameters, parameterCount, parameterSpecs, type ModelConfig } from "../model/index.ts";
+import { initParameters, parameterCount, parameterSpecs, type ModelConfig, type VocabularyIds } from "../model/index.ts";
 import { configToText } from "../model/config.ts";
 import { random } from "../random/index.ts";
 import type { Backend, DeviceTensor } from "../runtime/index.ts";
@@ -17,7 +17,7 @@ export interface Recipe {
   /** One sentence for lists. */
   readonly description: string;
   readonly tokenizer: () => TokenizerFiles;
-  readonly model: (tokenizer: { readonly vocabSize: number; readonly bosId: number | null; readonly eosId: number | null; readonly padId: number | null }) => ModelConfig;
+  readonly model: (tokenizer: VocabularyIds) => ModelConfig;
   readonly stages: readonly Stage[];
 }
 
