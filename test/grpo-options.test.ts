@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { constant } from "longjing/optim";
-import { parity, type ParityGold, type Problem } from "longjing/tasks";
+import { parity, type ParityGold, type Problem, type Task } from "longjing/tasks";
 import { grpo, readLog, runRecipe, type GrpoOptions, type PolicyLossOptions, type TimedLogLine } from "longjing/train";
 import { afterAll, describe, expect, test } from "vitest";
 import { backend } from "./providers.ts";
@@ -12,7 +12,15 @@ const dir = mkdtempSync(join(tmpdir(), "longjing-grpo-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 const problem = (seed: number, index: number): Problem<ParityGold> => parity.problem({ split: "train", seed, index, level: 1 });
-const common = { task: parity, problem, steps: 3, prompts: 4, num_generations: 4, max_completion_length: 24, minibatch: 8, schedule: constant({ learning_rate: 1e-3 }), reward_weights: { accuracy: 1, format: 1 } } as const;
+/** Rewards that differ within a group whatever the model has learnt: what is tested is the step. */
+const task: Task<ParityGold> = {
+  ...parity,
+  score: (_, completion) => {
+    const correct = [...completion].reduce((sum, c) => sum + c.charCodeAt(0), 0) % 2;
+    return { reward: correct, parts: { correct, format: 1 }, parsed: completion };
+  },
+};
+const common = { task, problem, steps: 3, prompts: 4, num_generations: 4, max_completion_length: 24, minibatch: 8, schedule: constant({ learning_rate: 1e-3 }), reward_weights: { accuracy: 1, format: 1 } } as const;
 let runs = 0;
 
 /** A short pretraining, then three steps of GRPO with these options; the log's lines of GRPO and the final weights. */
