@@ -68,11 +68,6 @@ export class Generator implements Engine {
     this.#parameters = parameters;
   }
 
-  /** Sequences that run and wait now. */
-  get load(): { running: number; waiting: number } {
-    return { running: this.#running.length, waiting: this.#waiting.length };
-  }
-
   submit(request: EngineRequest): AsyncIterable<EngineEvent> {
     const queue = new EventQueue<EngineEvent>();
     const abort = new AbortController();

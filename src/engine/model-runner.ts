@@ -118,11 +118,6 @@ export class ModelRunner {
     }
   }
 
-  /** Bytes of the cache. */
-  get cacheBytes(): number {
-    return [...this.#keys, ...this.#values].reduce((n, t) => n + t.data.byteLength, 0);
-  }
-
   async dispose(): Promise<void> {
     for (const step of this.#boundSteps) step.binding.dispose();
     this.#boundSteps.clear();

@@ -1,6 +1,6 @@
 import { apply, applyAll, broadcastShapes, requireShape, sameShape, sizeOf, type Op } from "../op.ts";
 import { aroundAxis, broadcastIndex, concrete, elements, normalizeAxis, strides, unravel, type NdArray } from "../nd-array.ts";
-import type { Dim, Shape, TensorType, Value } from "../value.ts";
+import type { Shape, TensorType, Value } from "../value.ts";
 
 /**
  * Product of the known sizes, and the names among them. Two shapes hold the same number of elements when both agree; where a
@@ -155,4 +155,3 @@ export const slice = (x: Value, axis: number, start: number, size: number): Valu
   return start === 0 && x.shape[at] === size ? x : apply(sliceOp, [x], { axis: at, start, size });
 };
 export const zeros = (shape: Shape): Value => apply(zerosOp, [], { shape });
-export const flatten = (x: Value, last: Dim): Value => reshape(x, [x.shape.reduce<number>((n, d) => n * sizeOf(d, "flatten"), 1) / sizeOf(last, "flatten"), last]);
