@@ -39,11 +39,11 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
         for (const [at, token_id] of ids.slice(0, max_tokens).entries()) {
           if (at === options.failAfter) throw new Error("secret detail of the engine");
           await new Promise((resolve) => setTimeout(resolve, options.delayMs ?? 0));
-          if (request.signal?.aborted) return yield { type: "finish", reason: "abort", prompt_tokens: request.prompt_ids.length, completion_tokens: at };
+          if (request.signal?.aborted) return yield { type: "finish", reason: "abort", prompt_tokens: request.prompt_ids.length, cached_tokens: 0, completion_tokens: at };
           yield { type: "token", token_id, logprob: -at / 100, top_logprobs: [{ token_id, logprob: -at / 100 }] };
         }
         const reason = ids.length <= max_tokens ? "stop" : "length";
-        yield { type: "finish", reason, prompt_tokens: request.prompt_ids.length, completion_tokens: Math.min(ids.length, max_tokens) };
+        yield { type: "finish", reason, prompt_tokens: request.prompt_ids.length, cached_tokens: 0, completion_tokens: Math.min(ids.length, max_tokens) };
       } finally {
         running--;
       }

@@ -224,7 +224,7 @@ export class Generator implements Engine {
 }
 
 function finish(sequence: Sequence, reason: FinishReason): void {
-  sequence.emit({ type: "finish", reason, prompt_tokens: sequence.request.prompt_ids.length, completion_tokens: sequence.generated });
+  sequence.emit({ type: "finish", reason, prompt_tokens: sequence.request.prompt_ids.length, cached_tokens: 0, completion_tokens: sequence.generated });
 }
 
 /** Events from a producer that does not wait to a consumer that does. */

@@ -24,10 +24,27 @@ export interface SamplingParams {
   readonly top_logprobs?: number;
 }
 
+/**
+ * What a completion may say, token by token: a grammar, a schema, a forced end of thinking. One object belongs to one sequence.
+ */
+export interface TokenConstraint {
+  /** Writes which tokens may come next: bit i % 32 of word i >> 5 is set for token i. [ceil(vocabulary / 32)] */
+  mask(into: Uint32Array): void;
+  /** Moves on by a token that was allowed. */
+  accept(token_id: number): void;
+}
+
 export interface EngineRequest {
   readonly prompt_ids: readonly number[];
   readonly sampling: SamplingParams;
   readonly signal?: AbortSignal;
+  /** Name of a LoRA adapter that the engine holds. Default: the model as it is. */
+  readonly adapter?: string;
+  /** Cached prefixes are shared among requests of equal salt only, so that no time tells what others asked. Default "". */
+  readonly cache_salt?: string;
+  /** Whose request it is: waiting requests take turns by user. Default "". */
+  readonly user?: string;
+  readonly constraint?: TokenConstraint;
 }
 
 export type FinishReason = "stop" | "length" | "abort";
@@ -41,7 +58,14 @@ export type EngineEvent =
       readonly logprob: number;
       readonly top_logprobs?: readonly { readonly token_id: number; readonly logprob: number }[];
     }
-  | { readonly type: "finish"; readonly reason: FinishReason; readonly prompt_tokens: number; readonly completion_tokens: number };
+  | {
+      readonly type: "finish";
+      readonly reason: FinishReason;
+      readonly prompt_tokens: number;
+      /** Tokens of the prompt that came from the prefix cache. */
+      readonly cached_tokens: number;
+      readonly completion_tokens: number;
+    };
 
 export interface Engine {
   /** Longest prompt plus completion, in tokens. */
