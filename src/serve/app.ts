@@ -5,6 +5,7 @@ import { chatRoutes } from "./chat-routes.ts";
 import { describeError, errorResponse } from "./errors.ts";
 import { guard, loopbackHosts } from "./guard.ts";
 import type { ServedModel } from "./model.ts";
+import { fixedModels } from "./models.ts";
 import { runRoutes } from "./run-routes.ts";
 import type { Runs } from "./runs.ts";
 import { studioRoutes } from "./studio-routes.ts";
@@ -40,7 +41,7 @@ export function createApp(options: AppOptions): Hono {
   app.use(bodyLimit({ maxSize: maxBodyBytes, onError: (c) => errorResponse(c, 413, `The request body is larger than ${maxBodyBytes} bytes`, "request_too_large") }));
 
   app.get("/health", (c) => c.json({ status: "ok", models: models.map((model) => model.id) }));
-  const chat = chatRoutes(models, report);
+  const chat = chatRoutes(fixedModels(models), report);
   app.route("/v1", chat);
   app.route("/", chat); // DeepSeek's base URL has no version
   app.get("/api/models", (c) => c.json(models.map(({ id, examples = [], engine }) => ({ id, examples, max_model_len: engine.max_model_len }))));

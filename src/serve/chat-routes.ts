@@ -5,17 +5,22 @@ import { chatEvents } from "./chat-events.ts";
 import { parseChatRequest } from "./chat-request.ts";
 import { toChunks, toCompletion, type ChatChunk, type ChatHead } from "./chat-wire.ts";
 import { describeError } from "./errors.ts";
-import type { ServedModel } from "./model.ts";
+import { unknownModel, type ModelCard, type Models } from "./models.ts";
 import { sseBody, sseHeaders, type SseMessage } from "./sse.ts";
 
 /** `/chat/completions` and `/models`, as OpenAI and DeepSeek have them. */
-export function chatRoutes(models: readonly ServedModel[], report: (error: unknown) => void): Hono {
+export function chatRoutes(models: Models, report: (error: unknown) => void): Hono {
   const app = new Hono();
-  app.get("/models", (c) => c.json({ object: "list", data: models.map(modelCard) }));
-  app.get("/models/:id", (c) => c.json(modelCard(findModel(models, c.req.param("id")))));
+  app.get("/models", (c) => c.json({ object: "list", data: models.list().map(toWire) }));
+  app.get("/models/:id", (c) => {
+    const id = c.req.param("id");
+    const card = models.list().find((known) => known.id === id);
+    if (card === undefined) throw unknownModel(id, models.list().map((known) => known.id));
+    return c.json(toWire(card));
+  });
   app.post("/chat/completions", async (c) => {
     const request = parseChatRequest(await readJson(c));
-    const model = findModel(models, request.model);
+    const model = await models.find(request.model, c);
     const abort = abortOf(c);
     const events = chatEvents(model, request, abort.signal);
     const head: ChatHead = {
@@ -32,15 +37,8 @@ export function chatRoutes(models: readonly ServedModel[], report: (error: unkno
   return app;
 }
 
-function modelCard(model: ServedModel) {
-  return { id: model.id, object: "model" as const, created: model.created, owned_by: "longjing", max_model_len: model.engine.max_model_len };
-}
-
-/** An unknown name is 404, as at OpenAI. */
-function findModel(models: readonly ServedModel[], id: string): ServedModel {
-  const model = models.find((candidate) => candidate.id === id);
-  if (model !== undefined) return model;
-  throw new LongjingError("not_found", "The model does not exist", { where: "model", got: id, expected: models.map((known) => known.id).join(", ") });
+function toWire({ id, created, max_model_len }: ModelCard) {
+  return { id, object: "model" as const, created, owned_by: "longjing", max_model_len };
 }
 
 /** Parsed body, or `bad_argument`. */
