@@ -45,6 +45,7 @@ export class Generator implements Engine {
   readonly #blocking: boolean;
   readonly #seed: number;
   readonly #scratch: SamplerScratch;
+  readonly #mask: Uint32Array;
   #parameters: ParameterTensors;
   #waiting: Sequence[] = [];
   /** Row b of the cache belongs to running[b]. */
@@ -60,6 +61,7 @@ export class Generator implements Engine {
     this.#blocking = blocking;
     this.#seed = seed;
     this.#scratch = samplerScratch(runner.config.vocab_size);
+    this.#mask = new Uint32Array(Math.ceil(runner.config.vocab_size / 32));
   }
 
   /** Reads other buffers from the next step on: what a trainer calls after its step. Nothing may be running. */
@@ -196,7 +198,10 @@ export class Generator implements Engine {
 
   #accept(sequence: Sequence, logits: Float32Array): void {
     const { history, request } = sequence;
-    const token = sample(logits, request.sampling, history, sequence.random, this.#scratch);
+    const { constraint } = request;
+    constraint?.mask(this.#mask);
+    const token = sample(logits, request.sampling, history, sequence.random, this.#scratch, constraint && this.#mask);
+    constraint?.accept(token.token_id);
     sequence.last = token.token_id;
     sequence.generated++;
     if (sequence.usesHistory) history.completion.set(token.token_id, (history.completion.get(token.token_id) ?? 0) + 1);

@@ -33,7 +33,8 @@ export function samplerScratch(vocabSize: number): SamplerScratch {
 
 /**
  * Draws the next token from `logits` [vocab]. Greedy (temperature 0) takes the lowest id among equals and draws nothing from
- * `random`; otherwise exactly one number is drawn. Throws `runtime` where the logits leave no token to draw (NaN, all -inf).
+ * `random`; otherwise exactly one number is drawn. Only tokens of `mask` (as `TokenConstraint` writes it) are drawn, if there is
+ * one. Throws `runtime` where logits and mask leave no token to draw (NaN, all -inf).
  */
 export function sample(
   logits: Float32Array,
@@ -41,16 +42,18 @@ export function sample(
   history: TokenHistory,
   random: Random,
   scratch: SamplerScratch,
+  mask?: Uint32Array,
 ): SampledToken {
   const temperature = params.temperature ?? 1;
   const rawTop = logits[argmax(logits)] as number;
   // Without penalties and filters the distribution is drawn from as it stands: two passes and no copy.
-  const shaped = isAdjusted(params) || (temperature > 0 && isFiltered(params, logits.length));
-  const scores = shaped ? processLogits(logits, params, history, scratch) : logits;
+  const shaped = mask !== undefined || isAdjusted(params) || (temperature > 0 && isFiltered(params, logits.length));
+  const scores = shaped ? processLogits(logits, params, history, scratch, mask) : logits;
   let token: number;
   let rawTotal: number | undefined;
   if (temperature === 0) {
     token = argmax(scores);
+    if (scores[token] === -Infinity) throw noDistribution(-Infinity);
   } else {
     const scale = shaped ? 1 : temperature;
     const top = shaped ? (scores[argmax(scores)] as number) : rawTop;
@@ -68,7 +71,7 @@ export function sample(
 }
 
 /**
- * The logits [vocab] that a token is drawn from, removed tokens at -inf, in `scratch.processed`. The order is logit bias;
+ * The logits [vocab] that a token is drawn from, removed tokens at -inf, in `scratch.processed`. The order is the mask; logit bias;
  * repetition, frequency and presence penalty (vLLM); temperature, top-k, top-p, min-p (transformers' `generate`, whose rules
  * hold for ties: all tokens equal to the k-th stay, and where the nucleus divides equal tokens the higher ids stay). At
  * temperature 0 only bias and penalties apply: the rest cannot change the most likely token.
@@ -78,9 +81,11 @@ export function processLogits(
   params: SamplingParams,
   history: TokenHistory,
   scratch: SamplerScratch,
+  mask?: Uint32Array,
 ): Float64Array {
   const scores = scratch.processed;
   scores.set(logits);
+  if (mask !== undefined) forbid(scores, mask);
   for (const [id, bias] of params.logit_bias ?? []) scores[id] = (scores[id] as number) + bias;
   penalise(scores, params, history);
   const temperature = params.temperature ?? 1;
@@ -100,6 +105,11 @@ function isAdjusted(params: SamplingParams): boolean {
 
 function isFiltered({ top_k = 0, top_p = 1, min_p = 0 }: SamplingParams, vocabSize: number): boolean {
   return (top_k > 0 && top_k < vocabSize) || top_p < 1 || min_p > 0;
+}
+
+/** Removes the tokens whose bit is not set. */
+function forbid(scores: Float64Array, mask: Uint32Array): void {
+  for (let i = 0; i < scores.length; i++) if ((((mask[i >> 5] ?? 0) >>> (i & 31)) & 1) === 0) scores[i] = -Infinity;
 }
 
 function penalise(scores: Float64Array, params: SamplingParams, { prompt, completion }: TokenHistory): void {
