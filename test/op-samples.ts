@@ -1,11 +1,13 @@
 import { constant, constantInt64, type NdArray, type Value } from "../src/tensor/index.ts";
 import { random } from "../src/random/index.ts";
+import { apply, constantOp } from "../src/tensor/op.ts";
 import { elements, ndArray } from "../src/tensor/nd-array.ts";
 import * as e from "../src/tensor/ops/elementwise.ts";
 import * as i from "../src/tensor/ops/index-ops.ts";
 import * as m from "../src/tensor/ops/matmul.ts";
 import * as n from "../src/tensor/ops/normalize.ts";
 import * as r from "../src/tensor/ops/reduce.ts";
+import * as q from "../src/tensor/ops/quantized.ts";
 import * as s from "../src/tensor/ops/shape.ts";
 
 /** One use of an op, small enough for finite differences. `inputs` are float32 and differentiable. */
@@ -32,6 +34,11 @@ const sample = (op: string, inputs: readonly NdArray[], build: (...inputs: Value
   },
   flat,
 });
+
+const bytes = (...shape: number[]): Value => apply(constantOp, [], { data: Uint8Array.from({ length: elements(shape) }, () => stream.below(256)), shape, dtype: "uint8" });
+const quantized = (bits: 4 | 8): q.QuantizedMatrix => ({ blocks: bytes(3, 2, bits * 4), scales: constant(Float32Array.from({ length: 6 }, () => stream.normal()), [3, 2]) });
+/** Numbers that survive rounding to 8 bits for each 32, as the kernel does. */
+const wholeSteps = (...shape: number[]): NdArray => ndArray(shape, (k) => (k % 32 === 0 ? 127 : stream.below(255) - 127));
 
 const cosSin = [ndArray([7, 2], (k) => Math.cos(k * 0.3)), ndArray([7, 2], (k) => Math.sin(k * 0.3))] as const;
 const rotaryTables = (): [Value, Value] => [constant(Float32Array.from(cosSin[0].data), [7, 2]), constant(Float32Array.from(cosSin[1].data), [7, 2])];
@@ -85,6 +92,10 @@ export const opSamples: readonly OpSample[] = [
   sample("putAlong", [real(3, 4), real(3, 2)], (like, values) => i.putAlong(like, ids([0, 3, 3, 3, 1, 2], [3, 2]), values)),
   sample("topK", [distinct(3, 4)], (x) => i.topK(x, 2).values),
   sample("topK", [distinct(3, 4)], (x) => e.cast(i.topK(x, 2).indices, "float32"), true),
+  sample("dequantize", [real(3, 2)], (scales) => q.dequantize({ blocks: bytes(3, 2, 16), scales }, 32), true),
+  sample("dequantize", [real(3, 2), real(3, 2)], (scales, offsets) => q.dequantize({ blocks: bytes(3, 2, 16), scales, offsets }, 64), true),
+  sample("matmulQuantized", [wholeSteps(2, 64)], (x) => q.matmulQuantized(x, quantized(4))),
+  sample("matmulQuantized", [wholeSteps(2, 64)], (x) => q.matmulQuantized(x, { ...quantized(8), offsets: constant(Float32Array.of(1, -2, 0.5, 3, 0, -1), [3, 2]) })),
   sample("softmax", [real(2, 5)], n.softmax),
   sample("logSoftmax", [real(2, 5)], n.logSoftmax),
   sample("rmsNormalize", [real(3, 4)], (x) => n.rmsNormalize(x, 1e-5)),
@@ -93,6 +104,6 @@ export const opSamples: readonly OpSample[] = [
 ];
 
 /** Names of every op that the families define. */
-export const opNames: readonly string[] = [e, r, s, m, i, n].flatMap((family) =>
+export const opNames: readonly string[] = [e, r, s, m, i, n, q].flatMap((family) =>
   Object.values(family).flatMap((member) => (typeof member === "object" && member !== null && "infer" in member ? [member.name] : [])),
 );

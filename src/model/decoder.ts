@@ -1,5 +1,5 @@
-import { add, concat, gather, matmul, slice, type Value } from "../tensor/index.ts";
-import { linear, normed, rmsNorm, type Projection } from "../nn/linear.ts";
+import { add, concat, slice, type Value } from "../tensor/index.ts";
+import { embedding, linear, normed, rmsNorm, type Projection } from "../nn/linear.ts";
 import { groupedSigmoidRouting, mixture, softmaxRouting, type Routing } from "../nn/moe.ts";
 import { ropeTables, type RopeTables } from "../nn/rope.ts";
 import { swiglu } from "../nn/swiglu.ts";
@@ -24,13 +24,14 @@ export const rotaryTables = (config: ModelConfig, positions: number): RopeTables
 
 /** ids [rows] int64 → hidden states. One function for training, prefill and decoding: the context says which. */
 export function hiddenStates(config: ModelConfig, parameters: Parameters, ids: Value, context: ModelContext): Hidden {
-  let x = gather(parameters["model.embed_tokens.weight"]!, ids);
+  let x = embedding(parameters["model.embed_tokens.weight"]!, ids);
   const routings: Routing[] = [];
   for (let layer = 0; layer < config.num_hidden_layers; layer++) x = block(config, parameters, x, layer, context, routings);
   return { hidden: rmsNorm(x, parameters["model.norm.weight"]!, config.rms_norm_eps), routings };
 }
 
-function block(config: ModelConfig, parameters: Parameters, x: Value, layer: number, context: ModelContext, routings: Routing[]): Value {
+/** Layer `layer` on x [rows, hidden]; a sparse one adds to `routings`. */
+export function block(config: ModelConfig, parameters: Parameters, x: Value, layer: number, context: ModelContext, routings: Routing[]): Value {
   const p = scope(parameters, `model.layers.${layer}.`);
   const attention = scope(parameters, `model.layers.${layer}.self_attn.`);
   const projectAttention = normed(x, p("input_layernorm.weight"), config.rms_norm_eps, context.foldGain);
@@ -60,7 +61,7 @@ function mlp(p: Scope<Value>, project: Projection): Value {
 export const headWeight = (config: ModelConfig, parameters: Parameters): Value => parameters[config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight"]!;
 
 /** hidden [rows, hidden] → logits [rows, vocabulary]. */
-export const logits = (config: ModelConfig, parameters: Parameters, hidden: Value): Value => matmul(hidden, headWeight(config, parameters), { transB: true });
+export const logits = (config: ModelConfig, parameters: Parameters, hidden: Value): Value => linear(hidden, headWeight(config, parameters));
 
 /**
  * DeepSeek-V3's multi-token prediction at depth 1 (section 2.2): at each position the main model's output and the embedding of
@@ -75,7 +76,7 @@ export function nextTokenHidden(config: ModelConfig, parameters: Parameters, mai
   const layer = config.num_hidden_layers;
   const p = scope(parameters, `model.layers.${layer}.`);
   const rows = sizeOf(context.rows, "nextTokenHidden");
-  const embedded = gather(parameters["model.embed_tokens.weight"]!, slice(targets, 0, 0, rows));
+  const embedded = embedding(parameters["model.embed_tokens.weight"]!, slice(targets, 0, 0, rows));
   const joined = concat([rmsNorm(embedded, p("enorm.weight"), config.rms_norm_eps), rmsNorm(slice(main, 0, 0, rows), p("hnorm.weight"), config.rms_norm_eps)], 1);
   const out = block(config, parameters, linear(joined, p("eh_proj.weight")), layer, context, []);
   return rmsNorm(out, p("shared_head.norm.weight"), config.rms_norm_eps);

@@ -1,10 +1,19 @@
-import { add, matmul, mul, rmsNormalize, type Value } from "../tensor/index.ts";
+import { add, dequantize, gather, matmul, matmulQuantized, mul, quantizedMatrix, rmsNormalize, type Value } from "../tensor/index.ts";
+import { sizeOf } from "../tensor/op.ts";
 import { matmulAdd, matmulAddOperands } from "../tensor/ops/matmul.ts";
 
 /** x [rows, in] · weight [out, in]ᵀ (+ bias [out]) → [rows, out]. Weights have the checkpoint's layout. */
 export function linear(x: Value, weight: Value, bias?: Value): Value {
   const y = product(x, weight);
   return bias ? add(y, bias) : y;
+}
+
+/** Rows of a table [rows, width] at ids [n] → [n, width]. */
+export function embedding(table: Value, ids: Value): Value {
+  const quantized = quantizedMatrix(table);
+  if (!quantized) return gather(table, ids);
+  const [blocks, scales] = [gather(quantized.blocks, ids), gather(quantized.scales, ids)];
+  return dequantize({ blocks, scales, offsets: quantized.offsets && gather(quantized.offsets, ids) }, sizeOf(table.shape[1], "embedding"));
 }
 
 /**
@@ -14,6 +23,8 @@ export function linear(x: Value, weight: Value, bias?: Value): Value {
 export const lowRankUpdate = (weight: Value, a: Value, b: Value, scale: number): Value => matmulAdd(matmul(b, a, { alpha: scale }), weight);
 
 function product(x: Value, weight: Value): Value {
+  const quantized = quantizedMatrix(weight);
+  if (quantized) return matmulQuantized(x, quantized);
   const update = matmulAddOperands(weight);
   if (!update) return matmul(x, weight, { transB: true });
   return add(product(x, update.addend), matmul(matmul(x, update.b, { transB: true }), update.a, { transB: true, alpha: update.alpha }));

@@ -1,5 +1,6 @@
+import { LongjingError } from "../errors/index.ts";
 import type { Graph } from "../tensor/graph.ts";
-import { constantOp, inputOp, type LowerContext, type OnnxAttribute, type Target } from "../tensor/op.ts";
+import { constantOp, inputOp, sizeOf, type LowerContext, type OnnxAttribute, type Target } from "../tensor/op.ts";
 import type { DType, Node, Shape, TypedArray, Value } from "../tensor/value.ts";
 import { bytes, float, int, join, message, string, type Chunks } from "./protobuf.ts";
 
@@ -16,9 +17,10 @@ const opset = 21;
 /**
  * Writes a graph as an ONNX model (field numbers are those of onnx.proto3). Every graph output becomes a model output under
  * its own name; named dimensions become dim_param.
+ * @param frozen inputs that become initializers without data; their shapes have no named dimensions
  */
-export function toOnnx(graph: Graph, target: Target): Uint8Array {
-  const writer = new ModelWriter(graph, target);
+export function toOnnx(graph: Graph, target: Target, frozen: ReadonlySet<string> = new Set()): Uint8Array {
+  const writer = new ModelWriter(graph, target, frozen);
   for (const node of graph.nodes) writer.add(node);
   return writer.finish();
 }
@@ -26,14 +28,17 @@ export function toOnnx(graph: Graph, target: Target): Uint8Array {
 class ModelWriter {
   readonly #graph: Graph;
   readonly #target: Target;
+  readonly #frozen: ReadonlySet<string>;
   readonly #names = new Map<Value, string>();
   readonly #nodes: Chunks[] = [];
   readonly #initializers = new Map<string, Chunks>();
+  readonly #shapes = new Map<string, string>();
   #count = 0;
 
-  constructor(graph: Graph, target: Target) {
+  constructor(graph: Graph, target: Target, frozen: ReadonlySet<string>) {
     this.#graph = graph;
     this.#target = target;
+    this.#frozen = frozen;
     for (const [name, value] of graph.inputs) this.#names.set(value, name);
     // A value that is an output is written under the output's name at once; a second name for it is copied in finish().
     for (const [name, value] of graph.outputs) if (!this.#names.has(value) && value.node.op.name !== constantOp.name) this.#names.set(value, name);
@@ -52,12 +57,14 @@ class ModelWriter {
   finish(): Uint8Array {
     for (const [name, value] of this.#graph.outputs) if (this.#name(value) !== name) this.#node("Identity", [this.#name(value)], [name]);
     const declared = (field: number, [name, v]: readonly [string, Value]): Chunks => message(field, string(1, name), message(2, message(1, int(1, dataType[v.dtype]), message(2, ...v.shape.map(dimension)))));
+    const [frozen, free] = [this.#graph.inputs.filter(([name]) => this.#frozen.has(name)), this.#graph.inputs.filter(([name]) => !this.#frozen.has(name))];
     const graph = message(
       7,
       ...this.#nodes,
       string(2, "longjing"),
       ...this.#initializers.values(),
-      ...this.#graph.inputs.map((i) => declared(11, i)),
+      ...frozen.map(outside),
+      ...free.map((i) => declared(11, i)),
       ...this.#graph.outputs.map((o) => declared(12, o)),
     );
     return join(int(1, irVersion), string(2, "longjing"), graph, message(8, string(1, ""), int(2, opset)), message(8, string(1, "com.microsoft"), int(2, 1)));
@@ -72,11 +79,35 @@ class ModelWriter {
       inputTypes: node.inputs,
       outputTypes: node.outputs,
       node: (opType, inputs, outputs, attributes, domain) => this.#node(opType, inputs, outputs, attributes, domain),
+      shape: (dims) => this.#shape(dims),
       int64: (values) => this.#initializer(BigInt64Array.from(values, BigInt), [values.length], "int64"),
       float: (value) => this.#initializer(Float32Array.of(value), [], "float32"),
       ones: (width) => this.#initializer(new Float32Array(width).fill(1), [width], "float32"),
       fresh: () => this.#fresh(),
     };
+  }
+
+  /** Computed once a run for each shape that is asked for. */
+  #shape(dims: Shape): string {
+    const key = dims.join();
+    const found = this.#shapes.get(key);
+    if (found !== undefined) return found;
+    const parts = dims.map((d) => (typeof d === "number" ? this.#initializer(BigInt64Array.of(BigInt(d)), [1], "int64") : this.#dimension(d)));
+    const name = parts.length === 1 ? parts[0]! : this.#fresh();
+    if (parts.length > 1) this.#node("Concat", parts, [name], { axis: 0 });
+    this.#shapes.set(key, name);
+    return name;
+  }
+
+  /** The size of a named dimension, read off an input that has it. */
+  #dimension(dim: string): string {
+    const [input, v] = this.#graph.inputs.find(([, each]) => each.shape.includes(dim)) ?? [];
+    if (input === undefined || v === undefined) throw new LongjingError("bad_argument", "a named dimension that no input has", { where: this.#graph.inputs.map(([name]) => name).join(), got: dim });
+    const name = `dim_${dim}`;
+    const axis = v.shape.indexOf(dim);
+    if (!this.#shapes.has(name)) this.#node("Shape", [input], [name], { start: axis, end: axis + 1 });
+    this.#shapes.set(name, name);
+    return name;
   }
 
   #fresh(): string {
@@ -104,6 +135,13 @@ class ModelWriter {
     }
     return name;
   }
+}
+
+/** An initializer whose data the session is given apart, as if it were a file of the same name. */
+function outside([name, v]: readonly [string, Value]): Chunks {
+  const entry = (key: string, value: string): Chunks => message(13, string(1, key), string(2, value));
+  const external = 1;
+  return message(5, ...v.shape.map((d) => int(1, sizeOf(d, name))), int(2, dataType[v.dtype]), string(8, name), entry("location", name), int(14, external));
 }
 
 function attribute(value: OnnxAttribute): Chunks[] {

@@ -38,6 +38,11 @@ export interface SessionOptions {
   readonly spinning?: boolean;
   /** Writes a Chrome trace with this prefix when the session is disposed. */
   readonly profile?: string;
+  /**
+   * Memory of the initializers whose data the model leaves out, by name. It never changes while the session lives: the library
+   * may keep its own, repacked copy of it (quantised weights run fast only so).
+   */
+  readonly initializers?: Readonly<Record<string, DeviceTensor>>;
 }
 
 /** Inputs and outputs of one session, bound once and run many times. */

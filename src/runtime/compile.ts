@@ -13,11 +13,20 @@ export interface Program {
 
 const isDeviceTensor = (x: unknown): x is DeviceTensor => typeof x === "object" && x !== null && "data" in x && "dispose" in x;
 
+export interface CompileOptions extends Omit<SessionOptions, "initializers"> {
+  /**
+   * A part of the inputs, as a tree with the same paths, that never changes: its memory is given to the session once and is not
+   * bound. Kernels may repack it, so it runs faster than what is bound at each run.
+   */
+  readonly frozen?: Tree<DeviceTensor>;
+}
+
 /** Traces `f` on inputs of the given types, lowers it for the backend's provider and makes a session of it. */
-export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, options: SessionOptions = {}): Promise<Program> {
+export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, { frozen = {}, ...options }: CompileOptions = {}): Promise<Program> {
   const graph = simplify(trace(f, types));
   verify(graph);
-  const session = await backend.createSession(toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu"), options);
+  const initializers = Object.fromEntries(leaves(frozen, isDeviceTensor));
+  const session = await backend.createSession(toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", new Set(Object.keys(initializers))), { ...options, initializers });
   return {
     graph,
     bind: (inputs, outputs) => session.bind(Object.fromEntries(leaves(inputs, isDeviceTensor)), Object.fromEntries(leaves(outputs, isDeviceTensor))),

@@ -85,10 +85,14 @@ export class ManagedSession<Handle> implements Session {
   readonly outputNames: readonly string[];
   readonly #driver: SessionDriver<Handle>;
   readonly #bindings = new Set<ManagedBinding<Handle>>();
+  readonly #initializers: Bound<Handle>;
   #disposed = false;
 
-  constructor(driver: SessionDriver<Handle>) {
+  /** @param initializers tensors whose memory the session reads for as long as it lives */
+  constructor(driver: SessionDriver<Handle>, initializers: Bound<Handle> = []) {
     this.#driver = driver;
+    this.#initializers = initializers;
+    for (const [, tensor] of initializers) tensor.hold();
     this.inputNames = driver.inputs.map(({ name }) => name);
     this.outputNames = driver.outputs.map(({ name }) => name);
     liveObjects.sessions++;
@@ -119,6 +123,7 @@ export class ManagedSession<Handle> implements Session {
 
   #release(): void {
     this.#driver.release();
+    for (const [, tensor] of this.#initializers) tensor.letGo();
     liveObjects.sessions--;
   }
 }
@@ -194,7 +199,7 @@ function match<Handle>(kind: "input" | "output", declared: readonly Declared[], 
     const tensor = given[name];
     const where = `${kind} "${name}"`;
     if (tensor === undefined) throw new LongjingError("bad_argument", `The ${where} is not bound`, { got: Object.keys(given).join(", "), expected });
-    if (!isOf(driver, tensor)) throw new LongjingError("bad_argument", "The tensor is disposed, or of another backend", { where });
+    requireOwn(driver, tensor, where);
     if (tensor.dtype !== dtype) throw new LongjingError("bad_argument", "Wrong dtype", { where, got: tensor.dtype, expected: dtype });
     if (tensor.shape.length !== shape.length || shape.some((size, axis) => size !== null && size !== tensor.shape[axis]))
       throw new LongjingError("shape_mismatch", "Wrong shape", { where, got: showShape(tensor.shape), expected: showShape(shape) });
@@ -202,6 +207,14 @@ function match<Handle>(kind: "input" | "output", declared: readonly Declared[], 
   });
 }
 
-function isOf<Handle>(driver: TensorDriver<Handle>, tensor: DeviceTensor): tensor is HostTensor<Handle> {
-  return tensor instanceof HostTensor && tensor.driver === driver && !tensor.disposed;
+/** @throws LongjingError `bad_argument` unless all are tensors of this library that live */
+export function ownTensors<Handle>(driver: TensorDriver<Handle>, tensors: Readonly<Record<string, DeviceTensor>>): Bound<Handle> {
+  return Object.entries(tensors).map(([name, tensor]) => {
+    requireOwn(driver, tensor, `"${name}"`);
+    return [name, tensor];
+  });
+}
+
+function requireOwn<Handle>(driver: TensorDriver<Handle>, tensor: DeviceTensor, where: string): asserts tensor is HostTensor<Handle> {
+  if (!(tensor instanceof HostTensor) || tensor.driver !== driver || tensor.disposed) throw new LongjingError("bad_argument", "The tensor is disposed, or of another backend", { where });
 }

@@ -2,7 +2,7 @@ import { LongjingError } from "../errors/index.ts";
 import type { DType } from "../tensor/value.ts";
 import type { Session, SessionOptions } from "./backend.ts";
 import { defaultThreads } from "./cores.ts";
-import { type Bound, type BindingDriver, type Declared, ManagedSession, type TensorDriver } from "./lifetime.ts";
+import { type Bound, type BindingDriver, type Declared, ManagedSession, ownTensors, type TensorDriver } from "./lifetime.ts";
 import { dtypes } from "./memory.ts";
 import { anyOrder, oneAtATime, type Order } from "./order.ts";
 import { type OrtApi, ortApi, type Pointer } from "./ort-api.ts";
@@ -65,8 +65,11 @@ export async function createOrtSession(model: Uint8Array, provider: OrtProvider,
   const settings = api.CreateSessionOptions();
   try {
     configure(settings, provider, options);
+    const initializers = ownTensors(ortTensors, options.initializers ?? {});
+    const handles = BigInt64Array.from(initializers, ([, { handle }]) => handle);
+    if (initializers.length > 0) api.AddExternalInitializers(settings, initializers.map(([name]) => name), handles, initializers.length);
     const session = await provider.order.later(() => api.CreateSessionFromArray.async(env, model, model.byteLength, settings));
-    return describe(session, provider);
+    return describe(session, provider, initializers);
   } finally {
     api.ReleaseSessionOptions(settings);
   }
@@ -84,16 +87,17 @@ function configure(settings: Pointer, provider: OrtProvider, options: SessionOpt
   if (provider.name !== undefined) api.SessionOptionsAppendExecutionProvider(settings, provider.name, [], [], 0);
 }
 
-function describe(session: Pointer, provider: OrtProvider): Session {
+function describe(session: Pointer, provider: OrtProvider, initializers: Bound<Pointer>): Session {
   const { api } = library();
   try {
-    return new ManagedSession({
+    const driver = {
       tensors: ortTensors,
       inputs: declarations(session, "Input"),
       outputs: declarations(session, "Output"),
-      bind: (inputs, outputs) => bindTensors(session, provider, inputs, outputs),
+      bind: (inputs: Bound<Pointer>, outputs: Bound<Pointer>) => bindTensors(session, provider, inputs, outputs),
       release: () => provider.order.soon(() => api.ReleaseSession(session)),
-    });
+    };
+    return new ManagedSession(driver, initializers);
   } catch (error) {
     api.ReleaseSession(session);
     throw error;

@@ -1,7 +1,7 @@
 import type { InferenceSession, Tensor } from "onnxruntime-web";
 import { LongjingError } from "../errors/index.ts";
 import type { Backend, OpenBackend, Session, SessionOptions } from "./backend.ts";
-import { type Bound, type BindingDriver, type Declared, HostTensor, ManagedSession, type TensorDriver } from "./lifetime.ts";
+import { type Bound, type BindingDriver, type Declared, HostTensor, ManagedSession, ownTensors, type TensorDriver } from "./lifetime.ts";
 import { allocate, checkMemory, dtypes, showShape } from "./memory.ts";
 import { oneAtATime } from "./order.ts";
 
@@ -52,10 +52,11 @@ function webTensors(ort: Ort): TensorDriver<Tensor> {
 }
 
 async function createWebSession(ort: Ort, tensors: TensorDriver<Tensor>, provider: WebProvider, model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
-  const { threads, memoryPattern = false, optimization = "disabled", profile } = options;
+  const { threads, memoryPattern = false, optimization = "disabled", profile, initializers = {} } = options;
   if (profile !== undefined) throw new LongjingError("unsupported", "onnxruntime-web writes no profile", { hint: 'Use the provider "cpu".' });
   if (threads !== undefined) ort.env.wasm.numThreads = threads;
-  const settings = { executionProviders: [provider], graphOptimizationLevel: optimization, enableMemPattern: memoryPattern, logSeverityLevel: 4 } as const;
+  const externalData = ownTensors(tensors, initializers).map(([path, { data }]) => ({ path, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) }));
+  const settings = { executionProviders: [provider], graphOptimizationLevel: optimization, enableMemPattern: memoryPattern, logSeverityLevel: 4, externalData } as const;
   const session = await inTurn("InferenceSession.create", () => ort.InferenceSession.create(model, settings));
   const release = (): void => order.soon(() => void session.release());
   try {

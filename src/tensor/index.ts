@@ -17,5 +17,7 @@ export type { MatmulOptions } from "./ops/matmul.ts";
 export { matmul } from "./ops/matmul.ts";
 export { gather, putAlong, scatterAdd, takeAlong, topK } from "./ops/index-ops.ts";
 export { logSoftmax, rmsNormalize, rotary, softmax } from "./ops/normalize.ts";
+export type { QuantizedMatrix } from "./ops/quantized.ts";
+export { dequantize, matmulQuantized, quantizedMatrix } from "./ops/quantized.ts";
 export type { CachedAttention } from "./ops/cached-attention.ts";
 export { cachedAttention } from "./ops/cached-attention.ts";

@@ -46,6 +46,8 @@ export interface LowerContext<A> {
   node(opType: string, inputs: readonly string[], outputs: readonly string[], attributes?: Record<string, OnnxAttribute>, domain?: string): void;
   /** Name of an int64 vector constant. */
   int64(values: readonly number[]): string;
+  /** Name of an int64 vector: a shape, its named dimensions as they are when the graph runs. */
+  shape(dims: Shape): string;
   /** Name of a float vector of ones. */
   ones(width: number): string;
   /** Name of a float scalar constant. */

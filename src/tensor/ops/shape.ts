@@ -25,15 +25,9 @@ export const reshapeOp: Op<{ readonly shape: Shape }> = {
     const { shape } = c.attributes;
     const from = c.inputTypes[0]!.shape;
     // ONNX copies the dimension of the same position for 0 and infers one for -1.
-    let inferred = false;
-    const dims = shape.map((d, i) => {
-      if (typeof d === "number") return d;
-      if (from[i] === d) return 0;
-      requireShape(!inferred, "reshape", [from, shape], "at most one named dimension that moves");
-      inferred = true;
-      return -1;
-    });
-    c.node("Reshape", [c.inputs[0]!, c.int64(dims)], c.outputs);
+    const dims = shape.map((d, i) => (typeof d === "number" ? d : from[i] === d ? 0 : -1));
+    const inferred = dims.filter((d) => d === -1).length;
+    c.node("Reshape", [c.inputs[0]!, inferred > 1 ? c.shape(shape) : c.int64(dims)], c.outputs);
   },
   reference: ([x], { shape }) => [{ ...x!, shape: concrete(shape, "reshape") }],
 };

@@ -1,0 +1,131 @@
+import { apply, contrib, requireShape, sizeOf, type LowerContext, type NoAttributes, noAttributes, type Op } from "../op.ts";
+import { concrete, elements, type NdArray } from "../nd-array.ts";
+import type { TensorType, Value } from "../value.ts";
+import { add } from "./elementwise.ts";
+import { matmul } from "./matmul.ts";
+import { sum } from "./reduce.ts";
+import { reshape } from "./shape.ts";
+
+/**
+ * A matrix [rows, columns] in blocks of consecutive columns, as ONNX Runtime's MatMulNBits lays it out: element = (q − 2^(bits −
+ * 1)) · scale of its block + offset of its block.
+ */
+export interface QuantizedMatrix {
+  /** uint8 [rows, blocks, block_size · bits / 8]: 8 bits each, or 4 bits each, the first of a pair in the low half. */
+  readonly blocks: Value;
+  /** [rows, blocks] */
+  readonly scales: Value;
+  /** [rows, blocks]; none for symmetric quantisation. */
+  readonly offsets?: Value | undefined;
+}
+
+/** How a quantised matrix of so many blocks is stored, from the shapes of its parts. */
+function layout(blocks: TensorType, columns: number): { readonly bits: 4 | 8; readonly blockSize: number } {
+  const [count, bytes] = [sizeOf(blocks.shape[1], "quantized"), sizeOf(blocks.shape[2], "quantized")];
+  const blockSize = columns / count;
+  const bits = (8 * bytes) / blockSize;
+  requireShape(bits === 4 || bits === 8, "quantized", [blocks.shape, columns], "4 or 8 bits an element");
+  return { bits, blockSize };
+}
+
+function requireParts(blocks: TensorType, scales: TensorType, where: string): void {
+  requireShape(blocks.dtype === "uint8" && blocks.shape.length === 3 && scales.shape.length === 2 && scales.shape.every((d, i) => d === blocks.shape[i]), where, [blocks.shape, scales.shape], "uint8 [rows, blocks, bytes] and [rows, blocks]");
+}
+
+function dequantized([blocks, scales, offsets]: readonly [NdArray, NdArray, NdArray?], columns: number): Float64Array {
+  const { bits, blockSize } = layout(blocks, columns);
+  const rows = blocks.shape[0]!;
+  return Float64Array.from({ length: rows * columns }, (_, i) => {
+    const byte = blocks.data[Math.floor((i * bits) / 8)]!;
+    const q = bits === 8 ? byte : i % 2 === 0 ? byte % 16 : Math.floor(byte / 16);
+    const block = Math.floor(i / blockSize);
+    return (q - 2 ** (bits - 1)) * scales.data[block]! + (offsets?.data[block] ?? 0);
+  });
+}
+
+/** blocks, scales (, offsets) → the matrix [rows, columns]. Linear layers multiply by its parts and never form it (nn/linear.ts). */
+export const dequantizeOp: Op<{ readonly columns: number }> = {
+  name: "dequantize",
+  infer: ([blocks, scales], { columns }) => {
+    requireParts(blocks!, scales!, "dequantize");
+    layout(blocks!, columns);
+    return [{ shape: [blocks!.shape[0]!, columns], dtype: "float32" }];
+  },
+  vjp: "none",
+  lower: (c) => {
+    const { bits, blockSize } = layout(c.inputTypes[0]!, c.attributes.columns);
+    const count = c.attributes.columns / blockSize;
+    const bytes = emit(c, "Cast", [c.inputs[0]!], { to: 1 });
+    const q = bits === 8 ? bytes : halves(c, bytes, [-1, count, blockSize]);
+    const centred = emit(c, "Sub", [q, c.float(2 ** (bits - 1))]);
+    const column = (name: string): string => emit(c, "Unsqueeze", [name, c.int64([2])]);
+    const scaled = emit(c, "Mul", [centred, column(c.inputs[1]!)]);
+    const moved = c.inputs[2] === undefined ? scaled : emit(c, "Add", [scaled, column(c.inputs[2])]);
+    c.node("Reshape", [moved, c.int64([-1, c.attributes.columns])], c.outputs);
+  },
+  reference: (parts, { columns }, [out]) => [{ shape: concrete(out!.shape, "dequantize"), dtype: "float32", data: dequantized(parts as [NdArray, NdArray, NdArray?], columns) }],
+};
+
+function emit(c: LowerContext<never> | LowerContext<{ readonly columns: number }>, op: string, inputs: readonly string[], attributes: Parameters<LowerContext<never>["node"]>[3] = {}): string {
+  const out = c.fresh();
+  c.node(op, inputs, [out], attributes);
+  return out;
+}
+
+/** Bytes as floats → their two halves side by side. WebGPU has no kernels for uint8, so this is arithmetic. */
+function halves(c: LowerContext<{ readonly columns: number }>, bytes: string, shape: readonly number[]): string {
+  const high = emit(c, "Floor", [emit(c, "Mul", [bytes, c.float(1 / 16)])]);
+  const low = emit(c, "Sub", [bytes, emit(c, "Mul", [high, c.float(16)])]);
+  const axis = c.int64([3]);
+  const pairs = emit(c, "Concat", [emit(c, "Unsqueeze", [low, axis]), emit(c, "Unsqueeze", [high, axis])], { axis: 3 });
+  return emit(c, "Reshape", [pairs, c.int64(shape)]);
+}
+
+/**
+ * x [rows, columns] · matrixᵀ → [rows, matrix rows], from blocks and scales. The kernel rounds x to 8 bits for each block too,
+ * as llama.cpp does: without that it is several times slower.
+ */
+export const matmulQuantizedOp: Op<NoAttributes> = {
+  name: "matmulQuantized",
+  infer: ([x, blocks, scales]) => {
+    requireParts(blocks!, scales!, "matmulQuantized");
+    requireShape(x!.shape.length === 2, "matmulQuantized", x!.shape, "[rows, columns]");
+    layout(blocks!, sizeOf(x!.shape[1], "matmulQuantized"));
+    return [{ shape: [x!.shape[0]!, blocks!.shape[0]!], dtype: "float32" }];
+  },
+  vjp: ({ inputs: [x, blocks, scales], cotangents: [ct] }) => [matmul(ct!, dequantize({ blocks: blocks!, scales: scales! }, sizeOf(x!.shape[1], "matmulQuantized"))), null, null],
+  lower: (c) => {
+    const K = sizeOf(c.inputTypes[0]!.shape[1], "matmulQuantized");
+    const { bits, blockSize } = layout(c.inputTypes[1]!, K);
+    c.node("MatMulNBits", c.inputs, c.outputs, { K, N: sizeOf(c.outputTypes[0]!.shape[1], "matmulQuantized"), bits, block_size: blockSize, accuracy_level: 4 }, contrib);
+  },
+  reference: ([x, blocks, scales], _, [out]) => {
+    const shape = concrete(out!.shape, "matmulQuantized") as [number, number];
+    const K = x!.shape[1]!;
+    const w = dequantized([blocks!, scales!], K);
+    const dot = (row: number, column: number): number => {
+      let total = 0;
+      for (let k = 0; k < K; k++) total += x!.data[row * K + k]! * w[column * K + k]!;
+      return total;
+    };
+    return [{ shape, dtype: "float32", data: Float64Array.from({ length: elements(shape) }, (_, i) => dot(Math.floor(i / shape[1]), i % shape[1])) }];
+  },
+};
+
+/** The matrix itself, [rows, columns]. */
+export const dequantize = ({ blocks, scales, offsets }: QuantizedMatrix, columns: number): Value => apply(dequantizeOp, [blocks, scales, ...(offsets ? [offsets] : [])], { columns });
+
+/** The parts of a matrix that is stored in blocks; null for any other value. */
+export function quantizedMatrix({ node }: Value): QuantizedMatrix | null {
+  const [blocks, scales, offsets] = node.inputs;
+  return node.op.name === dequantizeOp.name ? { blocks: blocks!, scales: scales!, offsets } : null;
+}
+
+/** x [rows, columns] · matrixᵀ. An offset is the same for a whole block, so it multiplies the sum of x over the block. */
+export function matmulQuantized(x: Value, { blocks, scales, offsets }: QuantizedMatrix): Value {
+  const product = apply(matmulQuantizedOp, [x, blocks, scales], noAttributes);
+  if (!offsets) return product;
+  const count = sizeOf(blocks.shape[1], "matmulQuantized");
+  const sums = sum(reshape(x, [x.shape[0]!, count, sizeOf(x.shape[1], "matmulQuantized") / count]), [2]);
+  return add(product, matmul(reshape(sums, [x.shape[0]!, count]), offsets, { transB: true }));
+}
