@@ -1,5 +1,6 @@
 import { Template } from "@huggingface/jinja";
 import { LongjingError } from "../errors/index.ts";
+import { renderBounded } from "./bounded-interpreter.ts";
 import { pythonStrip, withPythonStrip } from "./python-strip.ts";
 import type { SpecialTokens } from "./tokenizer.ts";
 
@@ -37,18 +38,33 @@ export type ChatVariables = Readonly<Record<string, unknown>> & Partial<SpecialT
 /** A template, parsed once and rendered many times. */
 export type ChatRenderer = (messages: readonly ChatMessage[], variables?: ChatVariables) => string;
 
+/** A rendered conversation, and where in it the assistant speaks: [start, end) in UTF-16 units, in order. */
+export interface MarkedChat {
+  readonly text: string;
+  readonly spans: readonly (readonly [start: number, end: number])[];
+}
+
 /**
  * Renders a Hugging Face chat template as transformers' `apply_chat_template` does. Variables that are null are undefined to
- * the template.
+ * the template. Whoever wrote the template, rendering ends: after a number of steps and characters it is refused.
  * @throws LongjingError `bad_config` when the template does not parse; the renderer throws `bad_argument` when the template
- * refuses the messages.
+ * refuses the messages, `too_large` when it takes too long or writes too much.
  */
 export function chatRenderer(template: string): ChatRenderer {
-  const parsed = orThrow("bad_config", "the chat template does not parse", () => withPythonStrip(new Template(template)));
-  return (messages, variables = {}) => {
-    const given = Object.entries(variables).filter(([, value]) => value !== null && value !== undefined);
-    const scope = { add_generation_prompt: false, ...Object.fromEntries(given), ...pythonStrip, messages };
-    return orThrow("bad_argument", "the chat template refused the messages", () => parsed.render(scope));
+  const parsed = parse(template);
+  return (messages, variables) => render(parsed, messages, variables, unmarked);
+}
+
+/**
+ * The same, with the spans that the template puts into `{% generation %}` blocks, as `return_assistant_tokens_mask` has them.
+ * @throws LongjingError `bad_config` for a template without such a block too
+ */
+export function markedChatRenderer(template: string): (messages: readonly ChatMessage[], variables?: ChatVariables) => MarkedChat {
+  const parsed = parse(template);
+  if (!withGenerationBlocks(template).marked) throw new LongjingError("bad_config", "The chat template does not say which text is the assistant's", { expected: "{% generation %} … {% endgeneration %}", where: "chat_template" });
+  return (messages, variables) => {
+    const mark = freshMark(JSON.stringify([messages, variables]));
+    return spansBetween(mark, render(parsed, messages, variables, { [opens]: `${mark}<`, [closes]: `${mark}>` }));
   };
 }
 
@@ -57,10 +73,64 @@ export function renderChat(template: string, messages: readonly ChatMessage[], v
   return chatRenderer(template)(messages, variables);
 }
 
+const opens = "__generation_opens";
+const closes = "__generation_closes";
+const unmarked = { [opens]: "", [closes]: "" };
+
+/** A generation block is a call block, as in transformers, of a macro that writes a mark at either end. */
+function withGenerationBlocks(template: string): { source: string; marked: boolean } {
+  const source = template.replace(/{%(-?)\s*(end)?generation\s*(-?)%}/g, (_, left: string, end: string | undefined, right: string) => `{%${left} ${end === undefined ? "call __generation()" : "endcall"} ${right}%}`);
+  if (source === template) return { source, marked: false };
+  return { source: `{% macro __generation() %}{{ ${opens} }}{{ caller() }}{{ ${closes} }}{% endmacro %}\n${source}`, marked: true };
+}
+
+/** Private to this text: a noncharacter on either side of a number that makes the whole unique. */
+function freshMark(taken: string): string {
+  for (let n = 0; ; n++) {
+    const mark = `\uFDD0${n}\uFDD0`;
+    if (!taken.includes(mark)) return mark;
+  }
+}
+
+function spansBetween(mark: string, marked: string): MarkedChat {
+  const [first = "", ...rest] = marked.split(mark);
+  let text = first;
+  const spans: (readonly [number, number])[] = [];
+  const open: number[] = [];
+  for (const piece of rest) {
+    if (piece.startsWith("<")) open.push(text.length);
+    else {
+      const start = open.pop() ?? text.length;
+      if (open.length === 0) spans.push([start, text.length]);
+    }
+    text += piece.slice(1);
+  }
+  return { text, spans };
+}
+
+const longestTemplate = 2 ** 18;
+/** The lexer looks for its own tags behind every run of white space, from each of its characters on. */
+const longestBlank = 2 ** 10;
+const blank = new RegExp(`\\s{${longestBlank}}`);
+
+function parse(template: string): Template {
+  if (template.length > longestTemplate || blank.test(template)) {
+    throw new LongjingError("bad_config", "the chat template is too long", { got: `${template.length} characters`, expected: `${longestTemplate} at most, and fewer than ${longestBlank} of white space in a row`, where: "chat_template" });
+  }
+  return orThrow("bad_config", "the chat template does not parse", () => withPythonStrip(new Template(withGenerationBlocks(template).source)));
+}
+
+function render(template: Template, messages: readonly ChatMessage[], variables: ChatVariables = {}, marks: Readonly<Record<string, string>>): string {
+  const given = Object.entries(variables).filter(([, value]) => value !== null && value !== undefined);
+  const scope = { add_generation_prompt: false, ...Object.fromEntries(given), ...pythonStrip, ...marks, messages };
+  return orThrow("bad_argument", "the chat template refused the messages", () => renderBounded(template, scope));
+}
+
 function orThrow<T>(code: "bad_config" | "bad_argument", message: string, action: () => T): T {
   try {
     return action();
   } catch (cause) {
+    if (LongjingError.is(cause)) throw cause;
     const got = cause instanceof Error ? cause.message : String(cause);
     throw new LongjingError(code, message, { got, where: "chat_template" }, { cause });
   }

@@ -10,5 +10,18 @@ export {
 } from "./chat-template.ts";
 export { tokenizerFromGguf } from "./gguf-tokenizer.ts";
 export { TranscriptSplitter, type TranscriptDelta } from "./splitter.ts";
+export { ToolCallParser, type ToolDelta } from "./tool-calls.ts";
+export {
+  beforeArguments,
+  deepseekV3,
+  deepseekV31,
+  hermes,
+  llama3,
+  renderToolCall,
+  toolInstructions,
+  toolSyntaxOf,
+  type ToolDefinition,
+  type ToolSyntax,
+} from "./tool-syntax.ts";
 export { createTokenizer, type DecodeOptions, type SpecialTokens, type Tokenizer, type TokenStream } from "./tokenizer.ts";
 export { parseTranscript, renderTranscript, tags, type Transcript } from "./transcript.ts";

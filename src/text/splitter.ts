@@ -24,11 +24,20 @@ export class TranscriptSplitter {
   #place: Place;
   #held = "";
   #afterTag: boolean;
+  readonly #interrupts: readonly string[];
 
-  /** `thinking`: the stream starts inside the think block, because the prompt ended with its opening tag. */
-  constructor(options: { readonly thinking?: boolean } = {}) {
-    this.#place = options.thinking === true ? "thinking" : "outside";
+  /**
+   * `thinking`: the stream starts inside the think block, because the prompt ended with its opening tag. `interrupts`: what
+   * ends a think block that was never closed, such as the opening of a tool call; each begins with "<" and stays in the text.
+   */
+  constructor({ thinking = false, interrupts = [] }: { readonly thinking?: boolean; readonly interrupts?: readonly string[] } = {}) {
+    this.#place = thinking ? "thinking" : "outside";
     this.#afterTag = true;
+    this.#interrupts = interrupts;
+  }
+
+  get thinking(): boolean {
+    return this.#place === "thinking";
   }
 
   push(delta: string): TranscriptDelta[] {
@@ -36,17 +45,18 @@ export class TranscriptSplitter {
     let text = this.#held + delta;
     let from = 0;
     for (let at = text.indexOf("<"); at !== -1; at = text.indexOf("<", at + 1)) {
-      const tag = Object.keys(leads[this.#place]).find((name) => text.startsWith(name, at));
+      const tag = this.#tags().find((name) => text.startsWith(name, at));
       if (tag === undefined) continue;
       this.#emit(out, text.slice(from, at));
-      from = at + tag.length;
-      at = from - 1;
-      this.#place = leads[this.#place][tag] as Place;
+      const next = leads[this.#place][tag];
+      from = next === undefined ? at : at + tag.length;
+      at = from - (next === undefined ? 0 : 1);
+      this.#place = next ?? "outside";
       this.#afterTag = true;
     }
     text = text.slice(from);
     const open = text.lastIndexOf("<");
-    const partial = open !== -1 && Object.keys(leads[this.#place]).some((name) => name.startsWith(text.slice(open)));
+    const partial = open !== -1 && this.#tags().some((name) => name.startsWith(text.slice(open)));
     this.#held = partial ? text.slice(open) : "";
     this.#emit(out, partial ? text.slice(0, open) : text);
     return out;
@@ -58,6 +68,12 @@ export class TranscriptSplitter {
     this.#emit(out, this.#held);
     this.#held = "";
     return out;
+  }
+
+  /** What ends the place that the stream is in. */
+  #tags(): readonly string[] {
+    const tags = Object.keys(leads[this.#place]);
+    return this.thinking ? [...tags, ...this.#interrupts] : tags;
   }
 
   #emit(out: TranscriptDelta[], text: string): void {
