@@ -1,9 +1,25 @@
 import { Environment, Interpreter, Template } from "@huggingface/jinja";
 import { LongjingError } from "../errors/index.ts";
 
-type Evaluate = Interpreter["evaluate"];
-type Node = Parameters<Evaluate>[0];
-type RuntimeValue = ReturnType<Evaluate>;
+/** What we use of the interpreter, whose own types do not resolve under Node's module rules. */
+interface RuntimeValue {
+  readonly type: string;
+  readonly value: unknown;
+}
+interface Node {
+  readonly type: string;
+  /** Of a loop; what a loop with a condition goes through is `lhs`. */
+  readonly iterable?: Node;
+  readonly lhs?: Node;
+}
+interface Scope {
+  set(name: string, value: unknown): void;
+}
+const NewScope = Environment as unknown as new () => Scope;
+const BaseInterpreter = Interpreter as unknown as new (globals: Scope) => {
+  evaluate(node: Node | undefined, scope: Scope): RuntimeValue;
+  run(program: unknown): RuntimeValue;
+};
 
 /** Of a rendered conversation, and of every value on the way there: a million tokens or so. */
 const mostCharacters = 2 ** 22;
@@ -20,20 +36,19 @@ const elementsPerStep = 32;
  * @throws LongjingError `too_large`; whatever the template raises
  */
 export function renderBounded(template: Template, scope: Readonly<Record<string, unknown>>): string {
-  const environment = new Environment();
+  const environment = new NewScope();
   for (const [name, value] of Object.entries({ ...globals, ...scope })) environment.set(name, value);
   return String(new BoundedInterpreter(environment).run(template.parsed).value);
 }
 
-class BoundedInterpreter extends Interpreter {
+class BoundedInterpreter extends BaseInterpreter {
   #steps = 0;
-  readonly #loopedOver = new WeakSet<object>();
+  readonly #loopedOver = new WeakSet<Node>();
   readonly #sizes = new WeakMap<RuntimeValue, number>();
 
-  override evaluate(node: Node, environment: Environment): RuntimeValue {
-    const loop: { type?: string; iterable?: { type: string; lhs?: object } } | undefined = node;
-    if (loop?.type === "For" && loop.iterable !== undefined) this.#loopedOver.add(loop.iterable.lhs ?? loop.iterable);
-    const value = super.evaluate(node, environment);
+  override evaluate(node: Node | undefined, scope: Scope): RuntimeValue {
+    if (node?.type === "For" && node.iterable !== undefined) this.#loopedOver.add(node.iterable.lhs ?? node.iterable);
+    const value = super.evaluate(node, scope);
     const { value: held } = value;
     const elements = typeof held === "string" || Array.isArray(held) ? held.length : held instanceof Map ? held.size : 0;
     this.#spend(1 + (node !== undefined && this.#loopedOver.has(node) ? loopSteps * elements : elements / elementsPerStep));

@@ -3,6 +3,7 @@ import { describe, expect, it, test } from "vitest";
 import { fixture, readFixture } from "../../test/fixtures.ts";
 import { LongjingError } from "../errors/index.ts";
 import { chatRenderer, longjingTemplate, renderChat, type ChatMessage, type ChatVariables } from "./chat-template.ts";
+import { conversationEncoder } from "./conversation.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 interface Golden {
@@ -15,6 +16,7 @@ interface Golden {
     readonly kwargs?: ChatVariables;
     readonly rendered: string;
     readonly ids: number[];
+    readonly assistant_masks?: readonly number[];
   }[];
   readonly error_case?: { readonly messages: readonly ChatMessage[]; readonly error_contains: string };
 }
@@ -29,6 +31,10 @@ describe.each(readdirSync(fixture("chat")))("the golden template %s", (file) => 
     const text = render(messages, { ...golden.special_tokens, ...kwargs });
     expect(text).toBe(rendered);
     expect(tokenizer.encode(text)).toEqual(ids);
+  });
+
+  test.each(golden.cases.filter(({ assistant_masks }) => assistant_masks !== undefined))("masks what the assistant says in $name", ({ messages, kwargs, ids, assistant_masks }) => {
+    expect(conversationEncoder(tokenizer, golden.template)(messages, { ...golden.special_tokens, ...kwargs })).toEqual({ ids, assistantMask: assistant_masks });
   });
 
   it.runIf(golden.error_case)("passes the template's own refusal on", () => {
@@ -71,4 +77,29 @@ it("strips the characters that a template names, as Python does", () => {
 
 it("says that a template does not parse", () => {
   expect(() => chatRenderer("{% for %}")).toThrow(LongjingError);
+});
+
+describe("a template that anyone may have written", () => {
+  const doubled = (start: string, step: string): string => `{% set ns = namespace(a=${start}) %}{% for i in range(64) %}{% set ns.a = ${step} %}{% endfor %}{{ ns.a }}`;
+
+  it.each([
+    ["loops in loops", "{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}"],
+    ["empty loops", "{% set a = range(200000) %}{% for i in a %}{% for j in a %}{% endfor %}{% endfor %}"],
+    ["a range without end", "{% for i in range(10**15) %}{% endfor %}"],
+    ["text that doubles", doubled("'tea'", "ns.a + ns.a")],
+    ["a list that doubles", doubled("['tea']", "ns.a + ns.a")],
+    ["a list that holds itself twice, sixty-four times over", doubled("['tea']", "[ns.a, ns.a]")],
+    ["searches through a long list", "{% set a = range(200000) %}{% for i in a %}{{ -1 in a }}{% endfor %}"],
+  ])("is refused: %s", (_, template) => {
+    expect(() => renderChat(template, [])).toThrow(expect.objectContaining({ code: "too_large" }));
+  });
+
+  it("is refused before it is parsed when it is longer than any template", () => {
+    for (const template of ["{{ 1 }}".repeat(2 ** 16), `${" ".repeat(2 ** 17)}{{ 1 }}`]) expect(() => chatRenderer(template)).toThrow(expect.objectContaining({ code: "bad_config" }));
+  });
+
+  it("has time for thousands of messages", () => {
+    const messages = Array.from({ length: 4000 }, (_, i) => ({ role: i % 2 === 0 ? "user" : "assistant", content: "tea ".repeat(50) }));
+    expect(renderChat(longjingTemplate, messages, { bos_token: "", eos_token: "" }).length).toBeGreaterThan(4000 * 200);
+  });
 });

@@ -3,12 +3,16 @@ export { ownTokens, trainBpe, type BpeOptions, type TokenizerFiles } from "./bpe
 export {
   chatRenderer,
   longjingTemplate,
+  markedChatRenderer,
   renderChat,
   type ChatMessage,
   type ChatRenderer,
   type ChatVariables,
+  type MarkedChat,
 } from "./chat-template.ts";
+export { conversationEncoder, type TokenConversation } from "./conversation.ts";
 export { tokenizerFromGguf } from "./gguf-tokenizer.ts";
+export { type Offset } from "./offsets.ts";
 export { TranscriptSplitter, type TranscriptDelta } from "./splitter.ts";
 export { ToolCallParser, type ToolDelta } from "./tool-calls.ts";
 export {

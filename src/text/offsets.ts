@@ -14,8 +14,7 @@ const encoder = new TextEncoder();
  * @throws LongjingError "unsupported" when the tokens say something else than the text
  */
 export function tokenOffsets(text: string, pieces: readonly Uint8Array[]): Offset[] {
-  const bytes = Buffer.concat(pieces);
-  const places = bytePlaces(text, bytes);
+  const places = bytePlaces(text, pieces.flatMap((piece) => [...piece]));
   let at = 0;
   return pieces.map(({ length }) => {
     at += length;
@@ -25,7 +24,7 @@ export function tokenOffsets(text: string, pieces: readonly Uint8Array[]): Offse
 }
 
 /** The character of the text that each byte comes from. */
-function bytePlaces(text: string, bytes: Uint8Array): Offset[] {
+function bytePlaces(text: string, bytes: readonly number[]): Offset[] {
   const places: Offset[] = [];
   for (const { 0: found, index } of text.matchAll(cluster)) {
     const characters = charactersOf(found, index);
@@ -45,4 +44,4 @@ function charactersOf(text: string, start: number): Offset[] {
   return [...text].map(({ length }) => [at, (at += length)]);
 }
 
-const startsWith = (bytes: Uint8Array, part: Uint8Array, at: number): boolean => part.every((byte, i) => bytes[at + i] === byte);
+const startsWith = (bytes: readonly number[], part: Uint8Array, at: number): boolean => part.every((byte, i) => bytes[at + i] === byte);

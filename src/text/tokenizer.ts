@@ -2,6 +2,7 @@ import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { tokenBytes } from "./bytes.ts";
+import { tokenOffsets, type Offset } from "./offsets.ts";
 
 /** Text to ids and back, by the rules of a Hugging Face `tokenizer.json` with byte-level BPE. */
 export interface Tokenizer {
@@ -16,6 +17,8 @@ export interface Tokenizer {
   readonly chatTemplate: string | null;
   /** `addSpecialTokens` adds what the post-processor adds, usually BOS. Default false. */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
+  /** The ids of `encode`, and where each lies in the text. Nothing is added by the post-processor. */
+  encodeWithOffsets(text: string): { ids: number[]; offsets: Offset[] };
   /** Bytes that are not UTF-8 become U+FFFD; ids that the vocabulary lacks are skipped. */
   decode(ids: readonly number[], options?: DecodeOptions): string;
   /** Decodes a growing sequence; the pieces concatenate to what `decode` gives for the whole. */
@@ -103,6 +106,8 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
     };
   };
 
+  const encode: Tokenizer["encode"] = (text, { addSpecialTokens = false } = {}) => hub.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+
   return {
     vocabSize: ids.size,
     bosId: idOf(specialTokens.bos_token),
@@ -110,7 +115,11 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
     padId: idOf(specialTokens.pad_token),
     specialTokens,
     chatTemplate: typeof config.chat_template === "string" ? config.chat_template : null,
-    encode: (text, { addSpecialTokens = false } = {}) => hub.encode(text, { add_special_tokens: addSpecialTokens }).ids,
+    encode,
+    encodeWithOffsets(text) {
+      const sequence = encode(text);
+      return { ids: sequence, offsets: tokenOffsets(text, sequence.map((id) => bytes[id] ?? new Uint8Array(0))) };
+    },
     decode(sequence, options) {
       const { push, end } = stream(options);
       return sequence.map(push).join("") + end();
