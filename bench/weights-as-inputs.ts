@@ -26,7 +26,7 @@ function decodeTypes(batch: number) {
 type Inputs = { readonly [K in keyof ReturnType<typeof decodeTypes>]: ReturnType<typeof decodeTypes>[K] extends readonly unknown[] ? readonly Value[] : Value };
 
 function decode(parameters: Parameters, batch: number, v: Inputs) {
-  const context = cacheContext({ batch, count: 1, positions: v.positions, last: v.last, longest: v.longest, cache: { keys: v.keys, values: v.values } }, tables);
+  const context = cacheContext({ batch, count: 1, rows: batch, positions: v.positions, last: v.last, longest: v.longest, cache: { keys: v.keys, values: v.values } }, tables);
   const { hidden } = hiddenStates(config, parameters, v.ids, context);
   return { logits: logits(config, parameters, hidden), presentKeys: context.present.keys, presentValues: context.present.values };
 }

@@ -129,7 +129,7 @@ describe.each(names)("%s", (name) => {
   test("prompts of different lengths in one batch = each alone", async () => {
     const { on, config, parameters } = await load();
     const sequences = [expected.greedy.prompt_ids, expected.completion.prompt_ids, expected.input_ids[0]!, expected.input_ids[1]!.slice(0, 3), expected.greedy.prompt_ids];
-    const runner = new ModelRunner(on, config, parameterSpecs(config), { max_num_seqs: 4, max_model_len: 40 });
+    const runner = new ModelRunner(on, config, { max_num_seqs: 4, max_model_len: 40 });
     const requests = sequences.map((prompt_ids, i) => ({ prompt_ids, sampling: { temperature: i % 2, seed: i, max_tokens: 6 + i } }));
     const together = await new Generator(runner, parameters).generate(requests);
     for (const [i, request] of requests.entries()) {

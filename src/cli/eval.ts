@@ -66,7 +66,7 @@ async function evaluateModel(folder: string, options: EvalOptions): Promise<void
   const { config, specs, parameters } = await loadModel(backend, folder);
   if (longest + options.maxTokens > config.max_position_embeddings)
     throw new LongjingError("too_large", "The model has too few positions for such answers", { where: "--max-tokens", got: options.maxTokens, expected: `at most ${config.max_position_embeddings - longest}: the longest problem has ${longest} tokens` });
-  const runner = new ModelRunner(backend, config, specs, { max_num_seqs: Math.min(mostSequences, options.problems * options.samples), max_model_len: longest + options.maxTokens });
+  const runner = new ModelRunner(backend, config, { max_num_seqs: Math.min(mostSequences, options.problems * options.samples), max_model_len: longest + options.maxTokens });
   const result = await evaluate(new Generator(runner, parameters), encoder, task, asked);
   bar.end();
   await runner.dispose();

@@ -35,7 +35,7 @@ export async function loadServedModel(model: string, { maxModelLen, maxNumSeqs =
   // Some templates open the thinking themselves, at the end of every prompt.
   const thinking = renderChat([{ role: "user", content: "?" }]).trimEnd().endsWith(tags.thinkOpen);
   const max_model_len = maxModelLen ?? Math.min(config.max_position_embeddings, 4096);
-  const runner = new ModelRunner(backend, config, specs, { max_num_seqs: maxNumSeqs, max_model_len });
+  const runner = new ModelRunner(backend, config, { max_num_seqs: maxNumSeqs, max_model_len });
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
   return {
     id: path === model ? basename(resolve(path), ".gguf") : model,

@@ -31,7 +31,7 @@ export interface DecodeBenchResult {
 export async function benchDecode(backend: Backend, { config, specs, parameters }: LoadedModel, { batch, tokens, prompt = 16, now }: DecodeBenchOptions): Promise<DecodeBenchResult> {
   const stream = random("bench decode");
   const prompts = Array.from({ length: batch }, () => Array.from({ length: prompt }, () => stream.below(config.vocab_size)));
-  const runner = new ModelRunner(backend, config, specs, { max_num_seqs: batch, max_model_len: prompt + tokens + 1 });
+  const runner = new ModelRunner(backend, config, { max_num_seqs: batch, max_model_len: prompt + tokens + 1 });
   const generator = new Generator(runner, parameters, { blocking: backend.provider !== "wasm" });
   const seconds = async (max_tokens: number): Promise<number> => {
     const start = now();

@@ -1,7 +1,7 @@
 import { parameterSpecs, type ModelConfig, type ParameterSpec } from "../model/index.ts";
 import type { Backend, DeviceTensor } from "../runtime/index.ts";
 import { openCheckpoint, type GenerationConfig } from "../weights/index.ts";
-import type { ParameterTensors } from "./model-runner.ts";
+import type { ParameterTensors } from "./model-parameters.ts";
 
 export interface LoadedModel {
   readonly config: ModelConfig;

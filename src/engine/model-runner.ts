@@ -1,207 +1,274 @@
-import { cacheContext, cacheShape, hiddenStates, logits, rotaryTables, type ModelConfig, type ParameterSpec } from "../model/index.ts";
+import { cacheContext, cacheShape, hiddenStates, logits, rotaryTables, type ModelConfig } from "../model/index.ts";
 import { compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
-import { gather, type Dim, type TensorType } from "../tensor/index.ts";
-
-/** Parameters by their checkpoint names, in memory that the runtime reads in place. */
-export type ParameterTensors = Readonly<Record<string, DeviceTensor>>;
+import { gather, type QuantizedMatrix, type TensorType, type Value } from "../tensor/index.ts";
+import { tensorsOf, typesOf, valuesOf, type ModelParameters } from "./model-parameters.ts";
 
 export interface RunnerOptions {
   /** Rows of the cache: sequences that run at once. */
   readonly max_num_seqs: number;
   /** Tokens a row can hold. */
   readonly max_model_len: number;
+  /** Parameters that never change: the session keeps and repacks them. Those that a trainer moves are given at each step. */
+  readonly frozen?: ModelParameters;
   readonly session?: SessionOptions;
 }
 
-// Prompts are padded to a multiple of this, so that a handful of programs serves every length.
-const prefillBucket = 16;
-// Decoding runs this many rows at a time at least, so that a binding outlives single departures.
-const decodeBucket = 8;
+/** New tokens of one row. */
+interface Chunk {
+  readonly token_ids: readonly number[];
+  /** Tokens that the row holds already. */
+  readonly past: number;
+}
+
+// Decoding repeats a few shapes, whose bindings are worth keeping; each holds a handle for each tensor of the cache.
+const keptBindings = 64;
 
 interface BoundStep {
   readonly binding: Binding;
-  readonly ids: BigInt64Array;
-  readonly positions: BigInt64Array;
-  readonly last: Int32Array;
-  readonly longest: Int32Array;
-  /** [rows] row of hidden states whose logits are wanted, for each sequence. */
-  readonly pick: BigInt64Array;
-  readonly logits: Float32Array;
+  readonly dispose: () => void;
 }
 
 /**
- * Runs a model over a key-value cache of fixed capacity. Rows [0, n) are the running sequences; prefill writes whole prompts
- * into rows, decode appends one token to each. Parameters are bound, never copied: the caller's buffers are read as they are
- * at each step.
+ * Runs a model over a key-value cache of fixed capacity, [max_num_seqs, heads, max_model_len, width] a layer. A step appends
+ * tokens to consecutive rows. Parameters are bound, never copied: the caller's buffers are read as they are at each step.
  */
 export class ModelRunner {
   readonly config: ModelConfig;
   readonly options: RunnerOptions;
   readonly #backend: Backend;
-  readonly #specs: readonly ParameterSpec[];
-  readonly #programs = new Map<number, Promise<Program>>();
-  #bound = new WeakMap<ParameterTensors, Map<string, BoundStep>>();
-  readonly #boundSteps = new Set<BoundStep>();
-  /** One a layer, [max_num_seqs, kvHeads, max_model_len, dim]. */
-  readonly #keys: DeviceTensor[];
-  readonly #values: DeviceTensor[];
-  readonly #kvHeads: number;
-  readonly #dim: number;
+  readonly #programs = new Map<string, Promise<Program>>();
+  readonly #signatures = new WeakMap<ModelParameters, string>();
+  /** Of decode steps, most recently used last. */
+  #kept = new Map<string, BoundStep>();
+  #keptFor: ModelParameters | null = null;
+  readonly #keys: readonly DeviceTensor<"float32">[];
+  readonly #values: readonly DeviceTensor<"float32">[];
+  readonly #lane: { readonly heads: number; readonly width: number };
+  /** Inputs and logits of every step; bindings see the parts that they need. */
+  readonly #io: StepBuffers;
 
-  constructor(backend: Backend, config: ModelConfig, specs: readonly ParameterSpec[], options: RunnerOptions) {
+  constructor(backend: Backend, config: ModelConfig, options: RunnerOptions) {
     this.#backend = backend;
     this.config = config;
     this.options = options;
-    this.#specs = specs;
-    const { heads, width } = cacheShape(config);
-    this.#kvHeads = heads;
-    this.#dim = width;
-    const shape = [options.max_num_seqs, this.#kvHeads, options.max_model_len, this.#dim];
-    const caches = (): DeviceTensor[] => Array.from({ length: config.num_hidden_layers }, () => backend.tensor("float32", shape));
+    this.#lane = cacheShape(config);
+    const shape = [options.max_num_seqs, this.#lane.heads, options.max_model_len, this.#lane.width];
+    const caches = (): DeviceTensor<"float32">[] => Array.from({ length: config.num_hidden_layers }, () => backend.tensor("float32", shape));
     this.#keys = caches();
     this.#values = caches();
+    this.#io = new StepBuffers(config.vocab_size);
+  }
+
+  /** Numbers that a token takes in the cache, over all layers. */
+  get floatsPerToken(): number {
+    return 2 * this.config.num_hidden_layers * this.#lane.heads * this.#lane.width;
   }
 
   /**
    * Writes prompts into rows start, start + 1, … and returns the logits after each prompt's last token, [prompts, vocabulary];
-   * they are overwritten by the next call.
+   * the next call overwrites them.
    */
-  async prefill(parameters: ParameterTensors, start: number, prompts: readonly (readonly number[])[], blocking: boolean): Promise<Float32Array> {
-    const longest = Math.max(...prompts.map((p) => p.length));
-    const count = Math.min(this.options.max_model_len, Math.ceil(longest / prefillBucket) * prefillBucket);
-    const step = await this.#step(parameters, count, start, prompts.length);
-    for (const [b, prompt] of prompts.entries()) {
-      for (let t = 0; t < count; t++) {
-        step.ids[b * count + t] = BigInt(prompt[t] ?? 0);
-        step.positions[b * count + t] = BigInt(t);
-      }
-      step.last[b] = prompt.length - 1;
-      step.pick[b] = BigInt(b * count + prompt.length - 1);
-    }
-    // A right-padded first chunk is recognised by total length = new tokens.
-    step.longest[0] = count;
-    await run(step.binding, blocking);
-    return step.logits;
+  prefill(parameters: ModelParameters, start: number, prompts: readonly (readonly number[])[], blocking: boolean): Promise<Float32Array> {
+    return this.#run(parameters, start, prompts.map((token_ids) => ({ token_ids, past: 0 })), 1, blocking);
+  }
+
+  /** Appends token_ids[b] to row start + b, which holds lengths[b] tokens; logits of the next tokens, [rows, vocabulary]. */
+  decode(parameters: ModelParameters, start: number, token_ids: readonly number[], lengths: readonly number[], blocking: boolean): Promise<Float32Array> {
+    return this.#run(parameters, start, token_ids.map((id, b) => ({ token_ids: [id], past: lengths[b]! })), 1, blocking);
+  }
+
+  /** Appends tokens to a row that holds `past`; logits after each of the last `wanted` of them (at least 1), [wanted, vocabulary]. */
+  extend(parameters: ModelParameters, row: number, past: number, token_ids: readonly number[], wanted: number, blocking: boolean): Promise<Float32Array> {
+    return this.#run(parameters, row, [{ token_ids, past }], Math.max(1, wanted), blocking);
   }
 
   /**
-   * Appends token_ids[b] to row b, which holds lengths[b] tokens, for every b; returns the logits of the next token, at least
-   * [token_ids.length, vocabulary], overwritten by the next call.
+   * Appends chunks to rows start, start + 1, …: any number of tokens to one row; the first tokens of several rows, of any
+   * lengths; or one token to each. `wanted` logits of each chunk, the last ones.
    */
-  async decode(parameters: ParameterTensors, token_ids: readonly number[], lengths: readonly number[], blocking: boolean): Promise<Float32Array> {
-    const rows = Math.min(this.options.max_num_seqs, token_ids.length === 1 ? 1 : Math.ceil(token_ids.length / decodeBucket) * decodeBucket);
-    const step = await this.#step(parameters, 1, 0, rows);
-    let longest = 1;
-    for (let b = 0; b < rows; b++) {
-      // Rows without a sequence write into their own first place, which the next prefill overwrites.
-      const length = lengths[b] ?? 0;
-      step.ids[b] = BigInt(token_ids[b] ?? 0);
-      step.positions[b] = BigInt(length);
-      step.last[b] = length;
-      step.pick[b] = BigInt(b);
-      longest = Math.max(longest, length + 1);
+  async #run(parameters: ModelParameters, start: number, chunks: readonly Chunk[], wanted: number, blocking: boolean): Promise<Float32Array> {
+    const count = Math.max(...chunks.map((c) => c.token_ids.length));
+    const picks = chunks.length * wanted;
+    const io = this.#io;
+    io.reserve(chunks.length, count, picks);
+    let longest = 0;
+    for (const [b, { token_ids, past }] of chunks.entries()) {
+      for (let t = 0; t < count; t++) {
+        io.ids[b * count + t] = BigInt(token_ids[t] ?? 0);
+        io.positions[b * count + t] = BigInt(Math.min(past + t, this.options.max_model_len - 1));
+      }
+      io.last[b] = past + token_ids.length - 1;
+      for (let w = 0; w < wanted; w++) io.pick[b * wanted + w] = BigInt(b * count + token_ids.length - wanted + w);
+      longest = Math.max(longest, past + token_ids.length);
     }
-    step.longest[0] = longest;
-    await run(step.binding, blocking);
-    return step.logits;
+    io.longest[0] = longest;
+    const program = await this.#program(parameters);
+    const step = count === 1 ? this.#keep(program, parameters, start, chunks.length) : this.#bind(program, parameters, start, chunks.length, count, picks);
+    try {
+      if (blocking) step.binding.runSync();
+      else await step.binding.run();
+    } finally {
+      if (count > 1) step.dispose();
+    }
+    return io.logits.subarray(0, picks * this.config.vocab_size);
   }
 
   /** Copies the first `length` tokens of a row's cache to another row. */
   copyRow(from: number, to: number, length: number): void {
-    const lane = this.options.max_model_len * this.#dim;
-    for (const cache of [...this.#keys, ...this.#values]) {
-      const data = cache.data as Float32Array;
-      for (let h = 0; h < this.#kvHeads; h++) {
-        const at = (from * this.#kvHeads + h) * lane;
-        data.copyWithin((to * this.#kvHeads + h) * lane, at, at + length * this.#dim);
+    const lane = this.options.max_model_len * this.#lane.width;
+    const size = length * this.#lane.width;
+    const { heads } = this.#lane;
+    for (const { data } of [...this.#keys, ...this.#values]) for (let h = 0; h < heads; h++) data.copyWithin((to * heads + h) * lane, (from * heads + h) * lane, (from * heads + h) * lane + size);
+  }
+
+  /** What a row's cache holds of tokens start, …, start + count − 1: count · floatsPerToken numbers. */
+  readRow(row: number, start: number, count: number, into: Float32Array): void {
+    this.#eachLane(row, start, count, (lane, at) => into.set(lane, at));
+  }
+
+  /** Puts back what `readRow` gave, at the same places of any row. */
+  writeRow(row: number, start: number, count: number, from: Float32Array): void {
+    this.#eachLane(row, start, count, (lane, at) => lane.set(from.subarray(at, at + lane.length)));
+  }
+
+  #eachLane(row: number, start: number, count: number, visit: (lane: Float32Array, at: number) => void): void {
+    const { heads, width } = this.#lane;
+    let at = 0;
+    for (const { data } of [...this.#keys, ...this.#values])
+      for (let h = 0; h < heads; h++, at += count * width) {
+        const from = ((row * heads + h) * this.options.max_model_len + start) * width;
+        visit(data.subarray(from, from + count * width), at);
       }
-    }
   }
 
   async dispose(): Promise<void> {
-    for (const step of this.#boundSteps) step.binding.dispose();
-    this.#boundSteps.clear();
-    this.#bound = new WeakMap();
+    this.#dropKept();
     for (const program of this.#programs.values()) (await program).dispose();
     this.#programs.clear();
     for (const tensor of [...this.#keys, ...this.#values]) tensor.dispose();
   }
 
-  #program(count: number): Promise<Program> {
-    let found = this.#programs.get(count);
-    if (!found) this.#programs.set(count, (found = this.#compile(count)));
+  /** One for each set of types that steps bring as parameters. */
+  #program(parameters: ModelParameters): Promise<Program> {
+    let signature = this.#signatures.get(parameters);
+    if (signature === undefined) this.#signatures.set(parameters, (signature = JSON.stringify(typesOf(parameters))));
+    let found = this.#programs.get(signature);
+    if (!found) this.#programs.set(signature, (found = this.#compile(parameters)));
     return found;
   }
 
-  #compile(count: number): Promise<Program> {
+  #compile(parameters: ModelParameters): Promise<Program> {
     const { config, options } = this;
-    const tables = rotaryTables(config, options.max_model_len);
-    const float = (shape: readonly Dim[]): TensorType => ({ shape, dtype: "float32" });
-    const cache = (): TensorType[] => this.#keys.map(() => float(["batch", this.#kvHeads, options.max_model_len, this.#dim]));
+    const { frozen = {}, max_model_len, session } = options;
+    const tables = rotaryTables(config, max_model_len);
+    const type = (shape: TensorType["shape"], dtype: TensorType["dtype"]): TensorType => ({ shape, dtype });
+    const cache = (): TensorType[] => this.#keys.map(() => type(["batch", this.#lane.heads, max_model_len, this.#lane.width], "float32"));
     const types = {
-      parameters: Object.fromEntries(this.#specs.map((s) => [s.name, float(s.shape)])),
+      frozen: typesOf(frozen),
+      parameters: typesOf(parameters),
       keys: cache(),
       values: cache(),
-      ids: { shape: [count === 1 ? "batch" : "rows"], dtype: "int64" } as TensorType,
-      positions: { shape: ["batch", count], dtype: "int64" } as TensorType,
-      last: { shape: ["batch"], dtype: "int32" } as TensorType,
-      longest: { shape: [], dtype: "int32" } as TensorType,
-      pick: { shape: ["batch"], dtype: "int64" } as TensorType,
+      ids: type(["rows"], "int64"),
+      positions: type(["batch", "count"], "int64"),
+      last: type(["batch"], "int32"),
+      longest: type([], "int32"),
+      pick: type(["picks"], "int64"),
     };
     return compile(
       this.#backend,
       (v) => {
-        const context = cacheContext({ batch: "batch", count, positions: v.positions, last: v.last, longest: v.longest, cache: { keys: v.keys, values: v.values } }, tables);
-        const { hidden } = hiddenStates(config, v.parameters, v.ids, context);
-        return { logits: logits(config, v.parameters, count === 1 ? hidden : gather(hidden, v.pick)), presentKeys: context.present.keys, presentValues: context.present.values };
+        type Traced = Readonly<Record<string, Value | QuantizedMatrix>>;
+        const all = { ...valuesOf(frozen, v.frozen as Traced), ...valuesOf(parameters, v.parameters as Traced) };
+        const context = cacheContext({ batch: "batch", count: "count", rows: "rows", positions: v.positions, last: v.last, longest: v.longest, cache: { keys: v.keys, values: v.values } }, tables);
+        const { hidden } = hiddenStates(config, all, v.ids, context);
+        return { logits: logits(config, all, gather(hidden, v.pick)), presentKeys: context.present.keys, presentValues: context.present.values };
       },
       types,
-      options.session,
+      { ...session, frozen: { frozen: tensorsOf(frozen) } },
     );
   }
 
-  async #step(parameters: ParameterTensors, count: number, start: number, rows: number): Promise<BoundStep> {
-    let byShape = this.#bound.get(parameters);
-    if (!byShape) this.#bound.set(parameters, (byShape = new Map()));
-    const key = `${count} ${start} ${rows}`;
-    const found = byShape.get(key);
-    if (found) return found;
-    const step = this.#bind(await this.#program(count), parameters, count, start, rows);
-    byShape.set(key, step);
-    this.#boundSteps.add(step);
+  /** The binding of a decode step, made once. */
+  #keep(program: Program, parameters: ModelParameters, start: number, rows: number): BoundStep {
+    if (this.#keptFor !== parameters || this.#io.moved) this.#dropKept();
+    this.#keptFor = parameters;
+    const key = `${start} ${rows}`;
+    const step = this.#kept.get(key) ?? this.#bind(program, parameters, start, rows, 1, rows);
+    this.#kept.delete(key);
+    this.#kept.set(key, step);
+    if (this.#kept.size > keptBindings) {
+      const [oldest, unused] = this.#kept.entries().next().value!;
+      this.#kept.delete(oldest);
+      unused.dispose();
+    }
     return step;
   }
 
-  #bind(program: Program, parameters: ParameterTensors, count: number, start: number, rows: number): BoundStep {
-    const on = this.#backend;
-    const lane = this.#kvHeads * this.options.max_model_len * this.#dim;
-    const part = (cache: DeviceTensor): DeviceTensor =>
-      on.tensorOver("float32", [rows, this.#kvHeads, this.options.max_model_len, this.#dim], (cache.data as Float32Array).subarray(start * lane, (start + rows) * lane));
+  #dropKept(): void {
+    for (const step of this.#kept.values()) step.dispose();
+    this.#kept.clear();
+    this.#io.moved = false;
+  }
+
+  #bind(program: Program, parameters: ModelParameters, start: number, rows: number, count: number, picks: number): BoundStep {
+    const { heads, width } = this.#lane;
+    const { max_model_len } = this.options;
+    const lane = heads * max_model_len * width;
+    const over = this.#backend.tensorOver.bind(this.#backend);
+    const part = (cache: DeviceTensor<"float32">): DeviceTensor => over("float32", [rows, heads, max_model_len, width], cache.data.subarray(start * lane, (start + rows) * lane));
     const keys = this.#keys.map(part);
     const values = this.#values.map(part);
+    const { ids, positions, last, longest, pick, logits: out } = this.#io;
     const inputs = {
-      ids: on.tensor("int64", [rows * count]),
-      positions: on.tensor("int64", [rows, count]),
-      last: on.tensor("int32", [rows]),
-      longest: on.tensor("int32", []),
-      pick: on.tensor("int64", [rows]),
+      ids: over("int64", [rows * count], ids.subarray(0, rows * count)),
+      positions: over("int64", [rows, count], positions.subarray(0, rows * count)),
+      last: over("int32", [rows], last.subarray(0, rows)),
+      longest: over("int32", [], longest),
+      pick: over("int64", [picks], pick.subarray(0, picks)),
     };
-    const out = on.tensor("float32", [rows, this.config.vocab_size]);
-    const used = Object.fromEntries(this.#specs.map((s) => [s.name, parameters[s.name]!]));
-    const binding = program.bind({ parameters: used, keys, values, ...inputs }, { logits: out, presentKeys: keys, presentValues: values });
+    const written = over("float32", [picks, this.config.vocab_size], out.subarray(0, picks * this.config.vocab_size));
+    const binding = program.bind({ parameters: tensorsOf(parameters), keys, values, ...inputs }, { logits: written, presentKeys: keys, presentValues: values });
+    const views = [...keys, ...values, ...Object.values(inputs), written];
     return {
       binding,
-      ids: inputs.ids.data as BigInt64Array,
-      positions: inputs.positions.data as BigInt64Array,
-      last: inputs.last.data as Int32Array,
-      longest: inputs.longest.data as Int32Array,
-      pick: inputs.pick.data as BigInt64Array,
-      logits: out.data as Float32Array,
+      dispose: () => {
+        binding.dispose();
+        for (const view of views) view.dispose();
+      },
     };
   }
 }
 
-async function run(binding: Binding, blocking: boolean): Promise<void> {
-  if (blocking) binding.runSync();
-  else await binding.run();
+/** Memory of what goes in and out of steps; it grows with the largest. */
+class StepBuffers {
+  ids = new BigInt64Array(0);
+  positions = new BigInt64Array(0);
+  last = new Int32Array(0);
+  pick = new BigInt64Array(0);
+  readonly longest = new Int32Array(1);
+  logits = new Float32Array(0);
+  /** Bindings over the memory before are of no use any more. */
+  moved = false;
+  readonly #vocabulary: number;
+
+  constructor(vocabulary: number) {
+    this.#vocabulary = vocabulary;
+  }
+
+  reserve(rows: number, count: number, picks: number): void {
+    if (rows * count > this.ids.length) {
+      this.ids = new BigInt64Array(rows * count);
+      this.positions = new BigInt64Array(rows * count);
+      this.moved = true;
+    }
+    if (rows > this.last.length) {
+      this.last = new Int32Array(rows);
+      this.moved = true;
+    }
+    if (picks > this.pick.length) {
+      this.pick = new BigInt64Array(picks);
+      this.logits = new Float32Array(picks * this.#vocabulary);
+      this.moved = true;
+    }
+  }
 }

@@ -1,8 +1,11 @@
-import { add, broadcastTo, cachedAttention, concat, constant, constantInt64, mul, reshape, rotary, slice, type Dim, type Value } from "../tensor/index.ts";
+import { add, broadcastTo, cachedAttention, concat, constant, constantInt64, mul, reshape, rotary, slice, split, type Dim, type Value } from "../tensor/index.ts";
 import { causalAttention, repeatHeads } from "../nn/attention.ts";
 import type { RopeTables } from "../nn/rope.ts";
 import { sizeOf } from "../tensor/op.ts";
 import type { ModelConfig } from "./config.ts";
+
+/** What an attention layer has projected from its rows: one value [rows, q | k | v] of it all, or the three. */
+export type Projected = Value | readonly [q: Value, k: Value, v: Value];
 
 /** Sizes of one attention layer: heads that ask, heads that answer, elements of a key and of a value. */
 export interface Heads {
@@ -12,6 +15,8 @@ export interface Heads {
   readonly dimV: number;
   /** Factor on q · k before the softmax. */
   readonly scale: number;
+  /** Queries and keys come as they were projected, and are rotated by halves before they meet. Default false. */
+  readonly rotated?: boolean;
 }
 
 /**
@@ -26,7 +31,7 @@ export interface ModelContext {
   /** Rotates x [rows, heads · dim] by the rows' positions. */
   rotate(x: Value, heads: number, interleaved: boolean): Value;
   /** q [rows, heads · dim], k [rows, kvHeads · dim], v [rows, kvHeads · dimV] → [rows, heads · dimV]. */
-  attend(layer: number, q: Value, k: Value, v: Value, sizes: Heads): Value;
+  attend(layer: number, projected: Projected, sizes: Heads): Value;
 }
 
 export interface TrainingLayout {
@@ -47,11 +52,14 @@ export function trainingContext({ batch, time, blocks, positions, attentionMask 
   const rows = batch * time;
   const at = positions ?? constantInt64(Array.from({ length: rows }, (_, i) => Math.floor(i / batch)), [time, batch]);
   const [cos, sin] = tablesAsValues(tables);
+  const rotate: ModelContext["rotate"] = (x, heads, interleaved) => reshape(rotary(reshape(x, [time, batch, x.shape[1]!]), at, cos, sin, { heads, interleaved }), x.shape);
   return {
     rows,
     foldGain: true,
-    rotate: (x, heads, interleaved) => reshape(rotary(reshape(x, [time, batch, x.shape[1]!]), at, cos, sin, { heads, interleaved }), x.shape),
-    attend: (_layer, q, k, v, { heads, kvHeads, dim, dimV, scale }) => {
+    rotate,
+    attend: (_layer, projected, sizes) => {
+      const { heads, kvHeads, dim, dimV, scale } = sizes;
+      const [q, k, v] = rotatedApart(projected, sizes, rotate);
       const lanes = (x: Value, n: number, d: number): Value => repeatHeads(reshape(x, [time, batch * n, d]), heads / n);
       // 0 for real keys, −1e9 for padding; every head of a sequence shares its row.
       const keyBias = attentionMask && reshape(broadcastTo(reshape(mul(add(attentionMask, -1), 1e9), [batch, 1, 1, time]), [batch, heads, 1, time]), [batch * heads, 1, time]);
@@ -59,6 +67,12 @@ export function trainingContext({ batch, time, blocks, positions, attentionMask 
       return reshape(y, [rows, heads * dimV]);
     },
   };
+}
+
+/** Queries, keys and values ready to meet. */
+function rotatedApart(projected: Projected, { heads, kvHeads, dim, dimV, rotated = false }: Heads, rotate: ModelContext["rotate"]): readonly [Value, Value, Value] {
+  const [q, k, v] = "node" in projected ? (split(projected, [heads * dim, kvHeads * dim, kvHeads * dimV], 1) as [Value, Value, Value]) : projected;
+  return rotated ? [rotate(q, heads, false), rotate(k, kvHeads, false), v] : [q, k, v];
 }
 
 function defaultBlocks(time: number): number {
@@ -82,7 +96,9 @@ export function cacheShape(config: ModelConfig): { readonly heads: number; reado
 export interface CacheLayout {
   readonly batch: Dim;
   /** New tokens a row in this step: 1 when decoding. */
-  readonly count: number;
+  readonly count: Dim;
+  /** batch · count, under a name of its own where those are names. */
+  readonly rows: Dim;
   /** int64 [batch, count]. */
   readonly positions: Value;
   /** int32 [batch]: tokens of each row after this step, minus one. */
@@ -94,23 +110,30 @@ export interface CacheLayout {
 
 /** Rows ordered by sequence: row b · count + s is new token s of sequence b. `present` fills with the caches as written. */
 export function cacheContext(layout: CacheLayout, tables: RopeTables): ModelContext & { readonly present: { keys: Value[]; values: Value[] } } {
-  const { batch, count, positions, last, longest, cache } = layout;
+  const { batch, count, rows, positions, last, longest, cache } = layout;
   const [cos, sin] = tablesAsValues(tables);
-  const rows: Dim = typeof batch === "number" ? batch * count : count === 1 ? batch : "rows";
   const byRow = (x: Value): Value => reshape(x, [batch, count, x.shape[1]!]);
   const present = { keys: [] as Value[], values: [] as Value[] };
+  const rotate: ModelContext["rotate"] = (x, heads, interleaved) => reshape(rotary(byRow(x), positions, cos, sin, { heads, interleaved }), x.shape);
   return {
     rows,
     present,
     foldGain: false,
-    rotate: (x, heads, interleaved) => reshape(rotary(byRow(x), positions, cos, sin, { heads, interleaved }), x.shape),
-    attend: (layer, q, k, v, { heads, kvHeads, dim, dimV, scale }) => {
+    rotate,
+    attend: (layer, projected, sizes) => {
+      const { heads, kvHeads, dim, dimV, scale } = sizes;
       const width = sizeOf(cache.keys[layer]!.shape[3], "cacheContext");
-      const widened = (x: Value, n: number, from: number): Value => reshape(padHeads(x, rows, n, from, width), [batch, count, n * width]);
       const past = { key: cache.keys[layer]!, value: cache.values[layer]!, last, longest };
-      const { out, presentKey, presentValue } = cachedAttention(widened(q, heads, dim), widened(k, kvHeads, dim), widened(v, kvHeads, dimV), past, { heads, kvHeads, scale });
-      present.keys[layer] = presentKey;
-      present.values[layer] = presentValue;
+      const attended = (parts: readonly Value[], tables: readonly Value[]): Value => {
+        const { out, presentKey, presentValue } = cachedAttention(parts.map(byRow), past, tables, { heads, kvHeads, scale });
+        present.keys[layer] = presentKey;
+        present.values[layer] = presentValue;
+        return out;
+      };
+      // Where heads fill the cache's width, the kernel rotates and takes a packed projection apart itself.
+      if (width === dim && width === dimV && sizes.rotated) return reshape(attended("node" in projected ? [projected] : projected, [cos, sin]), [rows, heads * dimV]);
+      const [q, k, v] = rotatedApart(projected, sizes, rotate);
+      const out = attended([padHeads(q, rows, heads, dim, width), padHeads(k, rows, kvHeads, dim, width), padHeads(v, rows, kvHeads, dimV, width)], []);
       return width === dimV ? reshape(out, [rows, heads * dimV]) : reshape(slice(reshape(out, [rows, heads, width]), 2, 0, dimV), [rows, heads * dimV]);
     },
   };

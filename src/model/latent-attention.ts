@@ -29,7 +29,7 @@ export function latentAttention(config: DeepseekV3Config, p: Scope<Value>, proje
   const k = concat([kNope, shared], 2);
 
   const scale = softmaxScaleFactor(config.rope) / Math.sqrt(dim);
-  const y = context.attend(layer, reshape(q, [rows, heads * dim]), reshape(k, [rows, heads * dim]), reshape(v, [rows, heads * dimV]), { heads, kvHeads: heads, dim, dimV, scale });
+  const y = context.attend(layer, [reshape(q, [rows, heads * dim]), reshape(k, [rows, heads * dim]), reshape(v, [rows, heads * dimV])], { heads, kvHeads: heads, dim, dimV, scale });
   return linear(y, p("o_proj.weight"), p.optional("o_proj.bias"));
 }
 

@@ -18,7 +18,7 @@ const problemsPerStep = 50;
 async function withGenerator<T>(context: StageContext, problems: readonly { readonly prompt: string }[], max_tokens: number, f: (generator: Generator, encoder: DocumentEncoder) => Promise<T>): Promise<T> {
   const encoder = documentEncoder(context.tokenizer);
   const longest = Math.max(...problems.map(({ prompt }) => encoder.prompt(prompt).length));
-  const runner = new ModelRunner(context.backend, context.config, context.state.specs, { max_num_seqs: lanes, max_model_len: longest + max_tokens });
+  const runner = new ModelRunner(context.backend, context.config, { max_num_seqs: lanes, max_model_len: longest + max_tokens });
   try {
     return await f(new Generator(runner, context.state.parameters, { blocking: context.blocking }), encoder);
   } finally {

@@ -70,7 +70,7 @@ async function runGrpo<G>(options: GrpoOptions<G>, context: StageContext): Promi
   const trainer = new PolicyTrainer(backend, config, state, context.tokenizer.padId ?? 0, { minibatch: options.minibatch, loss, optimizer: { ...adamwDefaults, weight_decay: 0, ...options.optimizer }, max_grad_norm: options.max_grad_norm ?? 1, blocking: context.blocking });
   // Problems are functions of their index, so the longest prompt that this run can meet is known before it starts.
   const longest = Array.from({ length: prompts * steps * (options.max_rollouts ?? 1) }, (_, i) => encoder.prompt(options.problem(context.seed, i).prompt).length).reduce((a, b) => Math.max(a, b), 0);
-  const runner = new ModelRunner(backend, config, state.specs, { max_num_seqs: prompts * num_generations, max_model_len: longest + max_completion_length });
+  const runner = new ModelRunner(backend, config, { max_num_seqs: prompts * num_generations, max_model_len: longest + max_completion_length });
   const total = Math.min(steps, context.maxSteps);
   const saved = context.resumed?.cursor as { readonly next: number } | undefined;
   let next = saved?.next ?? 0;

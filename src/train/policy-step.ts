@@ -1,5 +1,5 @@
 import { headWeight, hiddenStates, rotaryTables, trainingContext, type ModelConfig } from "../model/index.ts";
-import type { ParameterTensors } from "../engine/model-runner.ts";
+import type { ParameterTensors } from "../engine/model-parameters.ts";
 import { entropy, tokenLogprobs } from "../nn/losses.ts";
 import { allocate, compile, type Backend, type DeviceTensor } from "../runtime/index.ts";
 import { reshape, type Symbolic, type TensorType, type Value } from "../tensor/index.ts";

@@ -18,7 +18,7 @@ async function rolled(seed: number) {
   const backend = await openBackend("cpu");
   const specs = parameterSpecs(config);
   const state = new TrainState(backend, specs, initParameters(specs, 0.1, random("policy trainer", seed)));
-  const runner = new ModelRunner(backend, config, specs, { max_num_seqs: 16, max_model_len: 64 });
+  const runner = new ModelRunner(backend, config, { max_num_seqs: 16, max_model_len: 64 });
   const sample = async () => {
     const stream = random("prompts", seed);
     const requests = Array.from({ length: 12 }, (_, i) => ({ prompt_ids: Array.from({ length: 3 + (i % 5) }, () => stream.below(config.vocab_size)), sampling: { seed: i, max_tokens: 8 + i } }));

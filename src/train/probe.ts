@@ -1,5 +1,6 @@
 import { Generator } from "../engine/generator.ts";
-import { ModelRunner, type ParameterTensors } from "../engine/model-runner.ts";
+import type { ParameterTensors } from "../engine/model-parameters.ts";
+import { ModelRunner } from "../engine/model-runner.ts";
 import { hiddenStates, logits, headWeight, parameterSpecs, rotaryTables, trainingContext, type ModelConfig, type Parameters } from "../model/index.ts";
 import { tokenLogprobs, weightedNll } from "../nn/losses.ts";
 import { allocate, compile, type Backend, type DeviceTensor, type SessionOptions } from "../runtime/index.ts";
@@ -72,7 +73,7 @@ function bySequence(rows: Float32Array, batch: number, time: number, width: numb
 
 /** The most likely continuation, by the engine's prefill and decode, and the log-probability of each token. */
 export async function greedy(backend: Backend, config: ModelConfig, parameters: ParameterTensors, prompt_ids: readonly number[], tokens: number, session?: SessionOptions): Promise<{ new_ids: readonly number[]; logprobs: readonly number[] }> {
-  const runner = new ModelRunner(backend, config, parameterSpecs(config), { max_num_seqs: 1, max_model_len: prompt_ids.length + tokens, ...(session && { session }) });
+  const runner = new ModelRunner(backend, config, { max_num_seqs: 1, max_model_len: prompt_ids.length + tokens, ...(session && { session }) });
   const [completion] = await new Generator(runner, parameters, { blocking: false }).generate([{ prompt_ids, sampling: { temperature: 0, max_tokens: tokens } }]);
   await runner.dispose();
   return { new_ids: completion!.token_ids, logprobs: completion!.logprobs };

@@ -1,4 +1,4 @@
-import type { ParameterTensors } from "../engine/model-runner.ts";
+import type { ParameterTensors } from "../engine/model-parameters.ts";
 import type { ParameterSpec } from "../model/index.ts";
 import { adamwScalars, adamwUpdate, globalNormScale, type AdamWOptions } from "../optim/adamw.ts";
 import { allocate, compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
