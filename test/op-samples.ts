@@ -71,6 +71,7 @@ export const opSamples: readonly OpSample[] = [
   sample("mean", [real(2, 3)], (x) => r.mean(x, [-1])),
   sample("sumSquare", [real(2, 3)], r.sumSquareAll),
   sample("reduceMax", [distinct(3, 4)], (x) => r.reduceMax(x, [-1])),
+  sample("cumsum", [real(2, 4)], r.cumsum),
   sample("argmax", [distinct(3, 4)], (x) => e.cast(r.argmax(x), "float32"), true),
   sample("reshape", [real(2, 6)], (x) => s.reshape(x, [3, 4])),
   sample("transpose", [real(2, 3, 4)], (x) => s.transpose(x, [2, 0, 1])),

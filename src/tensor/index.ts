@@ -11,7 +11,7 @@ export { interpret } from "./interpret.ts";
 export type { Symbolic, Tree } from "./tree.ts";
 export { leaves, mapTree } from "./tree.ts";
 export { abs, add, cast, div, equal, exp, less, lessOrEqual, log, maximum, minimum, mul, neg, reciprocal, sigmoid, silu, sqrt, stopGradient, sub, where } from "./ops/elementwise.ts";
-export { argmax, mean, reduceMax, sum, sumAll, sumSquareAll } from "./ops/reduce.ts";
+export { argmax, cumsum, mean, reduceMax, sum, sumAll, sumSquareAll } from "./ops/reduce.ts";
 export { broadcastTo, concat, reshape, slice, split, transpose, zeros } from "./ops/shape.ts";
 export type { MatmulOptions } from "./ops/matmul.ts";
 export { matmul } from "./ops/matmul.ts";

@@ -1,7 +1,7 @@
-import { apply, sizeOf, type Op, type VjpContext } from "../op.ts";
+import { apply, noAttributes, sizeOf, type NoAttributes, type Op, type VjpContext } from "../op.ts";
 import { aroundAxis, concrete, elements, normalizeAxis, strides, unravel, type NdArray } from "../nd-array.ts";
 import type { TensorType, Value } from "../value.ts";
-import { div, equal, cast, mul } from "./elementwise.ts";
+import { add, cast, div, equal, mul, sub } from "./elementwise.ts";
 import { broadcastTo, reshape } from "./shape.ts";
 
 type Attributes = { readonly axes: readonly number[]; readonly keepdims: boolean };
@@ -74,6 +74,21 @@ export const reduceMax = reducer(reduceMaxOp, true);
 export const sumAll = (x: Value): Value => reducer(sumOp, false)(x);
 /** Scalar Σx² over everything: the squared L2 norm. */
 export const sumSquareAll = (x: Value): Value => reducer(sumSquareOp, false)(x);
+
+/** Sum of every element along the last axis up to and with each. */
+export const cumsumOp: Op<NoAttributes> = {
+  name: "cumsum",
+  infer: ([x]) => [x!],
+  vjp: ({ cotangents: [ct] }) => [add(sub(sum(ct!, [-1]), cumsum(ct!)), ct!)],
+  lower: (c) => c.node("CumSum", [c.inputs[0]!, c.int64([-1])], c.outputs),
+  reference: ([x]) => {
+    const width = x!.shape.at(-1)!;
+    const data = x!.data.slice();
+    for (let i = 0; i < data.length; i++) if (i % width > 0) data[i]! += data[i - 1]!;
+    return [{ ...x!, data }];
+  },
+};
+export const cumsum = (x: Value): Value => apply(cumsumOp, [x], noAttributes);
 
 /** Index of the largest element along the last axis (the first of equals), int64. */
 export const argmaxOp: Op<{ readonly axis: number }> = {

@@ -63,13 +63,12 @@ export const broadcastToOp: Op<{ readonly shape: Shape }> = {
   },
 };
 
-export const concatOp: Op<{ readonly axis: number }> = {
+export const concatOp: Op<{ readonly axis: number; readonly total: string | undefined }> = {
   name: "concat",
-  infer: (xs, { axis }) => {
+  infer: (xs, { axis, total }) => {
     const [first] = xs as [TensorType];
     for (const x of xs) requireShape(sameShape(x.shape.toSpliced(axis, 1), first.shape.toSpliced(axis, 1)), "concat", xs.map((v) => v.shape), "equal dimensions beside the axis");
-    const total = xs.reduce((n, x) => n + sizeOf(x.shape[axis], "concat"), 0);
-    return [{ shape: first.shape.with(axis, total), dtype: first.dtype }];
+    return [{ shape: first.shape.with(axis, total ?? xs.reduce((n, x) => n + sizeOf(x.shape[axis], "concat"), 0)), dtype: first.dtype }];
   },
   vjp: ({ inputs, cotangents: [ct], attributes: { axis } }) => split(ct!, inputs.map((x) => sizeOf(x.shape[axis], "concat")), axis),
   lower: (c) => c.node("Concat", c.inputs, c.outputs, { axis: c.attributes.axis }),
@@ -142,7 +141,8 @@ export const zerosOp: Op<{ readonly shape: Shape }> = {
 export const reshape = (x: Value, shape: Shape): Value => (sameShape(x.shape, shape) ? x : apply(reshapeOp, [x], { shape }));
 export const transpose = (x: Value, permutation: readonly number[]): Value => (permutation.every((p, i) => p === i) ? x : apply(transposeOp, [x], { permutation }));
 export const broadcastTo = (x: Value, shape: Shape): Value => (sameShape(x.shape, shape) ? x : apply(broadcastToOp, [x], { shape }));
-export const concat = (xs: readonly Value[], axis: number): Value => (xs.length === 1 ? xs[0]! : apply(concatOp, xs, { axis: normalizeAxis(axis, xs[0]!.shape.length) }));
+/** @param total names the sum of the sizes along the axis, where these are names themselves */
+export const concat = (xs: readonly Value[], axis: number, total?: string): Value => (xs.length === 1 ? xs[0]! : apply(concatOp, xs, { axis: normalizeAxis(axis, xs[0]!.shape.length), total }));
 export const split = (x: Value, sizes: readonly number[], axis: number): readonly Value[] => (sizes.length === 1 ? [x] : applyAll(splitOp, [x], { axis: normalizeAxis(axis, x.shape.length), sizes }));
 export const slice = (x: Value, axis: number, start: number, size: number): Value => {
   const at = normalizeAxis(axis, x.shape.length);
