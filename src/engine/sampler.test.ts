@@ -178,6 +178,25 @@ describe("sample", () => {
     expect(source.draws).toBe(0);
   });
 
+  test("a mask: only its tokens are drawn, as if the others were at -inf, and log-probabilities stay as they were", () => {
+    fc.assert(
+      fc.property(logitsOf(70), params, fc.double({ min: 0, max: 0.999, noNaN: true }), fc.array(fc.nat(69), { minLength: 1 }), (row, some, u, ids) => {
+        const allowed = new Set(ids.map((id) => id % row.length));
+        const mask = new Uint32Array(Math.ceil(row.length / 32));
+        for (const id of allowed) mask[id >> 5] = (mask[id >> 5] as number) | (1 << (id & 31));
+        const scratch = samplerScratch(row.length);
+        const masked = sample(Float32Array.from(row), some, nothing, scripted(u), scratch, mask);
+        const removed = sample(Float32Array.from(row, (logit, id) => (allowed.has(id) ? logit : -Infinity)), some, nothing, scripted(u), scratch);
+        expect(allowed).toContain(masked.token_id);
+        expect(masked.token_id).toBe(removed.token_id);
+        const logits = Float32Array.from(row);
+        expect(masked.logprob).toBeCloseTo(Math.log(softmax([...logits])[masked.token_id] as number), 6);
+      }),
+    );
+    for (const temperature of [0, 1])
+      expect(() => sample(Float32Array.from([0, 1]), { max_tokens: 1, temperature }, nothing, scripted(0.5), samplerScratch(2), new Uint32Array(1))).toThrow(expect.objectContaining({ code: "runtime" }));
+  });
+
   test("the ends of the unit interval draw a token that has probability", () => {
     const logits = Float32Array.from([-Infinity, 0, 1, -Infinity]);
     for (const u of [0, 1 - 2 ** -53]) {

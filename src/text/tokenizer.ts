@@ -23,6 +23,8 @@ export interface Tokenizer {
   decode(ids: readonly number[], options?: DecodeOptions): string;
   /** Decodes a growing sequence; the pieces concatenate to what `decode` gives for the whole. */
   stream(options?: DecodeOptions): TokenStream;
+  /** Bytes of each token by id; null for tokens that are marked special, which stand for no text, and where there is no token. */
+  readonly tokenBytes: readonly (Uint8Array | null)[];
   /** Id of a token as the vocabulary spells it, or null. */
   idOf(token: string): number | null;
 }
@@ -125,6 +127,7 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
       return sequence.map(push).join("") + end();
     },
     stream,
+    tokenBytes: Array.from(bytes, (piece, id) => (special.has(id) ? null : (piece ?? null))),
     idOf,
   };
 }
