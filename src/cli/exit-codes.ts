@@ -23,6 +23,7 @@ export function exitCodeOf(code: ErrorCode): number {
       return exitCodes.conflict;
     case "disk":
     case "network":
+    case "busy":
     case "runtime":
       return exitCodes.machine;
     case "bad_argument":

@@ -24,7 +24,7 @@ test("JSON carries the code and the facts", () => {
 });
 
 test("no failure exits with 0, and only a defect with 1", () => {
-  const codes: ErrorCode[] = ["bad_argument", "bad_file", "bad_config", "unsupported", "not_found", "shape_mismatch", "runtime", "conflict", "disk", "network", "too_large"];
+  const codes: ErrorCode[] = ["bad_argument", "bad_file", "bad_config", "unsupported", "not_found", "shape_mismatch", "runtime", "conflict", "disk", "network", "too_large", "busy"];
   for (const code of codes) expect(report(new LongjingError(code, "x")).code).toBeGreaterThan(1);
   expect(report(new TypeError("x")).code).toBe(1);
 });

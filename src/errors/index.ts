@@ -21,7 +21,8 @@ export type ErrorCode =
   | "conflict" // something that exists would be overwritten, a lock is held, a port is in use
   | "disk"
   | "network" // a hub cannot be reached, breaks off or asks to wait
-  | "too_large";
+  | "too_large"
+  | "busy"; // no room for this now: later there may be
 
 const marker = Symbol.for("longjing.error");
 

@@ -6,7 +6,7 @@ export interface ErrorBody {
   readonly error: { readonly message: string; readonly type: string; readonly param: string | null; readonly code: string };
 }
 
-type Status = 400 | 401 | 403 | 404 | 409 | 413 | 500 | 507;
+export type Status = 400 | 401 | 402 | 403 | 404 | 409 | 413 | 429 | 500 | 503 | 507;
 
 const wire: Record<ErrorCode, { readonly status: Status; readonly type: string; readonly code: string }> = {
   bad_argument: { status: 400, type: "invalid_request_error", code: "invalid_request_error" },
@@ -14,6 +14,7 @@ const wire: Record<ErrorCode, { readonly status: Status; readonly type: string; 
   not_found: { status: 404, type: "invalid_request_error", code: "not_found" },
   conflict: { status: 409, type: "invalid_request_error", code: "conflict" },
   too_large: { status: 413, type: "invalid_request_error", code: "request_too_large" },
+  busy: { status: 503, type: "server_error", code: "busy" },
   network: { status: 500, type: "server_error", code: "internal_error" },
   disk: { status: 507, type: "server_error", code: "disk" },
   bad_file: { status: 500, type: "server_error", code: "bad_file" },
