@@ -6,7 +6,7 @@ import type { ModelContext } from "./context.ts";
 import type { Scope } from "./parameters.ts";
 
 // The reference implementation uses this for the latent norms, whatever rms_norm_eps says.
-const latentEpsilon = 1e-6;
+export const latentNormEpsilon = 1e-6;
 
 /**
  * Multi-head latent attention (DeepSeek-V3, arXiv 2412.19437, eq. 1 to 11), expanded: keys and values are made from the latent
@@ -23,7 +23,7 @@ export function latentAttention(config: DeepseekV3Config, p: Scope<Value>, proje
   const q = concat([qNope, rotated(qRope, heads)], 2);
 
   const [latent, kRope] = split(project(p("kv_a_proj_with_mqa.weight"), p.optional("kv_a_proj_with_mqa.bias")), [kv_lora_rank, rope], 1) as [Value, Value];
-  const expanded = linear(rmsNorm(latent, p("kv_a_layernorm.weight"), latentEpsilon), p("kv_b_proj.weight"));
+  const expanded = linear(rmsNorm(latent, p("kv_a_layernorm.weight"), latentNormEpsilon), p("kv_b_proj.weight"));
   const [kNope, v] = split(perHead(expanded, nope + dimV), [nope, dimV], 2) as [Value, Value];
   const shared = broadcastHeads(rotated(kRope, 1), heads);
   const k = concat([kNope, shared], 2);
@@ -36,7 +36,7 @@ export function latentAttention(config: DeepseekV3Config, p: Scope<Value>, proje
 function queries({ q_lora_rank }: DeepseekV3Config, p: Scope<Value>, project: Projection): Value {
   if (q_lora_rank === null) return project(p("q_proj.weight"));
   const latent = project(p("q_a_proj.weight"), p.optional("q_a_proj.bias"));
-  return linear(rmsNorm(latent, p("q_a_layernorm.weight"), latentEpsilon), p("q_b_proj.weight"));
+  return linear(rmsNorm(latent, p("q_a_layernorm.weight"), latentNormEpsilon), p("q_b_proj.weight"));
 }
 
 /** [rows, 1, width] → [rows, heads, width]. */

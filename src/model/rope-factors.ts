@@ -1,6 +1,8 @@
 import { inverseFrequencies } from "../nn/rope.ts";
 import type { RopeConfig } from "./rope-config.ts";
 
+export { cosSinScale } from "../nn/rope.ts";
+
 /** Largest relative error of a factor that still counts as equal: twenty times what float32 rounds away. */
 const tolerance = 2e-6;
 
@@ -24,6 +26,12 @@ export function ropeFromFactors(rope_theta: number, factors: Float32Array): Rope
   const ends = [[1, Math.round(blend.high)], [1, blend.high], [scale, blend.high * scale]] as const;
   const candidates = ends.map(([low_freq_factor, high_freq_factor]): RopeConfig => ({ rope_type: "llama3", ...base, factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }));
   return candidates.find((rope) => inverseFrequencies(rope, 2 * factors.length).every((f, i) => Math.abs(plain[i]! / f / factors[i]! - 1) < tolerance)) ?? null;
+}
+
+/** What a rotation divides the frequencies of its pairs by, [headDim / 2]: the inverse of `ropeFromFactors`. */
+export function factorsFromRope(rope: RopeConfig, headDim: number): Float32Array {
+  const scaled = inverseFrequencies(rope, headDim);
+  return Float32Array.from(inverseFrequencies({ rope_type: "default", rope_theta: rope.rope_theta }, headDim), (plain, i) => plain / scaled[i]!);
 }
 
 /** Where the blend starts and ends, in turns over the original context, of which the low end is 1. */

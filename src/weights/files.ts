@@ -66,15 +66,39 @@ export async function readJson(path: string, mostBytes: number): Promise<unknown
   }
 }
 
+type Pieces = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
 /** Writes a new file and waits until it is on the disk. @throws LongjingError "conflict" when there is one; "disk" */
-export async function writeNewFile(path: string, pieces: Iterable<Uint8Array>): Promise<void> {
+export async function writeNewFile(path: string, pieces: Pieces): Promise<void> {
   await atPath(path, async () => {
     const handle = await open(path, "wx");
     try {
-      for (const piece of pieces) await writeAll(handle, piece);
+      for await (const piece of pieces) await writeAll(handle, piece);
       await handle.sync();
     } finally {
       await handle.close();
+    }
+  });
+}
+
+/**
+ * Makes a file all at once: the pieces go to a temporary name beside it, which is renamed when all are on the disk.
+ * @throws LongjingError "conflict" when there is something already; "disk"
+ */
+export async function writeWholeFile(path: string, pieces: Pieces): Promise<void> {
+  const target = resolve(path);
+  const parent = dirname(target);
+  await atPath(path, async () => {
+    await refuseToOverwrite(target, "file");
+    await mkdir(parent, { recursive: true });
+    const scratch = await mkdtemp(join(parent, `.${basename(target)}.tmp-`));
+    try {
+      await writeNewFile(join(scratch, "new"), pieces);
+      await refuseToOverwrite(target, "file");
+      await rename(join(scratch, "new"), target);
+      await syncFolder(parent);
+    } finally {
+      await rm(scratch, { recursive: true });
     }
   });
 }
@@ -88,7 +112,7 @@ export async function writeFolder(path: string, overwrite: boolean, fill: (folde
   const target = resolve(path);
   const parent = dirname(target);
   await atPath(path, async () => {
-    if (!overwrite) await refuseToOverwrite(target);
+    if (!overwrite) await refuseToOverwrite(target, "folder");
     await mkdir(parent, { recursive: true });
     const scratch = await mkdtemp(join(parent, `.${basename(target)}.tmp-`));
     const fresh = join(scratch, "new");
@@ -97,7 +121,7 @@ export async function writeFolder(path: string, overwrite: boolean, fill: (folde
       await fill(fresh);
       await syncFolder(fresh);
       if (overwrite) await replace(target, fresh, join(scratch, "old"));
-      else await refuseToOverwrite(target).then(() => rename(fresh, target));
+      else await refuseToOverwrite(target, "folder").then(() => rename(fresh, target));
       await syncFolder(parent);
     } catch (error) {
       await rm(fresh, { recursive: true, force: true });
@@ -109,13 +133,11 @@ export async function writeFolder(path: string, overwrite: boolean, fill: (folde
   });
 }
 
-async function refuseToOverwrite(target: string): Promise<void> {
+/** An empty folder is not in a folder's way. */
+async function refuseToOverwrite(target: string, kind: "file" | "folder"): Promise<void> {
   const stats = await lstat(target).catch(absent);
-  if (stats === null || (stats.isDirectory() && (await readdir(target)).length === 0)) return;
-  throw new LongjingError("conflict", "There is something already", {
-    where: target,
-    hint: "Choose another folder, or ask to overwrite it.",
-  });
+  if (stats === null || (kind === "folder" && stats.isDirectory() && (await readdir(target)).length === 0)) return;
+  throw new LongjingError("conflict", "There is something already", { where: target, hint: `Choose another ${kind}, or remove it.` });
 }
 
 /** Between the two renames a crash leaves what was there at `aside`. */

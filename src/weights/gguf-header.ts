@@ -33,7 +33,7 @@ const mostElements = 2 ** 23;
 const longestKey = 2 ** 16 - 1;
 const longestText = 2 ** 24;
 /** ggml keeps 64 bytes, of which the last is NUL. */
-const longestName = 63;
+export const longestName = 63;
 const highestRank = 4;
 const largestAlignment = 2 ** 16;
 
@@ -99,7 +99,7 @@ interface Declared {
 }
 
 /** ggml's types by their numbers, of which `blockTypes` has those that we decode. */
-const typeNames: readonly string[] =
+export const typeNames: readonly string[] =
   "F32 F16 Q4_0 Q4_1 Q4_2 Q4_3 Q5_0 Q5_1 Q8_0 Q8_1 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ2_XXS IQ2_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ2_S IQ4_XS I8 I16 I32 I64 F64 IQ1_M BF16".split(" ");
 
 async function readTensorInfo(cursor: GgufCursor, where: string): Promise<Declared> {

@@ -16,8 +16,14 @@ export {
 export { dequantizeFp8, quantizeFp8 } from "./fp8.ts";
 export type { BlockSize, Fp8Matrix } from "./fp8.ts";
 export type { GenerationConfig } from "./generation-config.ts";
+export { encodeBlocks } from "./gguf-encode.ts";
+export type { WritableType } from "./gguf-encode.ts";
+export type { GgufField } from "./gguf-container.ts";
 export { ggufPlace } from "./gguf-names.ts";
 export type { GgufPlace } from "./gguf-names.ts";
+export type { GgufParameter } from "./gguf-tensors.ts";
+export { ggufFileTypes, ggufParameters, writeGguf } from "./gguf-write.ts";
+export type { GgufFileType, GgufToWrite } from "./gguf-write.ts";
 export { openGguf } from "./gguf.ts";
 export type { Gguf, GgufTensorInfo, GgufType, GgufValue } from "./gguf.ts";
 export { loraScale, parseLoraConfig } from "./lora-config.ts";
