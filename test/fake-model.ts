@@ -1,6 +1,5 @@
-import type { Engine, EngineRequest } from "../src/engine/types.ts";
+import type { Engine, EngineRequest, FinishReason, TokenConstraint } from "../src/engine/types.ts";
 import type { ServedModel } from "../src/serve/index.ts";
-import { TranscriptSplitter } from "../src/text/splitter.ts";
 
 export interface FakeOptions {
   readonly id?: string;
@@ -11,6 +10,14 @@ export interface FakeOptions {
   readonly delayMs?: number;
   /** Fails after this many tokens. */
   readonly failAfter?: number;
+  /** Tokens of each prompt that are said to come from the prefix cache. */
+  readonly cached?: number;
+  /** What the template is taken for; it is not rendered. */
+  readonly chatTemplate?: string;
+  /** What a prompt ends with. */
+  readonly opening?: string;
+  /** Added tokens, by id. */
+  readonly added?: ReadonlyMap<string, number>;
 }
 
 export interface FakeModel extends ServedModel {
@@ -20,10 +27,28 @@ export interface FakeModel extends ServedModel {
 }
 
 const eos = 0;
+/** Token ids below this are known to constraints. */
+const vocabulary = 0x250;
 
-/** A served model without weights: a token is one code point, and what it says is given. */
+/** The tokens that bring a constrained answer to its end soonest. */
+const closers = [eos, ...'"}],:0123456789abcdefghijklmnopqrstuvwxyz{['].map((token) => (typeof token === "string" ? (token.codePointAt(0) as number) : token));
+
+/** What the constraint lets the model say instead of what it wanted. */
+function allowed(constraint: TokenConstraint, wanted: number, mask: Uint32Array): number {
+  constraint.mask(mask);
+  const may = (id: number): boolean => (((mask[id >> 5] ?? 0) >>> (id & 31)) & 1) === 1;
+  const choice = [wanted, ...closers, ...Array(vocabulary).keys()].find(may);
+  if (choice === undefined) throw new Error("The constraint allows no token");
+  constraint.accept(choice);
+  return choice;
+}
+
+/**
+ * A served model without weights: a token is one code point, and what it says is given. A constraint is honoured: where it forbids
+ * the next token, another stands in.
+ */
 export function fakeModel(options: FakeOptions = {}): FakeModel {
-  const { id = "fake", say = (message) => `<think>They said ${message}.</think>\n<answer>${message}</answer>`, max_model_len = 4096 } = options;
+  const { id = "fake", say = (message) => `<think>They said ${message}.</think>\n<answer>${message}</answer>`, max_model_len = 4096, cached = 0 } = options;
   const requests: EngineRequest[] = [];
   let running = 0;
   const engine: Engine = {
@@ -34,20 +59,25 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
       try {
         const { max_tokens } = request.sampling;
         const prompt = String.fromCodePoint(...request.prompt_ids);
+        const { prompt_ids, constraint } = request;
+        const finish = (reason: FinishReason, completion_tokens: number) => ({ type: "finish" as const, reason, prompt_tokens: prompt_ids.length, cached_tokens: cached, completion_tokens });
         const ids = [...say(prompt.slice(prompt.lastIndexOf("user:") + 5, prompt.lastIndexOf("\n")))].map((point) => point.codePointAt(0) as number);
-        ids.push(eos);
-        for (const [at, token_id] of ids.slice(0, max_tokens).entries()) {
+        const mask = new Uint32Array(Math.ceil(vocabulary / 32));
+        for (let at = 0; at < max_tokens; at++) {
           if (at === options.failAfter) throw new Error("secret detail of the engine");
           await new Promise((resolve) => setTimeout(resolve, options.delayMs ?? 0));
-          if (request.signal?.aborted) return yield { type: "finish", reason: "abort", prompt_tokens: request.prompt_ids.length, cached_tokens: 0, completion_tokens: at };
+          if (request.signal?.aborted) return yield finish("abort", at);
+          const wanted = ids[at] ?? eos;
+          const token_id = constraint === undefined ? wanted : allowed(constraint, wanted, mask);
           yield { type: "token", token_id, logprob: -at / 100, top_logprobs: [{ token_id, logprob: -at / 100 }] };
+          if (token_id === eos && request.sampling.stop_token_ids?.includes(eos)) return yield finish("stop", at + 1);
         }
-        const reason = ids.length <= max_tokens ? "stop" : "length";
-        yield { type: "finish", reason, prompt_tokens: request.prompt_ids.length, cached_tokens: 0, completion_tokens: Math.min(ids.length, max_tokens) };
+        yield finish("length", max_tokens);
       } finally {
         running--;
       }
     },
+    stats: () => ({ num_requests_running: 0, num_requests_waiting: 0, kv_cache_usage_perc: 0, prompt_tokens: 0, generation_tokens: 0, prefix_cache_queries: 0, prefix_cache_hits: 0, spec_decode_num_drafts: 0, spec_decode_num_draft_tokens: 0, spec_decode_num_accepted_tokens: 0 }),
     dispose() {},
   };
   return {
@@ -59,11 +89,13 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
       encode: (text) => [...text].map((point) => point.codePointAt(0) as number),
       decode: (ids) => String.fromCodePoint(...ids),
       stream: () => ({ push: (token) => String.fromCodePoint(token), end: () => "" }),
+      idOf: (token) => options.added?.get(token) ?? null,
+      tokenBytes: Array.from({ length: vocabulary }, (_, id) => (id === eos ? null : new TextEncoder().encode(String.fromCodePoint(id)))),
     },
     stop_token_ids: [eos],
     examples: ["What is 2 + 2?", "用 3, 5, 7 得到 22"],
-    renderChat: (messages) => `${messages.map(({ role, content }) => `${role}:${content}\n`).join("")}`,
-    splitter: () => new TranscriptSplitter(),
+    chatTemplate: options.chatTemplate ?? "",
+    renderChat: (messages) => messages.map(({ role, content }) => `${role}:${String(content)}\n`).join("") + (options.opening ?? ""),
     requests,
     running: () => running,
   };

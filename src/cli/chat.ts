@@ -1,6 +1,6 @@
 import { createInterface } from "node:readline";
 import type { Command } from "commander";
-import type { ChatMessage, ServedModel } from "../serve/index.ts";
+import type { ServedMessage, ServedModel } from "../serve/index.ts";
 import { realNumber, wholeNumber } from "./options.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
 
@@ -33,12 +33,12 @@ async function chat(folder: string | undefined, options: ChatOptions): Promise<v
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: typed, prompt: terminal.noteColors.green("› ") });
   if (typed) terminal.note(terminal.noteColors.dim(`${model.id} · an empty line or Ctrl-D ends\n${(model.examples ?? []).map((example) => `  ${example}\n`).join("")}`));
   if (typed) lines.prompt();
-  const history: ChatMessage[] = [];
+  const history: ServedMessage[] = [];
   for await (const line of lines) {
     const question = line.trim();
     if (question === "" && typed) break;
     if (question !== "") {
-      const asked: ChatMessage = { role: "user", content: question };
+      const asked: ServedMessage = { role: "user", content: question };
       const answer = await ask(model, [...history, asked], options, terminal);
       if (options.history) history.push(asked, { role: "assistant", content: answer });
     }
@@ -49,7 +49,7 @@ async function chat(folder: string | undefined, options: ChatOptions): Promise<v
 }
 
 /** Prints one answer as it comes and returns it. Ctrl-C ends the answer; the conversation goes on. */
-async function ask(model: ServedModel, messages: readonly ChatMessage[], options: ChatOptions, terminal: Terminal): Promise<string> {
+async function ask(model: ServedModel, messages: readonly ServedMessage[], options: ChatOptions, terminal: Terminal): Promise<string> {
   const { chatEvents, parseChatRequest } = await import("../serve/index.ts");
   const { temperature, maxTokens: max_tokens, seed } = options;
   const request = parseChatRequest({ model: model.id, messages, temperature, max_tokens, seed });
@@ -57,13 +57,15 @@ async function ask(model: ServedModel, messages: readonly ChatMessage[], options
   const interrupt = (): void => abort.abort();
   process.once("SIGINT", interrupt);
   const text = { "reasoning-delta": "", "text-delta": "" };
-  for await (const event of chatEvents(model, request, abort.signal)) {
+  const { events } = await chatEvents(model, request, abort.signal);
+  for await (const event of events) {
     if (event.type === "end") {
       const { finish_reason, completion_tokens, reasoning_tokens } = event;
       const result = { question: messages.at(-1)?.content, reasoning_content: text["reasoning-delta"], content: text["text-delta"], finish_reason, completion_tokens, reasoning_tokens };
       terminal.out(options.json ? `${JSON.stringify(result)}\n` : `${finish_reason === "length" ? terminal.colors.yellow(" … cut off") : ""}\n`);
       continue;
     }
+    if (event.type === "tool-call" || event.type === "tool-arguments-delta") continue; // there are no tools to call
     if (!options.json) {
       const first = event.type === "text-delta" && text["text-delta"] === "" && text["reasoning-delta"] !== "";
       terminal.out(first ? `\n${event.text}` : event.type === "text-delta" ? event.text : terminal.colors.dim(event.text));

@@ -8,7 +8,7 @@ import { LongjingError } from "../errors/index.ts";
 import { openBackend } from "../runtime/index.ts";
 import type { ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
-import { chatRenderer, createTokenizer, tags, tokenizerFromGguf, TranscriptSplitter, type ChatRenderer, type Tokenizer } from "../text/index.ts";
+import { chatRenderer, createTokenizer, tokenizerFromGguf, type ChatRenderer, type Tokenizer } from "../text/index.ts";
 import { exists, isFile, openFileSource, openGguf, readJson } from "../weights/index.ts";
 import { findModel } from "./find-model.ts";
 
@@ -31,9 +31,6 @@ export async function loadServedModel(model: string, { maxModelLen, maxNumSeqs =
   const { config, generationConfig, specs, parameters } = await loadModel(backend, path);
   const tokenizer = await loadTokenizer(path);
   const renderer = openRenderer(path, tokenizer);
-  const renderChat: ServedModel["renderChat"] = (messages) => renderer(messages, { ...tokenizer.specialTokens, add_generation_prompt: true });
-  // Some templates open the thinking themselves, at the end of every prompt.
-  const thinking = renderChat([{ role: "user", content: "?" }]).trimEnd().endsWith(tags.thinkOpen);
   const max_model_len = maxModelLen ?? Math.min(config.max_position_embeddings, 4096);
   const runner = new ModelRunner(backend, config, { max_num_seqs: maxNumSeqs, max_model_len });
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
@@ -45,8 +42,8 @@ export async function loadServedModel(model: string, { maxModelLen, maxNumSeqs =
     stop_token_ids: [...new Set([...eos_token_id, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])],
     sampling,
     examples: await examplesOf(path),
-    renderChat,
-    splitter: () => new TranscriptSplitter({ thinking }),
+    chatTemplate: tokenizer.chatTemplate,
+    renderChat: (messages, variables) => renderer(messages, { ...tokenizer.specialTokens, ...variables }),
   };
 }
 
@@ -78,9 +75,12 @@ async function loadGgufTokenizer(path: string): Promise<Tokenizer> {
   }
 }
 
-function openRenderer(path: string, tokenizer: Tokenizer): ChatRenderer {
-  if (tokenizer.chatTemplate !== null) return chatRenderer(tokenizer.chatTemplate);
-  throw new LongjingError("bad_config", "The model has no chat template, so it cannot be talked to", { where: path, expected: "chat_template.jinja, chat_template in tokenizer_config.json, or tokenizer.chat_template in a GGUF file" });
+/** A model without a template completes text; only a conversation is refused. */
+function openRenderer(path: string, { chatTemplate }: Tokenizer): ChatRenderer {
+  if (chatTemplate !== null) return chatRenderer(chatTemplate);
+  return () => {
+    throw new LongjingError("bad_argument", "The model has no chat template, so it cannot be talked to", { where: path, expected: "chat_template.jinja, chat_template in tokenizer_config.json, or tokenizer.chat_template in a GGUF file", hint: "It completes text: /v1/completions" });
+  };
 }
 
 /** When the weights were written, and a name for them that changes when they do. */

@@ -1,53 +1,100 @@
-import { Hono } from "hono";
+import { Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
+import { cors } from "hono/cors";
 import { secureHeaders } from "hono/secure-headers";
-import { chatRoutes } from "./chat-routes.ts";
+import type { Accounts } from "./accounts.ts";
+import { Admission } from "./admission.ts";
+import { apiRoutes } from "./api-routes.ts";
 import { describeError, errorResponse } from "./errors.ts";
-import { guard, loopbackHosts } from "./guard.ts";
+import { guard, isPublic, loopbackHosts } from "./guard.ts";
+import { meteredModels } from "./metered-models.ts";
+import { Meter } from "./meter.ts";
 import type { ServedModel } from "./model.ts";
-import { fixedModels } from "./models.ts";
+import { loadedSources, ModelRegistry } from "./registry.ts";
+import { logEntry, logPrompts, type RequestLogEntry } from "./request-log.ts";
+import { trackRequests, type RequestScope } from "./request-scope.ts";
 import { runRoutes } from "./run-routes.ts";
 import type { Runs } from "./runs.ts";
+import { ServingMetrics } from "./serving-metrics.ts";
 import { studioRoutes } from "./studio-routes.ts";
 
 export interface AppOptions {
-  readonly models: readonly ServedModel[];
+  readonly models: readonly ServedModel[] | ModelRegistry;
   /** Training from the page; without it `/api/runs` is empty and starts nothing. */
   readonly runs?: Runs;
   /** Folder of the built page. */
   readonly studio?: string;
-  /** Host names that requests may be addressed to. Default: this machine's own, by loopback. */
+  /** Host names that requests may be addressed to; `"ip"` for any address in figures, `"*"` for all. Default: this machine's own, by loopback. */
   readonly hosts?: readonly string[];
-  /** When set, requests must carry it as `Authorization: Bearer`. */
+  /** Web origins whose pages may use the server, beside its own. */
+  readonly origins?: readonly string[];
+  /** When set, requests must carry it, or a key of `accounts`. */
   readonly auth?: string;
+  /** Keys, and the ledger of what is used. */
+  readonly accounts?: Accounts;
   /** Largest request body in bytes. Default 4 MiB. */
   readonly maxBodyBytes?: number;
+  /** Requests that may wait for their first token at once. Default 512. */
+  readonly maxWaiting?: number;
+  /** A client that reads nothing for so long, while there is something to read, is cut off. Default one minute. */
+  readonly stallMs?: number;
+  /** Once it is aborted nothing new begins. */
+  readonly closing?: AbortSignal;
+  /** Ends the streams that are still open with an error. */
+  readonly cut?: AbortSignal;
+  /** Hears of every request to the API when it has ended. */
+  readonly log?: (entry: RequestLogEntry) => void;
+  /** Folder that what is asked and answered is written to. Default: nowhere. */
+  readonly promptsDir?: string;
   /** Hears of every error that was answered with 500 or inside a stream while the client was there. */
   readonly report?: (error: unknown) => void;
 }
 
 /** The whole HTTP surface. Pure of sockets: `app.request()` drives it in a test, `listen` puts it on a port. */
 export function createApp(options: AppOptions): Hono {
-  const { models, runs, studio, hosts = loopbackHosts, auth, maxBodyBytes = 4 * 1024 * 1024, report = () => {} } = options;
+  const { runs, studio, accounts, closing, cut, promptsDir, log = () => {}, report = () => {}, maxBodyBytes = 4 * 1024 * 1024 } = options;
+  const registry = options.models instanceof ModelRegistry ? options.models : new ModelRegistry(loadedSources(options.models), { maxModels: Infinity });
+  const admission = new Admission({ maxWaiting: options.maxWaiting ?? 512, accounts, closing });
+  const metrics = new ServingMetrics({ models: () => registry.loaded(), waiting: () => admission.waiting });
+  registry.onUnload((model) => metrics.retire(model));
+  const onEnd = (scope: RequestScope): void => {
+    metrics.answered(scope.method, scope.status);
+    if (!isPage(scope.path)) log(logEntry(scope));
+  };
+
   const app = new Hono();
   app.onError((error, c) => {
     const { status, body } = describeError(error);
     if (status >= 500 && !c.req.raw.signal.aborted) report(error);
+    if (status === 503) c.header("retry-after", "1");
     return c.json(body, status);
   });
   app.notFound((c) => errorResponse(c, 404, `No route ${c.req.method} ${c.req.path}`, "not_found"));
+  app.use(trackRequests({ stallMs: options.stallMs ?? 60_000, cut, onEnd, report }));
   app.use(secureHeaders({ contentSecurityPolicy: pagePolicy, referrerPolicy: "no-referrer", strictTransportSecurity: false }));
-  app.use(guard({ hosts, ...(auth === undefined ? {} : { apiKey: auth }) }));
+  if (options.origins !== undefined) app.use(cors({ origin: [...options.origins], exposeHeaders: ["x-request-id", "retry-after", "retry-after-ms"] }));
+  app.use(guard({ hosts: options.hosts ?? loopbackHosts, origins: options.origins, apiKey: options.auth, accounts }));
+  app.use(whereModelsAnswer(admission.middleware));
   app.use(bodyLimit({ maxSize: maxBodyBytes, onError: (c) => errorResponse(c, 413, `The request body is larger than ${maxBodyBytes} bytes`, "request_too_large") }));
+  if (promptsDir !== undefined) app.use(whereModelsAnswer(logPrompts(promptsDir, report)));
 
-  app.get("/health", (c) => c.json({ status: "ok", models: models.map((model) => model.id) }));
-  const chat = chatRoutes(fixedModels(models), report);
-  app.route("/v1", chat);
-  app.route("/", chat); // DeepSeek's base URL has no version
-  app.get("/api/models", (c) => c.json(models.map(({ id, examples = [], engine }) => ({ id, examples, max_model_len: engine.max_model_len }))));
+  app.get("/health", (c) => c.json({ status: closing?.aborted ? "closing" : "ok", models: registry.list().map(({ id }) => id) }, closing?.aborted ? 503 : 200));
+  app.get("/metrics", (c) => c.text(metrics.text(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }));
+  const api = apiRoutes({ models: meteredModels(registry, new Meter({ metrics, admission, accounts, report })), report });
+  for (const base of ["/v1", "/beta", "/"]) app.route(base, api); // DeepSeek's base URLs
+  app.get("/api/models", (c) => c.json(registry.list().map(({ id, examples, max_model_len }) => ({ id, examples, max_model_len }))));
   if (runs !== undefined) app.route("/api", runRoutes(runs));
   if (studio !== undefined) app.route("/", studioRoutes(studio));
   return app;
+}
+
+/** A model is asked by POST; the page's own routes start runs, and ask none. */
+function whereModelsAnswer(middleware: MiddlewareHandler): MiddlewareHandler {
+  return (c, next) => (c.req.method === "POST" && !c.req.path.startsWith("/api/") ? middleware(c, next) : next());
+}
+
+function isPage(path: string): boolean {
+  return isPublic(path) && path !== "/health";
 }
 
 // The page loads nothing from elsewhere, so that an image in an answer cannot carry a conversation away. uPlot and the

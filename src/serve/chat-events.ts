@@ -1,10 +1,11 @@
-import type { EngineEvent, FinishReason } from "../engine/types.ts";
+import type { EngineEvent, EngineRequest, FinishReason } from "../engine/types.ts";
 import { LongjingError } from "../errors/index.ts";
-import type { TranscriptDelta } from "../text/splitter.ts";
+import { answerReader, type AnswerDelta, type AnswerReader } from "./answer-reader.ts";
+import { chatPrompt } from "./chat-prompt.ts";
 import type { ChatRequest } from "./chat-request.ts";
 import { merge } from "./merge.ts";
 import type { ServedModel } from "./model.ts";
-import { stopStrings, type StopStrings } from "./stop-strings.ts";
+import type { CompletionSettings } from "./request-fields.ts";
 
 export interface TokenLogprob {
   readonly token: string;
@@ -23,40 +24,83 @@ export type ChatEvent =
       /** The tokens since the delta before, when the request asked for them. */
       readonly logprobs?: readonly TokenLogprob[];
     }
-  | {
-      readonly type: "end";
-      readonly index: number;
-      readonly finish_reason: "stop" | "length";
-      readonly prompt_tokens: number;
-      readonly completion_tokens: number;
-      readonly reasoning_tokens: number;
-    };
+  /** A call begins; `call` counts the calls of its choice. */
+  | { readonly type: "tool-call"; readonly index: number; readonly call: number; readonly id: string; readonly name: string }
+  /** More of the JSON text of that call's arguments. */
+  | { readonly type: "tool-arguments-delta"; readonly index: number; readonly call: number; readonly text: string }
+  | EndEvent;
 
-type TokenEvent = Extract<EngineEvent, { type: "token" }>;
+export interface EndEvent {
+  readonly type: "end";
+  readonly index: number;
+  readonly finish_reason: "stop" | "length" | "tool_calls";
+  /** The stop string that ended it. */
+  readonly stop_sequence: string | null;
+  readonly prompt_tokens: number;
+  /** Tokens of the prompt that were in the prefix cache. */
+  readonly cached_tokens: number;
+  readonly completion_tokens: number;
+  readonly reasoning_tokens: number;
+}
+
+export type TokenEvent = Extract<EngineEvent, { type: "token" }>;
+
+export interface ChatAnswer {
+  readonly prompt_tokens: number;
+  readonly events: AsyncIterable<ChatEvent>;
+}
 
 /**
- * Answers `request`. The prompt is checked before the first event: too long throws `bad_argument`, and nothing is ever cut
- * to fit.
+ * Answers `request`. Whatever is wrong with it throws before this returns: a prompt that is too long is "bad_argument", and
+ * nothing is ever cut to fit.
  */
-export function chatEvents(model: ServedModel, request: ChatRequest, signal: AbortSignal): AsyncIterable<ChatEvent> {
-  const prompt_ids = model.tokenizer.encode(model.renderChat(request.messages));
+export async function chatEvents(model: ServedModel, request: ChatRequest, signal: AbortSignal): Promise<ChatAnswer> {
+  const prompt = chatPrompt(model, request);
+  const prompt_ids = model.tokenizer.encode(prompt.text);
   const max_tokens = completionBudget(model, prompt_ids.length, request.max_tokens);
-  const choices = Array.from({ length: request.n }, (_, index) => {
-    const { seed } = request.sampling;
-    const sampling = {
-      ...model.sampling,
-      ...request.sampling,
-      ...(seed === undefined ? {} : { seed: seed + index }),
-      max_tokens,
-      stop_token_ids: model.stop_token_ids,
-    };
-    return choice(model, request, index, model.engine.submit({ prompt_ids, sampling, signal }), prompt_ids.length);
+  const events = completionEvents(model, request, { prompt_ids, max_tokens, signal }, () => answerReader(model, request, prompt));
+  return { prompt_tokens: prompt_ids.length, events };
+}
+
+export interface CompletionInput {
+  readonly prompt_ids: readonly number[];
+  readonly max_tokens: number;
+  readonly signal: AbortSignal;
+  /** A new one for each choice. */
+  readonly constraint?: () => NonNullable<EngineRequest["constraint"]>;
+}
+
+/** Submits the choices of a request and reads each as `reader` has it. */
+export function completionEvents(
+  model: ServedModel,
+  { n, sampling, ignore_eos, user, cache_salt, ...request }: CompletionSettings & { readonly logprobs: boolean },
+  { prompt_ids, max_tokens, signal, constraint }: CompletionInput,
+  reader: () => AnswerReader,
+): AsyncIterable<ChatEvent> {
+  const choices = Array.from({ length: n }, (_, index) => {
+    const { seed } = sampling;
+    const done = new AbortController();
+    const tokens = model.engine.submit({
+      prompt_ids,
+      sampling: {
+        ...model.sampling,
+        ...sampling,
+        ...(seed === undefined ? {} : { seed: seed + index }),
+        max_tokens,
+        stop_token_ids: ignore_eos ? [] : model.stop_token_ids,
+      },
+      signal: AbortSignal.any([signal, done.signal]),
+      ...(user === "" ? {} : { user }),
+      ...(cache_salt === "" ? {} : { cache_salt }),
+      ...(constraint === undefined ? {} : { constraint: constraint() }),
+    });
+    return new Choice(model, index, request.logprobs, reader()).events(tokens, done);
   });
   return merge(choices);
 }
 
-function completionBudget(model: ServedModel, prompt: number, asked: number | undefined): number {
-  const { max_model_len } = model.engine;
+/** Tokens that a completion may have. @throws LongjingError "bad_argument" when prompt and completion do not fit */
+export function completionBudget({ engine: { max_model_len } }: ServedModel, prompt: number, asked: number | undefined): number {
   const wanted = prompt + (asked ?? 1);
   if (wanted <= max_model_len) return asked ?? max_model_len - prompt;
   throw new LongjingError(
@@ -66,112 +110,94 @@ function completionBudget(model: ServedModel, prompt: number, asked: number | un
   );
 }
 
-/** One completion: tokens → text → thinking and answer, ended by the engine or by a stop string in the answer. */
-async function* choice(
-  model: ServedModel,
-  request: ChatRequest,
-  index: number,
-  tokens: AsyncIterable<EngineEvent>,
-  prompt_tokens: number,
-): AsyncGenerator<ChatEvent, void> {
-  const text = model.tokenizer.stream();
-  const transcript = model.splitter();
-  const deltas = new Deltas(model, request, index);
-  const end = (finish_reason: "stop" | "length"): ChatEvent => ({
-    type: "end",
-    index,
-    finish_reason,
-    prompt_tokens,
-    completion_tokens: deltas.tokens,
-    reasoning_tokens: deltas.reasoningTokens,
-  });
-  for await (const event of tokens) {
-    if (event.type === "finish") {
-      const rest = [...transcript.push(text.end()), ...transcript.end()];
-      yield* deltas.of(rest);
-      yield* deltas.end();
-      yield end(finishReason(event.reason));
-      return;
-    }
-    deltas.count(event);
-    if (model.stop_token_ids.includes(event.token_id)) continue;
-    yield* deltas.of(transcript.push(text.push(event.token_id)));
-    if (deltas.stopped) return yield end("stop");
-  }
-  throw new LongjingError("runtime", "The engine ended a sequence without saying why");
-}
-
-function finishReason(reason: FinishReason): "stop" | "length" {
-  if (reason === "abort") throw new LongjingError("runtime", "The generation was aborted");
-  return reason;
-}
-
 /**
- * Makes deltas of transcript parts and books each token under the part that its text came out with. A token whose text is
- * held back (half a tag, half a character) waits for the next part.
+ * One completion: tokens → text → parts, ended by the engine, by a stop string, or by the one call that was allowed. Books each
+ * token under the part that its text came out with. A token whose text is held back (half a tag, half a character) waits for
+ * the next part.
  */
-class Deltas {
-  tokens = 0;
-  reasoningTokens = 0;
-  stopped = false;
+class Choice {
   readonly #model: ServedModel;
   readonly #index: number;
   readonly #logprobs: boolean;
-  readonly #stop: StopStrings;
+  readonly #reader: AnswerReader;
+  #tokens = 0;
+  #reasoningTokens = 0;
+  #calls = 0;
   #pending: TokenEvent[] = [];
-  #last: TranscriptDelta["type"] = "text";
+  #last: AnswerDelta["type"] = "text";
 
-  constructor(model: ServedModel, request: ChatRequest, index: number) {
+  constructor(model: ServedModel, index: number, logprobs: boolean, reader: AnswerReader) {
     this.#model = model;
     this.#index = index;
-    this.#logprobs = request.logprobs;
-    this.#stop = stopStrings(request.stop);
+    this.#logprobs = logprobs;
+    this.#reader = reader;
   }
 
-  count(event: TokenEvent): void {
-    this.tokens++;
-    this.#pending.push(event);
-  }
-
-  *of(parts: readonly TranscriptDelta[]): Generator<ChatEvent, void> {
-    for (const part of parts) {
-      if (part.type === "reasoning") {
-        yield* this.#delta("reasoning", part.delta);
-        continue;
+  async *events(tokens: AsyncIterable<EngineEvent>, done: AbortController): AsyncGenerator<ChatEvent, void> {
+    const text = this.#model.tokenizer.stream();
+    let ended = false;
+    for await (const event of tokens) {
+      if (event.type === "finish") {
+        if (!ended) yield* this.#deltas([...this.#reader.push(text.end()), ...this.#reader.end()]);
+        this.#book(this.#last);
+        return yield this.#end(event, ended ? "stop" : event.reason);
       }
-      const { text, hit } = this.#stop.push(part.delta);
-      yield* this.#delta("text", text);
-      if (hit) {
-        this.stopped = true;
-        return;
+      if (ended) continue;
+      this.#tokens++;
+      this.#pending.push(event);
+      if (this.#model.stop_token_ids.includes(event.token_id)) continue;
+      yield* this.#deltas(this.#reader.push(text.push(event.token_id)));
+      ended = this.#reader.ended;
+      if (ended) done.abort();
+    }
+    throw new LongjingError("runtime", "The engine ended a sequence without saying why");
+  }
+
+  #end({ prompt_tokens, cached_tokens }: Extract<EngineEvent, { type: "finish" }>, reason: FinishReason): ChatEvent {
+    if (reason === "abort") throw new LongjingError("runtime", "The generation was aborted");
+    return {
+      type: "end",
+      index: this.#index,
+      finish_reason: reason === "stop" && this.#calls > 0 ? "tool_calls" : reason,
+      stop_sequence: this.#reader.stopSequence,
+      prompt_tokens,
+      cached_tokens,
+      completion_tokens: this.#tokens,
+      reasoning_tokens: this.#reasoningTokens,
+    };
+  }
+
+  *#deltas(parts: readonly AnswerDelta[]): Generator<ChatEvent, void> {
+    const index = this.#index;
+    for (const part of parts) {
+      const booked = this.#book(part.type);
+      if (part.type === "call") {
+        yield { type: "tool-call", index, call: this.#calls++, id: callId(), name: part.name };
+      } else if (part.type === "arguments") {
+        yield { type: "tool-arguments-delta", index, call: this.#calls - 1, text: part.delta };
+      } else {
+        yield { type: `${part.type}-delta`, index, text: part.delta, ...(this.#logprobs ? { logprobs: booked.map((token) => tokenLogprob(this.#model, token)) } : {}) };
       }
     }
   }
 
-  *end(): Generator<ChatEvent, void> {
-    if (!this.stopped) yield* this.#delta("text", this.#stop.end());
-    this.#book(this.#last);
-  }
-
-  *#delta(type: TranscriptDelta["type"], text: string): Generator<ChatEvent, void> {
-    if (text === "") return;
-    const logprobs = this.#book(type);
-    yield { type: `${type}-delta`, index: this.#index, text, ...(this.#logprobs ? { logprobs: logprobs.map((token) => this.#logprob(token)) } : {}) };
-  }
-
-  #book(type: TranscriptDelta["type"]): readonly TokenEvent[] {
+  #book(type: AnswerDelta["type"]): readonly TokenEvent[] {
     const pending = this.#pending;
     this.#pending = [];
     this.#last = type;
-    if (type === "reasoning") this.reasoningTokens += pending.length;
+    if (type === "reasoning") this.#reasoningTokens += pending.length;
     return pending;
   }
+}
 
-  #logprob({ token_id, logprob, top_logprobs = [] }: TokenEvent): TokenLogprob {
-    const one = (id: number, value: number) => {
-      const token = this.#model.tokenizer.decode([id]);
-      return { token, logprob: value, bytes: [...new TextEncoder().encode(token)] };
-    };
-    return { ...one(token_id, logprob), top_logprobs: top_logprobs.map((top) => one(top.token_id, top.logprob)) };
-  }
+function callId(): string {
+  return `call_${crypto.randomUUID().replaceAll("-", "")}`;
+}
+
+export function tokenLogprob({ tokenizer }: ServedModel, { token_id, logprob, top_logprobs = [] }: TokenEvent): TokenLogprob {
+  const one = (id: number, value: number) => {
+    const token = tokenizer.decode([id]);
+    return { token, logprob: value, bytes: [...new TextEncoder().encode(token)] };
+  };
+  return { ...one(token_id, logprob), top_logprobs: top_logprobs.map((top) => one(top.token_id, top.logprob)) };
 }

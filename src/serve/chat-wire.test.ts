@@ -17,12 +17,20 @@ const end = (index: number) =>
   fc.record({
     type: fc.constant("end" as const),
     index: fc.constant(index),
-    finish_reason: fc.constantFrom("stop" as const, "length" as const),
+    finish_reason: fc.constantFrom("stop" as const, "length" as const, "tool_calls" as const),
     prompt_tokens: fc.constant(7),
     completion_tokens: fc.nat(100),
     reasoning_tokens: fc.nat(100),
+    stop_sequence: fc.constant(null),
+    cached_tokens: fc.nat(7),
   });
-const choice = (index: number): fc.Arbitrary<ChatEvent[]> => fc.tuple(fc.array(delta(index), { maxLength: 6 }), end(index)).map(([deltas, last]) => [...deltas, last]);
+const call = (index: number, at: number): fc.Arbitrary<ChatEvent[]> =>
+  fc.tuple(fc.string({ minLength: 1 }), fc.array(fc.string({ minLength: 1 }), { maxLength: 3 })).map(([name, texts]) => [
+    { type: "tool-call", index, call: at, id: `call_${at}`, name },
+    ...texts.map((text): ChatEvent => ({ type: "tool-arguments-delta", index, call: at, text })),
+  ]);
+const calls = (index: number): fc.Arbitrary<ChatEvent[]> => fc.tuple(...[0, 1].map((at) => call(index, at))).chain((all) => fc.nat(2).map((count) => all.slice(0, count).flat()));
+const choice = (index: number): fc.Arbitrary<ChatEvent[]> => fc.tuple(fc.array(delta(index), { maxLength: 6 }), calls(index), end(index)).map(([deltas, made, last]) => [...deltas, ...made, last]);
 
 /** Any number of choices, each in order, in any interleaving, with and without logprobs. */
 const streams = fc
@@ -43,14 +51,20 @@ async function* from<T>(items: readonly T[]): AsyncGenerator<T, void> {
   yield* items;
 }
 
+type Finish = ChatCompletion["choices"][number]["finish_reason"];
+
 /** What a client does with a stream, written without looking at the server. */
 function foldChunks(chunks: readonly ChatChunk[]): ChatCompletion {
-  const choices: { index: number; content: string; reasoning: string; tokens: { content: TokenLogprob[]; reasoning: TokenLogprob[] }; finish: "stop" | "length" | null }[] = [];
+  const choices: { index: number; content: string; reasoning: string; calls: { index: number; id: string; type: "function"; function: { name: string; arguments: string } }[]; tokens: { content: TokenLogprob[]; reasoning: TokenLogprob[] }; finish: Finish | null }[] = [];
   let usage = null;
   for (const { choices: [part], usage: reported } of chunks) {
-    const into = (choices[part.index] ??= { index: part.index, content: "", reasoning: "", tokens: { content: [], reasoning: [] }, finish: null });
+    const into = (choices[part.index] ??= { index: part.index, content: "", reasoning: "", calls: [], tokens: { content: [], reasoning: [] }, finish: null });
     into.content += part.delta.content ?? "";
     into.reasoning += part.delta.reasoning_content ?? "";
+    for (const piece of part.delta.tool_calls ?? []) {
+      if ("id" in piece) into.calls[piece.index] = { ...piece, function: { ...piece.function } };
+      else into.calls[piece.index]!.function.arguments += piece.function.arguments;
+    }
     into.tokens.content.push(...(part.logprobs?.content ?? []));
     into.tokens.reasoning.push(...(part.logprobs?.reasoning_content ?? []));
     into.finish ??= part.finish_reason;
@@ -60,11 +74,11 @@ function foldChunks(chunks: readonly ChatChunk[]): ChatCompletion {
   return {
     ...head,
     object: "chat.completion",
-    choices: choices.map(({ index, content, reasoning, tokens, finish }) => ({
+    choices: choices.map(({ index, content, reasoning, calls, tokens, finish }) => ({
       index,
-      message: { role: "assistant", content, reasoning_content: reasoning === "" ? null : reasoning },
+      message: { role: "assistant", content, reasoning_content: reasoning === "" ? null : reasoning, ...(calls.length === 0 ? {} : { tool_calls: calls }) },
       logprobs: tokens.content.length + tokens.reasoning.length === 0 ? null : { content: orNull(tokens.content), reasoning_content: orNull(tokens.reasoning) },
-      finish_reason: finish as "stop" | "length",
+      finish_reason: finish as Finish,
     })),
     usage: usage as unknown as ChatCompletion["usage"],
   };
@@ -94,7 +108,7 @@ test("a stream has DeepSeek's shape whatever happens in it", async () => {
       }
       for (const { delta: next } of chunks.slice(n).map((chunk) => chunk.choices[0])) {
         expect(next.role).toBeUndefined();
-        expect([next.content, next.reasoning_content].filter((part) => part !== null)).toHaveLength(1);
+        expect([next.content, next.reasoning_content, next.tool_calls ?? null].filter((part) => part !== null)).toHaveLength(1);
       }
       expect(chunks.map((chunk) => chunk.usage !== null)).toEqual(chunks.map((_, at) => at === chunks.length - 1));
       expect(chunks.at(-1)?.choices[0].finish_reason).not.toBeNull();

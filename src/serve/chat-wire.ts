@@ -1,4 +1,6 @@
-import type { ChatEvent, TokenLogprob } from "./chat-events.ts";
+import type { ChatEvent, EndEvent, TokenLogprob } from "./chat-events.ts";
+import type { ToolCall } from "./chat-messages.ts";
+import { usageOf, type Usage } from "./usage.ts";
 
 /** What every chunk and the completion begin with. */
 export interface ChatHead {
@@ -8,19 +10,21 @@ export interface ChatHead {
   readonly system_fingerprint: string;
 }
 
-export interface Usage {
-  readonly prompt_tokens: number;
-  readonly completion_tokens: number;
-  readonly total_tokens: number;
-  readonly prompt_tokens_details: { readonly cached_tokens: number };
-  readonly completion_tokens_details: { readonly reasoning_tokens: number };
-  readonly prompt_cache_hit_tokens: number;
-  readonly prompt_cache_miss_tokens: number;
-}
-
 export interface ChoiceLogprobs {
   readonly content: readonly TokenLogprob[] | null;
   readonly reasoning_content: readonly TokenLogprob[] | null;
+}
+
+/** The start of a call, with its id and name, or more of its arguments. */
+export type ToolCallDelta =
+  | { readonly index: number; readonly id: string; readonly type: "function"; readonly function: { readonly name: string; readonly arguments: "" } }
+  | { readonly index: number; readonly function: { readonly arguments: string } };
+
+export interface ChatDelta {
+  readonly role?: "assistant";
+  readonly content: string | null;
+  readonly reasoning_content: string | null;
+  readonly tool_calls?: readonly [ToolCallDelta];
 }
 
 export interface ChatChunk extends ChatHead {
@@ -28,9 +32,9 @@ export interface ChatChunk extends ChatHead {
   readonly choices: readonly [
     {
       readonly index: number;
-      readonly delta: { readonly role?: "assistant"; readonly content: string | null; readonly reasoning_content: string | null };
+      readonly delta: ChatDelta;
       readonly logprobs: ChoiceLogprobs | null;
-      readonly finish_reason: "stop" | "length" | null;
+      readonly finish_reason: EndEvent["finish_reason"] | null;
     },
   ];
   readonly usage: Usage | null;
@@ -40,35 +44,23 @@ export interface ChatCompletion extends ChatHead {
   readonly object: "chat.completion";
   readonly choices: readonly {
     readonly index: number;
-    readonly message: { readonly role: "assistant"; readonly content: string; readonly reasoning_content: string | null };
+    readonly message: {
+      readonly role: "assistant";
+      readonly content: string;
+      readonly reasoning_content: string | null;
+      readonly tool_calls?: readonly (ToolCall & { readonly index: number })[];
+    };
     readonly logprobs: ChoiceLogprobs | null;
-    readonly finish_reason: "stop" | "length";
+    readonly finish_reason: EndEvent["finish_reason"];
   }[];
   readonly usage: Usage;
 }
 
-type End = Extract<ChatEvent, { type: "end" }>;
-type Delta = Exclude<ChatEvent, End>;
-
-/** The prompt is shared by the choices and counts once. No prefix is cached between requests. */
-function usageOf(ends: readonly End[]): Usage {
-  const prompt_tokens = ends[0]?.prompt_tokens ?? 0;
-  const completion_tokens = ends.reduce((sum, end) => sum + end.completion_tokens, 0);
-  const reasoning_tokens = ends.reduce((sum, end) => sum + end.reasoning_tokens, 0);
-  return {
-    prompt_tokens,
-    completion_tokens,
-    total_tokens: prompt_tokens + completion_tokens,
-    prompt_tokens_details: { cached_tokens: 0 },
-    completion_tokens_details: { reasoning_tokens },
-    prompt_cache_hit_tokens: 0,
-    prompt_cache_miss_tokens: prompt_tokens,
-  };
-}
+type TextEvent = Extract<ChatEvent, { type: "reasoning-delta" | "text-delta" }>;
 
 /**
- * The stream form, as DeepSeek sends it: a first chunk with the role and an empty `reasoning_content`; then either thinking
- * or answer in a chunk, the other null; the usage inside the chunk that finishes the last choice.
+ * The stream form, as DeepSeek sends it: a first chunk with the role and an empty `reasoning_content`; then either thinking,
+ * answer or a part of a call in a chunk, the others null; the usage inside the chunk that finishes the last choice.
  */
 export async function* toChunks(head: ChatHead, n: number, events: AsyncIterable<ChatEvent>): AsyncGenerator<ChatChunk, void> {
   const chunk = (index: number, choice: Partial<ChatChunk["choices"][0]>, usage: Usage | null = null): ChatChunk => ({
@@ -78,50 +70,74 @@ export async function* toChunks(head: ChatHead, n: number, events: AsyncIterable
     usage,
   });
   for (let index = 0; index < n; index++) yield chunk(index, { delta: { role: "assistant", content: null, reasoning_content: "" } });
-  const ends: End[] = [];
+  const ends: EndEvent[] = [];
   for await (const event of events) {
     if (event.type === "end") {
       ends.push(event);
       const usage = ends.length === n ? usageOf(ends) : null;
       yield chunk(event.index, { delta: { content: "", reasoning_content: null }, finish_reason: event.finish_reason }, usage);
-      continue;
-    }
-    const thinks = event.type === "reasoning-delta";
-    yield chunk(event.index, {
-      delta: thinks ? { content: null, reasoning_content: event.text } : { content: event.text, reasoning_content: null },
-      logprobs: event.logprobs ? { content: thinks ? null : event.logprobs, reasoning_content: thinks ? event.logprobs : null } : null,
-    });
+    } else yield chunk(event.index, { delta: toDelta(event), logprobs: logprobsOf([event]) });
+  }
+}
+
+function toDelta(event: Exclude<ChatEvent, EndEvent>): ChatDelta {
+  const silent = { content: null, reasoning_content: null };
+  switch (event.type) {
+    case "reasoning-delta":
+      return { ...silent, reasoning_content: event.text };
+    case "text-delta":
+      return { ...silent, content: event.text };
+    case "tool-call":
+      return { ...silent, tool_calls: [{ index: event.call, id: event.id, type: "function", function: { name: event.name, arguments: "" } }] };
+    case "tool-arguments-delta":
+      return { ...silent, tool_calls: [{ index: event.call, function: { arguments: event.text } }] };
   }
 }
 
 /** The form without a stream. `reasoning_content` is null where nothing was thought. */
 export async function toCompletion(head: ChatHead, events: AsyncIterable<ChatEvent>): Promise<ChatCompletion> {
-  const deltas: Delta[] = [];
-  const ends: End[] = [];
-  for await (const event of events) {
-    if (event.type === "end") ends.push(event);
-    else deltas.push(event);
-  }
-  ends.sort((a, b) => a.index - b.index);
+  const { parts, ends } = await collect(events);
   return {
     ...head,
     object: "chat.completion",
     choices: ends.map(({ index, finish_reason }) => {
-      const own = deltas.filter((delta) => delta.index === index);
-      return { index, message: messageOf(own), logprobs: logprobsOf(own), finish_reason };
+      const own = parts.filter((event) => event.index === index);
+      const calls = toolCallsOf(own);
+      const message = { role: "assistant" as const, content: textOf(own, "text-delta"), reasoning_content: textOf(own, "reasoning-delta") || null };
+      return { index, message: calls.length === 0 ? message : { ...message, tool_calls: calls.map((call, at) => ({ index: at, ...call })) }, logprobs: logprobsOf(own), finish_reason };
     }),
     usage: usageOf(ends),
   };
 }
 
-function messageOf(deltas: readonly Delta[]): ChatCompletion["choices"][number]["message"] {
-  const text = (type: Delta["type"]): string => deltas.filter((delta) => delta.type === type).map((delta) => delta.text).join("");
-  return { role: "assistant", content: text("text-delta"), reasoning_content: text("reasoning-delta") || null };
+export type PartEvent = Exclude<ChatEvent, EndEvent>;
+
+/** Every event of a request: the parts as they came, the ends in the order of the choices. */
+export async function collect(events: AsyncIterable<ChatEvent>): Promise<{ readonly parts: PartEvent[]; readonly ends: EndEvent[] }> {
+  const parts: PartEvent[] = [];
+  const ends: EndEvent[] = [];
+  for await (const event of events) {
+    if (event.type === "end") ends.push(event);
+    else parts.push(event);
+  }
+  return { parts, ends: ends.sort((a, b) => a.index - b.index) };
 }
 
-function logprobsOf(deltas: readonly Delta[]): ChoiceLogprobs | null {
-  const of = (type: Delta["type"]): readonly TokenLogprob[] | null => {
-    const lists = deltas.flatMap((delta) => (delta.type === type && delta.logprobs ? [delta.logprobs] : []));
+export function textOf(parts: readonly PartEvent[], type: TextEvent["type"]): string {
+  return parts.map((part) => (part.type === type ? part.text : "")).join("");
+}
+
+export function toolCallsOf(parts: readonly PartEvent[]): ToolCall[] {
+  return parts.flatMap((part) => {
+    if (part.type !== "tool-call") return [];
+    const args = parts.map((other) => (other.type === "tool-arguments-delta" && other.call === part.call ? other.text : "")).join("");
+    return [{ id: part.id, type: "function" as const, function: { name: part.name, arguments: args } }];
+  });
+}
+
+function logprobsOf(parts: readonly PartEvent[]): ChoiceLogprobs | null {
+  const of = (type: TextEvent["type"]): readonly TokenLogprob[] | null => {
+    const lists = parts.flatMap((part) => (part.type === type && part.logprobs ? [part.logprobs] : []));
     return lists.length === 0 ? null : lists.flat();
   };
   const content = of("text-delta");

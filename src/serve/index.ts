@@ -1,9 +1,11 @@
 export { createApp, type AppOptions } from "./app.ts";
-export { chatEvents, type ChatEvent, type TokenLogprob } from "./chat-events.ts";
+export { chatEvents, type ChatAnswer, type ChatEvent, type TokenLogprob } from "./chat-events.ts";
+export type { ServedMessage } from "./chat-messages.ts";
 export { parseChatRequest, type ChatRequest } from "./chat-request.ts";
-export type { ChatChunk, ChatCompletion, Usage } from "./chat-wire.ts";
+export type { ChatChunk, ChatCompletion } from "./chat-wire.ts";
 export type { ErrorBody } from "./errors.ts";
 export { loopbackHosts } from "./guard.ts";
 export { listen, type Listening } from "./listen.ts";
-export type { ChatMessage, ServedModel, ServedSplitter, ServedTokenizer, TokenStream } from "./model.ts";
+export type { ServedModel, ServedTokenizer } from "./model.ts";
 export { openRuns, type RunInfo, type Runs, type RunsOptions } from "./runs.ts";
+export type { Usage } from "./usage.ts";

@@ -1,29 +1,8 @@
 import type { Engine, SamplingParams } from "../engine/types.ts";
-import type { TranscriptDelta } from "../text/splitter.ts";
-
-export type ChatMessage = {
-  readonly role: "system" | "user" | "assistant";
-  readonly content: string;
-};
-
-/** Turns one sequence of token ids into text, holding back bytes that do not yet make a whole character. */
-export interface TokenStream {
-  push(id: number): string;
-  end(): string;
-}
+import type { ChatMessage, ChatVariables, Tokenizer } from "../text/index.ts";
 
 /** What serving needs of a tokenizer. */
-export interface ServedTokenizer {
-  encode(text: string): readonly number[];
-  decode(ids: readonly number[]): string;
-  stream(): TokenStream;
-}
-
-/** What serving needs of `TranscriptSplitter`. */
-export interface ServedSplitter {
-  push(text: string): readonly TranscriptDelta[];
-  end(): readonly TranscriptDelta[];
-}
+export type ServedTokenizer = Pick<Tokenizer, "encode" | "decode" | "stream" | "idOf" | "tokenBytes">;
 
 /** A model that answers requests. The caller owns it and disposes its engine. */
 export interface ServedModel {
@@ -40,8 +19,8 @@ export interface ServedModel {
   readonly sampling?: Pick<SamplingParams, "temperature" | "top_p" | "top_k" | "min_p" | "repetition_penalty">;
   /** Prompts that show what the model was trained for. */
   readonly examples?: readonly string[];
-  /** The text that the model continues with its turn. */
-  renderChat(messages: readonly ChatMessage[]): string;
-  /** A new splitter for one completion of that text: whether it starts inside the thinking is the template's choice. */
-  splitter(): ServedSplitter;
+  /** Source of the chat template, or null for a model that only completes text. */
+  readonly chatTemplate: string | null;
+  /** Renders the template with the model's special tokens. Throws "bad_argument" when it refuses, or when there is none. */
+  renderChat(messages: readonly ChatMessage[], variables?: ChatVariables): string;
 }

@@ -1,7 +1,7 @@
 import { Hono } from "hono";
 import { z } from "zod";
-import { badField } from "./chat-request.ts";
-import { abortOf, readJson } from "./chat-routes.ts";
+import { badField } from "./request-fields.ts";
+import { abortOf, readJson } from "./respond.ts";
 import type { Runs, StartOptions } from "./runs.ts";
 import { sseBody, sseHeaders } from "./sse.ts";
 

@@ -44,7 +44,7 @@ export function sseBody(messages: AsyncIterable<SseMessage>, { onCancel, keepAli
   });
 }
 
-async function orSilence<T>(promise: Promise<T>, ms: number): Promise<T | "silence"> {
+export async function orSilence<T>(promise: Promise<T>, ms: number): Promise<T | "silence"> {
   let timer: NodeJS.Timeout | undefined;
   const silence = new Promise<"silence">((resolve) => {
     timer = setTimeout(resolve, ms, "silence");

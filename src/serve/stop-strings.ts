@@ -4,17 +4,22 @@ export interface StopStrings {
   push(text: string): { readonly text: string; readonly hit: boolean };
   /** What was held back in case a stop string had begun. */
   end(): string;
+  /** The stop string that has been met. */
+  readonly hit: string | null;
 }
 
 export function stopStrings(stops: readonly string[]): StopStrings {
   const longest = Math.max(0, ...stops.map((stop) => stop.length));
   let held = "";
+  let met: string | null = null;
   return {
     push(text) {
       held += text;
-      const found = stops.map((stop) => held.indexOf(stop)).filter((at) => at >= 0);
-      if (found.length > 0) {
-        const kept = held.slice(0, Math.min(...found));
+      const found = stops.map((stop) => ({ stop, at: held.indexOf(stop) })).filter(({ at }) => at >= 0);
+      const [first] = found.toSorted((a, b) => a.at - b.at);
+      if (first !== undefined) {
+        const kept = held.slice(0, first.at);
+        met = first.stop;
         held = "";
         return { text: kept, hit: true };
       }
@@ -27,6 +32,9 @@ export function stopStrings(stops: readonly string[]): StopStrings {
       const rest = held;
       held = "";
       return rest;
+    },
+    get hit() {
+      return met;
     },
   };
 }

@@ -6,6 +6,12 @@ export interface TranscriptDelta {
   readonly delta: string;
 }
 
+export interface SplitterOptions {
+  readonly thinking?: boolean;
+  readonly continues?: boolean;
+  readonly interrupts?: readonly string[];
+}
+
 type Place = "outside" | "thinking" | "answering";
 
 /** The tags that count in each place, and where they lead. Any other tag is plain text there. */
@@ -29,10 +35,11 @@ export class TranscriptSplitter {
   /**
    * `thinking`: the stream starts inside the think block, because the prompt ended with its opening tag. `interrupts`: what
    * ends a think block that was never closed, such as the opening of a tool call; each begins with "<" and stays in the text.
+   * `continues`: the prompt ended inside the text, so that white space at the start is part of it.
    */
-  constructor({ thinking = false, interrupts = [] }: { readonly thinking?: boolean; readonly interrupts?: readonly string[] } = {}) {
+  constructor({ thinking = false, continues = false, interrupts = [] }: SplitterOptions = {}) {
     this.#place = thinking ? "thinking" : "outside";
-    this.#afterTag = true;
+    this.#afterTag = !continues;
     this.#interrupts = interrupts;
   }
 

@@ -1,0 +1,12 @@
+import { Hono } from "hono";
+import { addChatRoutes } from "./chat-routes.ts";
+import { addCompletionRoutes } from "./completions-routes.ts";
+import type { Api } from "./respond.ts";
+
+/** The API that clients of OpenAI, DeepSeek and Anthropic know; its paths have no version. */
+export function apiRoutes(api: Api): Hono {
+  const app = new Hono();
+  addChatRoutes(app, api);
+  addCompletionRoutes(app, api);
+  return app;
+}

@@ -1,0 +1,74 @@
+import { z } from "zod";
+import { LongjingError } from "../errors/index.ts";
+import { answerFormatOf, formatFields, type AnswerFormat } from "./answer-format.ts";
+import type { ServedModel } from "./model.ts";
+import { parseBody, samplingFields, settingsOf, unknownFields, whole, type CompletionSettings } from "./request-fields.ts";
+
+/** A request to go on with texts. */
+export interface CompletionRequest extends CompletionSettings {
+  readonly model: string;
+  /** Texts or token ids. */
+  readonly prompts: readonly (string | readonly number[])[];
+  /** What comes behind the completion: the model fills in the middle. */
+  readonly suffix: string | undefined;
+  readonly echo: boolean;
+  readonly logprobs: boolean;
+  readonly max_tokens: number;
+  readonly format: AnswerFormat;
+  readonly ignored: readonly string[];
+}
+
+const ids = z.array(z.int().nonnegative()).min(1);
+
+const known = z.object({
+  model: z.string().min(1),
+  prompt: z
+    .union([z.string().transform((text) => [text]), ids.transform((list) => [list]), z.array(z.string()).min(1).max(128), z.array(ids).min(1).max(128)], {
+      error: "must be a text, a list of token ids, or up to 128 of either",
+    })
+    .nullish(),
+  suffix: z.string().nullish(),
+  echo: z.boolean().nullish(),
+  best_of: whole(1, 16),
+  logprobs: whole(0, 20),
+  ...samplingFields,
+  ...formatFields,
+});
+
+/** Throws `bad_argument` that names the field. */
+export function parseCompletionRequest(body: unknown): CompletionRequest {
+  const data = parseBody(known, body);
+  const logprobs = data.logprobs ?? undefined;
+  if ((data.best_of ?? 1) > (data.n ?? 1)) throw new LongjingError("unsupported", "Completions are not sorted out here", { where: "best_of", got: data.best_of, expected: "n" });
+  if (data.echo && logprobs !== undefined) throw new LongjingError("unsupported", "The log-probabilities of a prompt are not computed", { where: "echo", got: "echo with logprobs" });
+  return {
+    ...settingsOf(data, logprobs),
+    model: data.model,
+    prompts: data.prompt ?? [""],
+    suffix: data.suffix || undefined,
+    echo: data.echo ?? false,
+    logprobs: logprobs !== undefined,
+    max_tokens: data.max_tokens ?? 16,
+    format: answerFormatOf(data),
+    ignored: unknownFields(known, body),
+  };
+}
+
+/** Tokens around prefix, suffix and what is to be filled in: DeepSeek; Qwen and CodeGemma; StarCoder. */
+const middles = [
+  ["<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"],
+  ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"],
+  ["<fim_prefix>", "<fim_suffix>", "<fim_middle>"],
+] as const;
+
+/** @throws LongjingError "unsupported" when the model cannot fill in a middle */
+export function promptIds({ tokenizer }: ServedModel, prompt: string | readonly number[], suffix: string | undefined): readonly number[] {
+  const encode = (text: string | readonly number[], addSpecialTokens: boolean): readonly number[] => (typeof text === "string" ? tokenizer.encode(text, { addSpecialTokens }) : text);
+  if (suffix === undefined) return encode(prompt, true);
+  for (const tokens of middles) {
+    const [before, hole, middle] = tokens.map((token) => tokenizer.idOf(token));
+    if (before == null || hole == null || middle == null) continue;
+    return [...encode("", true), before, ...encode(prompt, false), hole, ...encode(suffix, false), middle];
+  }
+  throw new LongjingError("unsupported", "This model was not trained to fill in a middle", { where: "suffix", expected: `a vocabulary with ${middles.map((tokens) => tokens[0]).join(" or ")}` });
+}

@@ -1,0 +1,35 @@
+import { randomUUID } from "node:crypto";
+import type { Hono } from "hono";
+import { plainReader } from "./answer-reader.ts";
+import { completionBudget, completionEvents, type ChatEvent } from "./chat-events.ts";
+import { headOf } from "./chat-routes.ts";
+import { parseCompletionRequest, promptIds } from "./completions-request.ts";
+import { toTextChunks, toTextCompletion, type PromptEvents } from "./completions-wire.ts";
+import { merge } from "./merge.ts";
+import { abortOf, dataMessages, nameIgnored, readJson, respondJson, respondStream, type Api } from "./respond.ts";
+
+/** `/completions`: text goes on, or its middle is filled in. */
+export function addCompletionRoutes(app: Hono, api: Api): void {
+  app.post("/completions", async (c) => {
+    const request = parseCompletionRequest(await readJson(c));
+    const model = await api.models.find(request.model, c);
+    const abort = abortOf(c);
+    const inputs = request.prompts.map((prompt) => {
+      const prompt_ids = promptIds(model, prompt, request.suffix);
+      return { prompt_ids, max_tokens: completionBudget(model, prompt_ids.length, request.max_tokens), signal: abort.signal };
+    });
+    const prompts = inputs.map((input, at): PromptEvents => {
+      const prompt = request.prompts[at] ?? "";
+      const echo = request.echo ? (typeof prompt === "string" ? prompt : model.tokenizer.decode(prompt)) : "";
+      return { first: at * request.n, echo, events: completionEvents(model, request, input, () => plainReader(request.stop)) };
+    });
+    const head = headOf(`cmpl-${randomUUID()}`, model);
+    nameIgnored(c, request.ignored);
+    if (!request.stream) return await respondJson(c, api, abort, toTextCompletion(head, prompts));
+    return respondStream(c, api, abort, dataMessages(toTextChunks(head, prompts.length * request.n, merge(prompts.map(labelled)))));
+  });
+}
+
+async function* labelled(prompt: PromptEvents): AsyncGenerator<{ readonly prompt: PromptEvents; readonly event: ChatEvent }, void> {
+  for await (const event of prompt.events) yield { prompt, event };
+}
