@@ -1,10 +1,13 @@
 import { LongjingError } from "../errors/index.ts";
-import { random, type Random } from "../random/index.ts";
+import { random } from "../random/index.ts";
 import { eventLoopTurn } from "../runtime/event-loop.ts";
-import type { ModelRunner, ParameterTensors } from "./model-runner.ts";
-import { sample, samplerScratch, type SamplerScratch } from "./sampler.ts";
+import { EventQueue } from "./event-queue.ts";
+import type { ModelParameters } from "./model-parameters.ts";
+import type { ModelRunner } from "./model-runner.ts";
 import { checkSamplingParams } from "./sampling-params.ts";
-import type { Engine, EngineEvent, EngineRequest, FinishReason } from "./types.ts";
+import { Scheduler, type Runner, type SchedulerOptions } from "./scheduler.ts";
+import { Sequence, type Listener } from "./sequence.ts";
+import type { Engine, EngineEvent, EngineRequest, EngineStats, FinishReason } from "./types.ts";
 
 /** A finished sequence. */
 export interface Completion {
@@ -14,59 +17,37 @@ export interface Completion {
   readonly finish_reason: FinishReason;
 }
 
-interface Sequence {
-  readonly request: EngineRequest;
-  readonly random: Random;
-  readonly stops: ReadonlySet<number>;
-  readonly history: { readonly prompt: ReadonlySet<number>; readonly completion: Map<number, number> };
-  readonly usesHistory: boolean;
-  readonly emit: (event: EngineEvent) => void;
-  readonly fail: (error: unknown) => void;
-  last: number;
-  /** Tokens in the cache. */
-  length: number;
-  generated: number;
-}
-
-export interface GeneratorOptions {
-  /** Run each step on this thread: fastest, for training loops that have nothing else to serve. Default false. */
-  readonly blocking?: boolean;
+export interface GeneratorOptions extends SchedulerOptions {
   /** Seed of requests that bring none; each is given its own stream. */
   readonly seed?: number;
 }
 
-/**
- * Continuous batching over a ModelRunner: sequences wait, run and finish; each step decodes one token for all that run, then
- * finished rows leave and waiting ones are prefilled into their places. Rollout, evaluation, chat and the server all call this.
- */
+/** The engine over a ModelRunner: requests in, events out. Rollout, evaluation, chat and the server all call this. */
 export class Generator implements Engine {
   readonly max_model_len: number;
-  readonly #runner: ModelRunner;
+  readonly #runner: Runner & Pick<ModelRunner, "dispose">;
+  readonly #scheduler: Scheduler;
   readonly #blocking: boolean;
   readonly #seed: number;
-  readonly #scratch: SamplerScratch;
-  readonly #mask: Uint32Array;
-  #parameters: ParameterTensors;
-  #waiting: Sequence[] = [];
-  /** Row b of the cache belongs to running[b]. */
-  readonly #running: Sequence[] = [];
+  #parameters: ModelParameters;
   #pumping: Promise<void> | null = null;
   #count = 0;
   #disposed = false;
 
-  constructor(runner: ModelRunner, parameters: ParameterTensors, { blocking = false, seed = 0 }: GeneratorOptions = {}) {
+  constructor(runner: Runner & Pick<ModelRunner, "dispose">, parameters: ModelParameters, { seed = 0, ...options }: GeneratorOptions = {}) {
     this.max_model_len = runner.options.max_model_len;
     this.#runner = runner;
+    this.#scheduler = new Scheduler(runner, options);
     this.#parameters = parameters;
-    this.#blocking = blocking;
+    this.#blocking = options.blocking ?? false;
     this.#seed = seed;
-    this.#scratch = samplerScratch(runner.config.vocab_size);
-    this.#mask = new Uint32Array(Math.ceil(runner.config.vocab_size / 32));
   }
 
   /** Reads other buffers from the next step on: what a trainer calls after its step. Nothing may be running. */
-  useParameters(parameters: ParameterTensors): void {
-    if (this.#running.length > 0) throw new LongjingError("conflict", "parameters change only while nothing runs", { got: `${this.#running.length} running sequences` });
+  useParameters(parameters: ModelParameters): void {
+    const { running } = this.#scheduler;
+    if (running > 0) throw new LongjingError("conflict", "parameters change only while nothing runs", { got: `${running} running sequences` });
+    this.#scheduler.clearCache();
     this.#parameters = parameters;
   }
 
@@ -74,7 +55,7 @@ export class Generator implements Engine {
     const queue = new EventQueue<EngineEvent>();
     const abort = new AbortController();
     const signal = request.signal ? AbortSignal.any([request.signal, abort.signal]) : abort.signal;
-    this.#enqueue({ ...request, signal }, (event) => queue.push(event), (error) => queue.fail(error));
+    this.#enqueue({ ...request, signal }, { emit: (event) => queue.push(event), fail: (error) => queue.fail(error) });
     return queue.iterate(() => abort.abort());
   }
 
@@ -95,10 +76,14 @@ export class Generator implements Engine {
                 onFinish?.(index);
               }
             };
-            this.#enqueue(request, emit, reject);
+            this.#enqueue(request, { emit, fail: reject });
           }),
       ),
     );
+  }
+
+  stats(): EngineStats {
+    return this.#scheduler.stats();
   }
 
   dispose(): void {
@@ -106,7 +91,7 @@ export class Generator implements Engine {
     void (this.#pumping ?? Promise.resolve()).then(() => this.#runner.dispose());
   }
 
-  #enqueue(request: EngineRequest, emit: Sequence["emit"], fail: Sequence["fail"]): void {
+  #enqueue(request: EngineRequest, listener: Listener): void {
     const { prompt_ids, sampling } = request;
     const { vocab_size } = this.#runner.config;
     checkSamplingParams(sampling, vocab_size);
@@ -116,155 +101,24 @@ export class Generator implements Engine {
     if (prompt_ids.length + sampling.max_tokens > this.max_model_len)
       throw new LongjingError("too_large", "prompt and completion do not fit the context", { got: `${prompt_ids.length} + ${sampling.max_tokens} tokens`, expected: `at most ${this.max_model_len}` });
     const index = this.#count++;
-    const { repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0 } = sampling;
-    this.#waiting.push({
-      request,
-      emit,
-      fail,
-      random: sampling.seed === undefined ? random("generator", this.#seed, index) : random("request", sampling.seed),
-      stops: new Set(sampling.stop_token_ids ?? []),
-      history: { prompt: new Set(prompt_ids), completion: new Map() },
-      usesHistory: repetition_penalty !== 1 || presence_penalty !== 0 || frequency_penalty !== 0,
-      last: 0,
-      length: prompt_ids.length,
-      generated: 0,
-    });
+    const stream = sampling.seed === undefined ? random("generator", this.#seed, index) : random("request", sampling.seed);
+    this.#scheduler.waiting.push(new Sequence(request, "", stream, listener));
     // Requests that are made together start together.
     this.#pumping ??= Promise.resolve().then(() => this.#pump());
   }
 
   async #pump(): Promise<void> {
+    const scheduler = this.#scheduler;
     try {
-      while ((this.#waiting.length > 0 || this.#running.length > 0) && !this.#disposed) {
-        this.#dropAborted();
-        await this.#admit();
-        if (this.#running.length > 0) await this.#decode();
+      while ((scheduler.waiting.size > 0 || scheduler.running > 0) && !this.#disposed) {
+        await scheduler.step(() => this.#parameters);
         if (this.#blocking) await eventLoopTurn();
       }
     } catch (error) {
-      // The step failed for all that took part: each learns of it, and the engine is ready for others.
-      for (const sequence of [...this.#running.splice(0), ...this.#waiting.splice(0)]) sequence.fail(error);
+      // Whatever failed the step, the engine is ready for others.
+      scheduler.fail(error);
     } finally {
       this.#pumping = null;
-    }
-  }
-
-  #dropAborted(): void {
-    const aborted = (s: Sequence): boolean => s.request.signal?.aborted ?? false;
-    for (const sequence of this.#waiting.filter(aborted)) finish(sequence, "abort");
-    this.#waiting = this.#waiting.filter((s) => !aborted(s));
-    for (let b = this.#running.length - 1; b >= 0; b--) if (aborted(this.#running[b]!)) this.#leave(b, "abort");
-  }
-
-  /** Prefills waiting sequences into free rows. Equal prompts are computed once and copied. */
-  async #admit(): Promise<void> {
-    const start = this.#running.length;
-    const admitted = this.#waiting.splice(0, this.#runner.options.max_num_seqs - start);
-    if (admitted.length === 0) return;
-    const byPrompt = new Map<string, Sequence[]>();
-    for (const sequence of admitted) {
-      const key = sequence.request.prompt_ids.join();
-      const group = byPrompt.get(key);
-      if (group) group.push(sequence);
-      else byPrompt.set(key, [sequence]);
-    }
-    const groups = [...byPrompt.values()];
-    // The first of each group takes a row of its own, in order; then come the copies.
-    const ordered = [...groups.map((g) => g[0]!), ...groups.flatMap((g) => g.slice(1))];
-    this.#running.push(...ordered);
-    const logits = await this.#runner.prefill(this.#parameters, start, groups.map((g) => g[0]!.request.prompt_ids), this.#blocking);
-    const groupOf = new Map(groups.flatMap((g, i) => g.map((s) => [s, i] as const)));
-    for (const [i, sequence] of ordered.entries()) {
-      const group = groupOf.get(sequence)!;
-      if (i >= groups.length) this.#runner.copyRow(start + group, start + i, sequence.length);
-      this.#accept(sequence, this.#row(logits, group));
-    }
-    this.#removeFinished();
-  }
-
-  async #decode(): Promise<void> {
-    const logits = await this.#runner.decode(this.#parameters, this.#running.map((s) => s.last), this.#running.map((s) => s.length), this.#blocking);
-    for (const [b, sequence] of this.#running.entries()) {
-      sequence.length++;
-      this.#accept(sequence, this.#row(logits, b));
-    }
-    this.#removeFinished();
-  }
-
-  #row(logits: Float32Array, b: number): Float32Array {
-    const width = this.#runner.config.vocab_size;
-    return logits.subarray(b * width, (b + 1) * width);
-  }
-
-  #accept(sequence: Sequence, logits: Float32Array): void {
-    const { history, request } = sequence;
-    const { constraint } = request;
-    constraint?.mask(this.#mask);
-    const token = sample(logits, request.sampling, history, sequence.random, this.#scratch, constraint && this.#mask);
-    constraint?.accept(token.token_id);
-    sequence.last = token.token_id;
-    sequence.generated++;
-    if (sequence.usesHistory) history.completion.set(token.token_id, (history.completion.get(token.token_id) ?? 0) + 1);
-    sequence.emit({ type: "token", ...token });
-  }
-
-  #removeFinished(): void {
-    for (let b = this.#running.length - 1; b >= 0; b--) {
-      const { stops, last, generated, request } = this.#running[b]!;
-      if (stops.has(last)) this.#leave(b, "stop");
-      else if (generated >= request.sampling.max_tokens) this.#leave(b, "length");
-    }
-  }
-
-  /** Ends row b; the last row moves into its place, so that running rows stay together. */
-  #leave(b: number, reason: FinishReason): void {
-    const leaving = this.#running[b]!;
-    const mover = this.#running.pop()!;
-    if (mover !== leaving) {
-      this.#runner.copyRow(this.#running.length, b, mover.length);
-      this.#running[b] = mover;
-    }
-    finish(leaving, reason);
-  }
-}
-
-function finish(sequence: Sequence, reason: FinishReason): void {
-  sequence.emit({ type: "finish", reason, prompt_tokens: sequence.request.prompt_ids.length, cached_tokens: 0, completion_tokens: sequence.generated });
-}
-
-/** Events from a producer that does not wait to a consumer that does. */
-class EventQueue<T extends { readonly type: string }> {
-  #events: T[] = [];
-  #error: { readonly cause: unknown } | null = null;
-  #wake: (() => void) | null = null;
-
-  push(event: T): void {
-    this.#events.push(event);
-    this.#wake?.();
-  }
-
-  fail(cause: unknown): void {
-    this.#error = { cause };
-    this.#wake?.();
-  }
-
-  /** Ends after an event of type "finish". `onAbandon` runs when the consumer stops early. */
-  async *iterate(onAbandon: () => void): AsyncGenerator<T> {
-    let finished = false;
-    try {
-      while (!finished) {
-        const ready = this.#events;
-        this.#events = [];
-        for (const event of ready) {
-          finished ||= event.type === "finish";
-          yield event;
-        }
-        if (finished || this.#events.length > 0) continue;
-        if (this.#error) throw this.#error.cause;
-        await new Promise<void>((resolve) => (this.#wake = resolve));
-      }
-    } finally {
-      if (!finished) onAbandon();
     }
   }
 }

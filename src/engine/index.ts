@@ -9,4 +9,4 @@ export { ModelRunner } from "./model-runner.ts";
 export type { SampledToken, SamplerScratch, TokenHistory, TokenLogprob } from "./sampler.ts";
 export { processLogits, sample, samplerScratch } from "./sampler.ts";
 export { checkSamplingParams } from "./sampling-params.ts";
-export type { Engine, EngineEvent, EngineRequest, FinishReason, SamplingParams, TokenConstraint } from "./types.ts";
+export type { Engine, EngineEvent, EngineRequest, EngineStats, FinishReason, SamplingParams, TokenConstraint } from "./types.ts";

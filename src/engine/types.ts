@@ -67,10 +67,28 @@ export type EngineEvent =
       readonly completion_tokens: number;
     };
 
+/** Counts since the engine began, and what is so now; named as vLLM's metrics are, without their prefix. */
+export interface EngineStats {
+  readonly num_requests_running: number;
+  readonly num_requests_waiting: number;
+  /** Share of the cache's tokens that running sequences fill, 0 to 1. */
+  readonly kv_cache_usage_perc: number;
+  readonly prompt_tokens: number;
+  readonly generation_tokens: number;
+  /** Tokens of prompts that were looked up in the prefix cache, and those that were found. */
+  readonly prefix_cache_queries: number;
+  readonly prefix_cache_hits: number;
+  /** Steps that checked guessed tokens, the guesses, and those that were right. */
+  readonly spec_decode_num_drafts: number;
+  readonly spec_decode_num_draft_tokens: number;
+  readonly spec_decode_num_accepted_tokens: number;
+}
+
 export interface Engine {
   /** Longest prompt plus completion, in tokens. */
   readonly max_model_len: number;
   /** Queues a sequence; its events follow as the scheduler reaches it. Ending the iteration early frees its slot. */
   submit(request: EngineRequest): AsyncIterable<EngineEvent>;
+  stats(): EngineStats;
   dispose(): void;
 }

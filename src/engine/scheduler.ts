@@ -1,0 +1,270 @@
+import { LongjingError } from "../errors/index.ts";
+import { FairQueue } from "./fair-queue.ts";
+import type { ModelParameters } from "./model-parameters.ts";
+import type { ModelRunner } from "./model-runner.ts";
+import { PrefixCache } from "./prefix-cache.ts";
+import { Rows, type RowGroup } from "./rows.ts";
+import { samplerScratch, type SamplerScratch } from "./sampler.ts";
+import type { Sequence } from "./sequence.ts";
+import type { EngineStats, FinishReason } from "./types.ts";
+
+/** What the scheduler needs of a ModelRunner. */
+export type Runner = Pick<ModelRunner, "config" | "options" | "floatsPerToken" | "prefill" | "decode" | "extend" | "copyRow" | "readRow" | "writeRow">;
+
+export interface SchedulerOptions {
+  /** Run each step on this thread: fastest, for training loops that have nothing else to serve. Default false. */
+  readonly blocking?: boolean;
+  /**
+   * Tokens that one step computes at most, prompts and completions together; longer prompts take several steps, so that nobody
+   * waits long for the next token. Default: 512, or four for each row.
+   */
+  readonly max_num_batched_tokens?: number;
+  /** Memory for prefixes that later requests may share. Default 0: only what runs at the same time is shared. */
+  readonly kv_cache_memory_bytes?: number;
+  /** Tokens in a block of a kept prefix. Default 16. */
+  readonly block_size?: number;
+}
+
+/** How many tokens of which prompts a step computes. */
+type Chunks = Map<Sequence, number>;
+
+/** A prefix that a sequence copies from another's row, once that has computed it. */
+interface Loan {
+  readonly from: Sequence;
+  readonly to: Sequence;
+  readonly tokens: number;
+}
+
+type Counts = { -readonly [K in keyof Omit<EngineStats, "num_requests_running" | "num_requests_waiting" | "kv_cache_usage_perc">]: number };
+
+// Fresh prompts are computed together while the shortest is at least this share of the longest: the rest is padding.
+const evenness = 0.5;
+
+/**
+ * Continuous batching. Each step admits waiting sequences in turns, computes what the token budget allows of prompts, and then
+ * gives every sequence whose prompt is complete one token. What a sequence says does not depend on what else runs.
+ */
+export class Scheduler {
+  readonly waiting = new FairQueue<Sequence>();
+  readonly #runner: Runner;
+  readonly #rows: Rows<Sequence>;
+  readonly #blocking: boolean;
+  readonly #budget: number;
+  readonly #block: number;
+  readonly #cache: PrefixCache | null;
+  readonly #scratch: SamplerScratch;
+  readonly #mask: Uint32Array;
+  readonly #counts: Counts = { prompt_tokens: 0, generation_tokens: 0, prefix_cache_queries: 0, prefix_cache_hits: 0, spec_decode_num_drafts: 0, spec_decode_num_draft_tokens: 0, spec_decode_num_accepted_tokens: 0 };
+  #leaving: Sequence[] = [];
+
+  constructor(runner: Runner, options: SchedulerOptions) {
+    const { max_num_seqs } = runner.options;
+    const { blocking = false, max_num_batched_tokens = Math.max(512, 4 * max_num_seqs), kv_cache_memory_bytes = 0, block_size = 16 } = options;
+    if (max_num_batched_tokens <= max_num_seqs) throw new LongjingError("bad_argument", "A step has no room for prompts", { where: "max_num_batched_tokens", got: max_num_batched_tokens, expected: `more than max_num_seqs, ${max_num_seqs}` });
+    this.#runner = runner;
+    this.#rows = new Rows((from, to, tokens) => runner.copyRow(from, to, tokens));
+    this.#blocking = blocking;
+    this.#budget = max_num_batched_tokens;
+    this.#block = block_size;
+    this.#cache = kv_cache_memory_bytes > 0 ? new PrefixCache({ block_size, floatsPerToken: runner.floatsPerToken, bytes: kv_cache_memory_bytes }) : null;
+    this.#scratch = samplerScratch(runner.config.vocab_size);
+    this.#mask = new Uint32Array(Math.ceil(runner.config.vocab_size / 32));
+  }
+
+  get running(): number {
+    return this.#rows.all.length;
+  }
+
+  stats(): EngineStats {
+    const { max_num_seqs, max_model_len } = this.#runner.options;
+    const held = this.#rows.all.reduce((n, { computed }) => n + computed, 0);
+    return { num_requests_running: this.running, num_requests_waiting: this.waiting.size, kv_cache_usage_perc: held / (max_num_seqs * max_model_len), ...this.#counts };
+  }
+
+  /** Forgets kept prefixes: the parameters have changed. */
+  clearCache(): void {
+    this.#cache?.clear();
+  }
+
+  /** The step failed for all that took part: each learns of it. */
+  fail(error: unknown): void {
+    for (const sequence of [...this.#rows.all.splice(0), ...this.waiting.take(() => true)]) sequence.fail(error);
+    this.#leaving = [];
+  }
+
+  /** @param weights of an adapter */
+  async step(weights: (adapter: string) => ModelParameters): Promise<void> {
+    this.#dropAborted();
+    const { chunks, loans } = this.#schedule();
+    if (chunks.size > 0) await this.#prefill(weights, chunks);
+    for (const { from, to, tokens } of loans) {
+      this.#runner.copyRow(from.row, to.row, tokens);
+      this.#found(to, tokens);
+    }
+    this.#removeFinished();
+    for (const group of this.#rows.groups()) await this.#decode(weights(group.adapter), group);
+    this.#removeFinished();
+  }
+
+  #dropAborted(): void {
+    for (const sequence of this.waiting.take((s) => s.aborted)) sequence.finish("abort");
+    for (let row = this.running - 1; row >= 0; row--) {
+      const sequence = this.#rows.all[row]!;
+      if (sequence.aborted) this.#leave(sequence, "abort");
+    }
+  }
+
+  /** Divides the step's tokens: one for each that decodes, then prompts under way, then new ones. */
+  #schedule(): { chunks: Chunks; loans: Loan[] } {
+    const running = this.#rows.all;
+    const chunks: Chunks = new Map();
+    const loans: Loan[] = [];
+    let budget = this.#budget;
+    const compute = (sequence: Sequence): void => {
+      const count = Math.min(sequence.pending, budget);
+      budget -= count;
+      // A single token left is computed with the completions.
+      if (count > 0 && sequence.pending > 1) chunks.set(sequence, count);
+    };
+    for (const { pending } of running) if (pending === 1) budget--;
+    for (const sequence of running) if (sequence.pending > 1) compute(sequence);
+    const admitted: Sequence[] = [];
+    const kept = new Map<Sequence, readonly Float32Array[]>();
+    while (budget > 0 && running.length + admitted.length < this.#runner.options.max_num_seqs) {
+      const sequence = this.waiting.shift();
+      if (!sequence) break;
+      this.#counts.prompt_tokens += sequence.prompt;
+      const blocks = this.#cache?.match(sequence.namespace, sequence.tokens.slice(0, -1)) ?? [];
+      const loan = this.#loan(sequence, [...running, ...admitted], chunks, blocks.length * this.#block);
+      admitted.push(sequence);
+      if (loan) {
+        loans.push(loan);
+        continue;
+      }
+      kept.set(sequence, blocks);
+      this.#found(sequence, blocks.length * this.#block);
+      compute(sequence);
+    }
+    this.#seat(admitted, chunks, kept);
+    return { chunks, loans };
+  }
+
+  /** The longest prefix of `sequence` in another's row, if it beats `least` tokens and is worth the copy. */
+  #loan(sequence: Sequence, others: readonly Sequence[], chunks: Chunks, least: number): Loan | null {
+    let loan: Loan | null = null;
+    for (const from of others) {
+      if (from.namespace !== sequence.namespace) continue;
+      // The last token is always computed: its logits are wanted.
+      const limit = Math.min(from.computed + (chunks.get(from) ?? 0), sequence.prompt - 1);
+      if (limit <= (loan?.tokens ?? least)) continue;
+      const tokens = commonPrefix(from.tokens, sequence.tokens, limit);
+      if (tokens > (loan?.tokens ?? least) && (tokens >= this.#block || tokens === sequence.prompt - 1)) loan = { from, to: sequence, tokens };
+    }
+    return loan;
+  }
+
+  #found(sequence: Sequence, tokens: number): void {
+    sequence.computed = tokens;
+    sequence.cached = tokens;
+    this.#counts.prefix_cache_queries += sequence.prompt;
+    this.#counts.prefix_cache_hits += tokens;
+  }
+
+  /** Gives rows to new sequences, fresh prompts of like length side by side, and fills in the prefixes that were kept. */
+  #seat(admitted: readonly Sequence[], chunks: Chunks, kept: ReadonlyMap<Sequence, readonly Float32Array[]>): void {
+    const fresh = (s: Sequence): number => (s.computed === 0 ? (chunks.get(s) ?? 0) : 0);
+    for (const adapter of new Set(admitted.map((s) => s.adapter)))
+      this.#rows.insert(adapter, admitted.filter((s) => s.adapter === adapter).toSorted((a, b) => fresh(b) - fresh(a)));
+    for (const [{ row }, blocks] of kept) for (const [i, block] of blocks.entries()) this.#runner.writeRow(row, i * this.#block, this.#block, block);
+  }
+
+  async #prefill(weights: (adapter: string) => ModelParameters, chunks: Chunks): Promise<void> {
+    const whole = [...chunks].filter(([s, count]) => s.computed === 0 && count === s.pending).map(([s]) => s);
+    for (const batch of evenBatches(whole)) {
+      const [first] = batch as [Sequence];
+      const logits = await this.#runner.prefill(weights(first.adapter), first.row, batch.map((s) => s.tokens), this.#blocking);
+      for (const [i, sequence] of batch.entries()) {
+        sequence.computed = sequence.prompt;
+        this.#accept(sequence, logits, i);
+      }
+    }
+    for (const [sequence, count] of chunks) {
+      if (sequence.pending <= 1) continue;
+      const { row, computed, tokens, pending } = sequence;
+      const logits = await this.#runner.extend(weights(sequence.adapter), row, computed, tokens.slice(computed, computed + count), 1, this.#blocking);
+      sequence.computed += count;
+      if (count === pending) this.#accept(sequence, logits, 0);
+    }
+  }
+
+  /** One token for each sequence of a group whose prompt is complete. */
+  async #decode(weights: ModelParameters, group: RowGroup): Promise<void> {
+    const ready = (row: number): boolean => this.#rows.all[row]!.pending === 1;
+    let { start, end } = group;
+    while (start < end && !ready(start)) start++;
+    while (end > start && !ready(end - 1)) end--;
+    if (start === end) return;
+    const members = this.#rows.all.slice(start, end);
+    // A prompt that is under way between the others gets a token of no meaning, which its next chunk overwrites.
+    const logits = await this.#runner.decode(weights, start, members.map((s) => (s.pending === 1 ? s.tokens.at(-1)! : 0)), members.map((s) => s.computed), this.#blocking);
+    for (const [i, sequence] of members.entries()) {
+      if (sequence.pending !== 1) continue;
+      sequence.computed++;
+      this.#accept(sequence, logits, i);
+    }
+  }
+
+  /** Draws from row `i` of the logits. */
+  #accept(sequence: Sequence, logits: Float32Array, i: number): void {
+    const { vocab_size } = this.#runner.config;
+    if (sequence.computed === sequence.prompt) this.#keep(sequence);
+    try {
+      sequence.accept(logits.subarray(i * vocab_size, (i + 1) * vocab_size), this.#scratch, this.#mask);
+      this.#counts.generation_tokens++;
+      if (sequence.finished) this.#leaving.push(sequence);
+    } catch (error) {
+      // A constraint that fails, or leaves nothing to draw, is the fault of its own request.
+      sequence.fail(error);
+      this.#leaving.push(sequence);
+    }
+  }
+
+  /** Keeps what the cache holds of a sequence for those that begin alike. */
+  #keep({ row, namespace, tokens, computed }: Sequence): void {
+    this.#cache?.store(namespace, tokens.slice(0, computed), (start, into) => this.#runner.readRow(row, start, this.#block, into));
+  }
+
+  #removeFinished(): void {
+    for (const sequence of this.#leaving.splice(0)) this.#leave(sequence, sequence.finished);
+  }
+
+  /** @param reason null where the sequence has failed */
+  #leave(sequence: Sequence, reason: FinishReason | null): void {
+    this.#keep(sequence);
+    this.#rows.remove(sequence);
+    if (reason) sequence.finish(reason);
+  }
+}
+
+/** Prompts in consecutive rows of one adapter, of like length: what one run computes. */
+function evenBatches(sequences: readonly Sequence[]): Sequence[][] {
+  const batches: Sequence[][] = [];
+  let longest = 0;
+  for (const sequence of sequences.toSorted((a, b) => a.row - b.row)) {
+    const last = batches.at(-1);
+    const before = last?.at(-1);
+    if (last && before?.row === sequence.row - 1 && before.adapter === sequence.adapter && sequence.prompt >= evenness * longest && sequence.prompt <= longest) {
+      last.push(sequence);
+    } else {
+      batches.push([sequence]);
+      longest = sequence.prompt;
+    }
+  }
+  return batches;
+}
+
+function commonPrefix(a: readonly number[], b: readonly number[], limit: number): number {
+  let n = 0;
+  while (n < limit && a[n] === b[n]) n++;
+  return n;
+}

@@ -1,0 +1,87 @@
+import type { Random } from "../random/index.ts";
+import type { Occupant } from "./rows.ts";
+import { sample, type SamplerScratch } from "./sampler.ts";
+import type { EngineEvent, EngineRequest, FinishReason } from "./types.ts";
+
+/** Where the events of a sequence go. */
+export interface Listener {
+  emit(event: EngineEvent): void;
+  fail(error: unknown): void;
+}
+
+/** One request on its way: its tokens, how many of them the cache holds, and how the next is drawn. */
+export class Sequence implements Occupant {
+  readonly request: EngineRequest;
+  readonly user: string;
+  readonly adapter: string;
+  /** Sequences share cached prefixes within one namespace only. */
+  readonly namespace: string;
+  /** Prompt and completion. */
+  readonly tokens: number[];
+  row = -1;
+  computed = 0;
+  /** Tokens of the prompt that were not computed for this sequence. */
+  cached = 0;
+  readonly #listener: Listener;
+  readonly #random: Random;
+  readonly #stops: ReadonlySet<number>;
+  readonly #usesHistory: boolean;
+  readonly #history: { readonly prompt: ReadonlySet<number>; readonly completion: Map<number, number> };
+
+  /** @param adapter names the weights that the request asks for, unlike any others that had the name before */
+  constructor(request: EngineRequest, adapter: string, random: Random, listener: Listener) {
+    const { prompt_ids, sampling, cache_salt = "", user = "" } = request;
+    const { repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0, stop_token_ids = [] } = sampling;
+    this.request = request;
+    this.user = user;
+    this.adapter = adapter;
+    this.namespace = JSON.stringify([adapter, cache_salt]);
+    this.tokens = [...prompt_ids];
+    this.#listener = listener;
+    this.#random = random;
+    this.#stops = new Set(stop_token_ids);
+    this.#usesHistory = repetition_penalty !== 1 || presence_penalty !== 0 || frequency_penalty !== 0;
+    this.#history = { prompt: new Set(this.#usesHistory ? prompt_ids : []), completion: new Map() };
+  }
+
+  get prompt(): number {
+    return this.request.prompt_ids.length;
+  }
+
+  /** Tokens that are not in the cache yet. With one left, its logits are those of the next token. */
+  get pending(): number {
+    return this.tokens.length - this.computed;
+  }
+
+  get aborted(): boolean {
+    return this.request.signal?.aborted ?? false;
+  }
+
+  /** Draws the next token from its logits [vocabulary] and tells the listener. `mask` is memory for the constraint's. */
+  accept(logits: Float32Array, scratch: SamplerScratch, mask: Uint32Array): number {
+    const { sampling, constraint } = this.request;
+    constraint?.mask(mask);
+    const token = sample(logits, sampling, this.#history, this.#random, scratch, constraint && mask);
+    const { token_id } = token;
+    constraint?.accept(token_id);
+    this.tokens.push(token_id);
+    if (this.#usesHistory) this.#history.completion.set(token_id, (this.#history.completion.get(token_id) ?? 0) + 1);
+    this.#listener.emit({ type: "token", ...token });
+    return token_id;
+  }
+
+  /** Why the sequence is over, once it is. */
+  get finished(): FinishReason | null {
+    const generated = this.tokens.length - this.prompt;
+    if (generated > 0 && this.#stops.has(this.tokens.at(-1)!)) return "stop";
+    return generated >= this.request.sampling.max_tokens ? "length" : null;
+  }
+
+  finish(reason: FinishReason): void {
+    this.#listener.emit({ type: "finish", reason, prompt_tokens: this.prompt, cached_tokens: this.cached, completion_tokens: this.tokens.length - this.prompt });
+  }
+
+  fail(error: unknown): void {
+    this.#listener.fail(error);
+  }
+}
