@@ -35,6 +35,12 @@ export function describeError(error: unknown): { readonly status: Status; readon
 }
 
 export function errorResponse(c: Context, status: Status, message: string, code: string): Response {
-  const type = status === 401 ? "authentication_error" : "invalid_request_error";
-  return c.json(errorBody(message, type, code), status);
+  return c.json(errorBody(message, typeOf(status), code), status);
+}
+
+function typeOf(status: Status): string {
+  if (status === 401) return "authentication_error";
+  if (status === 402) return "insufficient_quota";
+  if (status === 429) return "rate_limit_error";
+  return status >= 500 ? "server_error" : "invalid_request_error";
 }

@@ -1,3 +1,4 @@
+export { openAccounts, SqliteAccounts, type Accounts, type UsageEntry } from "./accounts.ts";
 export { createApp, type AppOptions } from "./app.ts";
 export { chatEvents, type ChatAnswer, type ChatEvent, type TokenLogprob } from "./chat-events.ts";
 export type { ServedMessage } from "./chat-messages.ts";
@@ -5,7 +6,10 @@ export { parseChatRequest, type ChatRequest } from "./chat-request.ts";
 export type { ChatChunk, ChatCompletion } from "./chat-wire.ts";
 export type { ErrorBody } from "./errors.ts";
 export { loopbackHosts } from "./guard.ts";
-export { listen, type Listening } from "./listen.ts";
+export { freeTerms, type ApiKey, type KeyTerms, type StoredKey } from "./keys.ts";
+export { listen, type Listening, type ListenOptions } from "./listen.ts";
 export type { ServedModel, ServedTokenizer } from "./model.ts";
+export { ModelRegistry, type Lease, type ModelSource, type RegistryLimits } from "./registry.ts";
+export type { RequestLogEntry } from "./request-log.ts";
 export { openRuns, type RunInfo, type Runs, type RunsOptions } from "./runs.ts";
 export type { Usage } from "./usage.ts";

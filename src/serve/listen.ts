@@ -1,6 +1,17 @@
-import { serve, type ServerType } from "@hono/node-server";
+import type { Server } from "node:http";
+import { serve } from "@hono/node-server";
 import type { Hono } from "hono";
 import { LongjingError } from "../errors/index.ts";
+
+export interface ListenOptions {
+  /** 0 picks a free one. */
+  readonly port: number;
+  readonly host?: string;
+  /** How long a client may take to send the head of a request. Default 20 seconds. */
+  readonly headersTimeoutMs?: number;
+  /** How long it may take to send all of it. Default one minute. */
+  readonly requestTimeoutMs?: number;
+}
 
 export interface Listening {
   readonly url: string;
@@ -9,10 +20,11 @@ export interface Listening {
   close(graceMs?: number): Promise<void>;
 }
 
-/** Puts `app` on a port; 0 picks a free one. Throws `conflict` when the port is taken. */
-export async function listen(app: Hono, { port, host = "127.0.0.1" }: { readonly port: number; readonly host?: string }): Promise<Listening> {
-  const server = await new Promise<ServerType>((resolve, reject) => {
-    const started = serve({ fetch: app.fetch, port, hostname: host }, () => resolve(started));
+/** Puts `app` on a port. Throws `conflict` when the port is taken. */
+export async function listen(app: Hono, { port, host = "127.0.0.1", headersTimeoutMs = 20_000, requestTimeoutMs = 60_000 }: ListenOptions): Promise<Listening> {
+  const serverOptions = { headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs, connectionsCheckingInterval: Math.min(headersTimeoutMs, 5_000) };
+  const server = await new Promise<Server>((resolve, reject) => {
+    const started = serve({ fetch: app.fetch, port, hostname: host, serverOptions }, () => resolve(started)) as Server;
     started.once("error", (cause: NodeJS.ErrnoException) => reject(listenError(cause, host, port)));
   });
   const address = server.address();
@@ -22,12 +34,14 @@ export async function listen(app: Hono, { port, host = "127.0.0.1" }: { readonly
     url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
     close: (graceMs = 5_000) =>
       new Promise((resolve) => {
-        const cut = setTimeout(() => "closeAllConnections" in server && server.closeAllConnections(), graceMs);
+        const cut = setTimeout(() => server.closeAllConnections(), graceMs);
+        // A connection that was kept alive is idle only after its last answer.
+        const sweep = setInterval(() => server.closeIdleConnections(), 50);
         server.close(() => {
           clearTimeout(cut);
+          clearInterval(sweep);
           resolve();
         });
-        if ("closeIdleConnections" in server) server.closeIdleConnections();
       }),
   };
 }

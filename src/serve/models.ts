@@ -7,8 +7,10 @@ export interface ModelCard {
   readonly id: string;
   /** Unix time in seconds. */
   readonly created: number;
-  /** Longest prompt plus completion, in tokens; null until it is loaded. */
-  readonly max_model_len: number | null;
+  /** Longest prompt plus completion, in tokens. */
+  readonly max_model_len: number;
+  /** Prompts that show what the model was trained for. */
+  readonly examples: readonly string[];
 }
 
 /** Where the routes find their models. */
@@ -24,18 +26,6 @@ export interface Models {
 
 /** DeepSeek's names of its two ways to answer; here both mean the first model, thinking or not. */
 export const aliases: readonly string[] = ["deepseek-chat", "deepseek-reasoner"];
-
-/** Models that are there for good. */
-export function fixedModels(models: readonly ServedModel[]): Models {
-  return {
-    list: () => models.map(({ id, created, engine }) => ({ id, created, max_model_len: engine.max_model_len })),
-    find: async (name) => {
-      const model = models.find(({ id }) => id === name) ?? (aliases.includes(name) ? models[0] : undefined);
-      if (model === undefined) throw unknownModel(name, models.map(({ id }) => id));
-      return model;
-    },
-  };
-}
 
 export function unknownModel(got: string, known: readonly string[]): LongjingError {
   return new LongjingError("not_found", "The model does not exist", { where: "model", got, expected: known.join(", ") });

@@ -3,10 +3,7 @@ import type { ServedModel } from "./model.ts";
 import { aliases, unknownModel, type ModelCard } from "./models.ts";
 
 /** A model that can be loaded. */
-export interface ModelSource {
-  readonly id: string;
-  /** Unix time in seconds. */
-  readonly created: number;
+export interface ModelSource extends ModelCard {
   /** What its files take; memory is counted by it. */
   readonly bytes: number;
   load(): Promise<ServedModel>;
@@ -34,8 +31,19 @@ interface Slot {
   used: number;
   loading: Promise<ServedModel> | undefined;
   model: ServedModel | undefined;
-  max_model_len: number | null;
   idle: NodeJS.Timeout | undefined;
+}
+
+/** Models that are in memory already, as sources. */
+export function loadedSources(models: readonly ServedModel[]): ModelSource[] {
+  return models.map((model) => ({
+    id: model.id,
+    created: model.created,
+    bytes: 0,
+    max_model_len: model.engine.max_model_len,
+    examples: model.examples ?? [],
+    load: () => Promise.resolve(model),
+  }));
 }
 
 /**
@@ -45,18 +53,24 @@ interface Slot {
 export class ModelRegistry {
   readonly #slots: ReadonlyMap<string, Slot>;
   readonly #limits: RegistryLimits;
+  readonly #listeners: ((model: ServedModel) => void)[] = [];
   #loads: Promise<unknown> = Promise.resolve();
   #clock = 0;
 
   constructor(sources: readonly ModelSource[], limits: RegistryLimits = {}) {
     const twice = sources.find(({ id }, at) => sources.findIndex((other) => other.id === id) !== at);
     if (twice !== undefined) throw new LongjingError("bad_argument", "Two models have the same name", { got: twice.id, hint: "Name one of them: NAME=PATH" });
-    this.#slots = new Map(sources.map((source) => [source.id, { source, users: 0, used: 0, loading: undefined, model: undefined, max_model_len: null, idle: undefined }]));
+    this.#slots = new Map(sources.map((source) => [source.id, { source, users: 0, used: 0, loading: undefined, model: undefined, idle: undefined }]));
     this.#limits = limits;
   }
 
   list(): readonly ModelCard[] {
-    return [...this.#slots.values()].map(({ source: { id, created }, max_model_len }) => ({ id, created, max_model_len }));
+    return [...this.#slots.values()].map(({ source: { id, created, max_model_len, examples } }) => ({ id, created, max_model_len, examples }));
+  }
+
+  /** `listener` hears of a model before its engine is disposed. */
+  onUnload(listener: (model: ServedModel) => void): void {
+    this.#listeners.push(listener);
   }
 
   /** Those in memory. */
@@ -103,7 +117,6 @@ export class ModelRegistry {
     const loading = this.#loads.then(async () => {
       this.#makeRoom(slot.source);
       slot.model = await slot.source.load();
-      slot.max_model_len = slot.model.engine.max_model_len;
       return slot.model;
     });
     this.#loads = loading.then(
@@ -137,7 +150,9 @@ export class ModelRegistry {
 
   #unload(slot: Slot): void {
     clearTimeout(slot.idle);
-    slot.model?.engine.dispose();
+    if (slot.model === undefined) return;
+    for (const listener of this.#listeners) listener(slot.model);
+    slot.model.engine.dispose();
     slot.model = undefined;
   }
 }
