@@ -25,17 +25,17 @@ interface Written {
   readonly facts?: Readonly<Record<string, number | string>>;
 }
 
-const targets = { hf: exportFolder, lora: exportAdapter } satisfies Record<string, (source: ExportSource, options: ExportOptions) => Promise<Written>>;
+const targets = { hf: exportFolder, onnx: exportOnnx, lora: exportAdapter } satisfies Record<string, (source: ExportSource, options: ExportOptions) => Promise<Written>>;
 
 export function addExport(program: Command): void {
   program
     .command("export")
-    .description("Write a model for everyone else's tools: a Hugging Face folder, or a PEFT adapter")
+    .description("Write a model for everyone else's tools: a Hugging Face folder, ONNX for transformers.js, or a PEFT adapter")
     .argument("<model>", "a run (its newest checkpoint), one of its checkpoints, a model folder, a GGUF file, or ORG/NAME that was pulled")
-    .addOption(new Option("--to <format>", "hf: config, safetensors, tokenizer, chat template, model card; lora: what was learnt since --base").choices(Object.keys(targets)).makeOptionMandatory())
+    .addOption(new Option("--to <format>", "hf: config, safetensors, tokenizer, chat template, model card; onnx: the same in transformers.js' layout; lora: what was learnt since --base").choices(Object.keys(targets)).makeOptionMandatory())
     .requiredOption("--out <folder>", "must be new or empty")
     .addOption(new Option("--dtype <type>", "of the weights (hf)").choices(["float32", "bfloat16", "float16"]).default("float32"))
-    .option("--adapter <folder>", "merge this PEFT adapter into the weights first (hf)")
+    .option("--adapter <folder>", "merge this PEFT adapter into the weights first (hf, onnx)")
     .option("--base <model>", "the model that this one was trained from: named on the card, and what an adapter is for")
     .option("--rank <r>", "of the adapter (lora)", wholeNumber(1, 4096), 16)
     .option("--license <id>", "licence of the weights for the card (default: that of the source's card, else apache-2.0)")
@@ -52,19 +52,35 @@ async function exportModel(model: string, options: ExportOptions): Promise<void>
 }
 
 async function exportFolder(source: ExportSource, options: ExportOptions): Promise<Written> {
-  const { cardTags, mergeAdapter, modelCardText, openCheckpoint, readAdapter, writeCheckpoint } = await import("../weights/index.ts");
-  const { parameterSpecs } = await import("../model/index.ts");
+  const { cardTags, modelCardText, openCheckpoint, writeCheckpoint } = await import("../weights/index.ts");
   const { companionFiles } = await import("./export-source.ts");
   const checkpoint = await openCheckpoint(source.path);
   try {
     const { config } = checkpoint;
-    const read = await readAll(checkpoint);
-    const data = options.adapter === undefined ? read : mergeAdapter(read, await readAdapter(options.adapter, parameterSpecs(config)));
+    const data = await readMerged(checkpoint, options);
     const tensors = Object.entries(data).map(([name, values]) => ({ name, shape: checkpoint.info(name).shape, data: values }));
     const card = cardOf(source, options, { library_name: "transformers", tags: cardTags(config), body: folderBody(source, options) });
     const extraFiles = { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": modelCardText(card) };
     await writeCheckpoint(options.out, { config, tensors, dtype: options.dtype, extraFiles });
     return { tensors: tensors.length, said: `${tensors.length} tensors in ${options.dtype} from ${source.path}`, facts: { dtype: options.dtype } };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function exportOnnx(source: ExportSource, options: ExportOptions): Promise<Written> {
+  const { cardTags, modelCardText, openCheckpoint } = await import("../weights/index.ts");
+  const { companionFiles } = await import("./export-source.ts");
+  const { writeOnnxFolder } = await import("./export-onnx.ts");
+  const checkpoint = await openCheckpoint(source.path);
+  try {
+    const { config } = checkpoint;
+    const data = await readMerged(checkpoint, options);
+    const body = `${source.origin}\n\n## Use\n\n\`\`\`js\nimport { pipeline } from "@huggingface/transformers";\n\nconst generate = await pipeline("text-generation", "${source.name}", { dtype: "fp32" });\n\`\`\``;
+    const card = cardOf(source, options, { library_name: "transformers.js", tags: ["onnx", ...cardTags(config)], body });
+    await writeOnnxFolder(options.out, config, data, { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": modelCardText(card) });
+    const tensors = Object.keys(data).length;
+    return { tensors, said: `${tensors} tensors in float32 from ${source.path}` };
   } finally {
     await checkpoint.close();
   }
@@ -90,6 +106,13 @@ async function exportAdapter(source: ExportSource, options: ExportOptions): Prom
     await before.close();
     await tuned.close();
   }
+}
+
+async function readMerged(checkpoint: Checkpoint, { adapter }: ExportOptions): Promise<Record<string, Float32Array>> {
+  const { mergeAdapter, readAdapter } = await import("../weights/index.ts");
+  const { parameterSpecs } = await import("../model/index.ts");
+  const read = await readAll(checkpoint);
+  return adapter === undefined ? read : mergeAdapter(read, await readAdapter(adapter, parameterSpecs(checkpoint.config)));
 }
 
 async function readAll(checkpoint: Checkpoint): Promise<Record<string, Float32Array>> {

@@ -70,7 +70,7 @@ export function trainingContext({ batch, time, blocks, positions, attentionMask 
 }
 
 /** Queries, keys and values ready to meet. */
-function rotatedApart(projected: Projected, { heads, kvHeads, dim, dimV, rotated = false }: Heads, rotate: ModelContext["rotate"]): readonly [Value, Value, Value] {
+export function rotatedApart(projected: Projected, { heads, kvHeads, dim, dimV, rotated = false }: Heads, rotate: ModelContext["rotate"]): readonly [Value, Value, Value] {
   const [q, k, v] = "node" in projected ? (split(projected, [heads * dim, kvHeads * dim, kvHeads * dimV], 1) as [Value, Value, Value]) : projected;
   return rotated ? [rotate(q, heads, false), rotate(k, kvHeads, false), v] : [q, k, v];
 }

@@ -1,1 +1,1 @@
-export { toOnnx } from "./lower.ts";
+export { onnxPieces, toOnnx, type StoredData } from "./lower.ts";

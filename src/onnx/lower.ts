@@ -20,7 +20,18 @@ const opset = 21;
  * @param frozen inputs that become initializers without data; their shapes have no named dimensions
  */
 export function toOnnx(graph: Graph, target: Target, frozen: ReadonlySet<string> = new Set()): Uint8Array {
-  const writer = new ModelWriter(graph, target, frozen);
+  return join(onnxPieces(graph, target, new Map([...frozen].map((name) => [name, { location: name }]))));
+}
+
+/** Where the data of an initializer is: here, or in a file beside the model. */
+export type StoredData = Uint8Array | { readonly location: string; readonly offset?: number; readonly length?: number };
+
+/**
+ * The same as pieces of a file, whose concatenation is the model: what is stored here is never copied.
+ * @param stored inputs that become initializers, and their data
+ */
+export function onnxPieces(graph: Graph, target: Target, stored: ReadonlyMap<string, StoredData>): readonly Uint8Array[] {
+  const writer = new ModelWriter(graph, target, stored);
   for (const node of graph.nodes) writer.add(node);
   return writer.finish();
 }
@@ -28,17 +39,17 @@ export function toOnnx(graph: Graph, target: Target, frozen: ReadonlySet<string>
 class ModelWriter {
   readonly #graph: Graph;
   readonly #target: Target;
-  readonly #frozen: ReadonlySet<string>;
+  readonly #stored: ReadonlyMap<string, StoredData>;
   readonly #names = new Map<Value, string>();
   readonly #nodes: Chunks[] = [];
   readonly #initializers = new Map<string, Chunks>();
   readonly #shapes = new Map<string, string>();
   #count = 0;
 
-  constructor(graph: Graph, target: Target, frozen: ReadonlySet<string>) {
+  constructor(graph: Graph, target: Target, stored: ReadonlyMap<string, StoredData>) {
     this.#graph = graph;
     this.#target = target;
-    this.#frozen = frozen;
+    this.#stored = stored;
     for (const [name, value] of graph.inputs) this.#names.set(value, name);
     // A value that is an output is written under the output's name at once; a second name for it is copied in finish().
     for (const [name, value] of graph.outputs) if (!this.#names.has(value) && value.node.op.name !== constantOp.name) this.#names.set(value, name);
@@ -54,20 +65,24 @@ class ModelWriter {
     node.op.lower(this.#context(node));
   }
 
-  finish(): Uint8Array {
+  finish(): Chunks {
     for (const [name, value] of this.#graph.outputs) if (this.#name(value) !== name) this.#node("Identity", [this.#name(value)], [name]);
     const declared = (field: number, [name, v]: readonly [string, Value]): Chunks => message(field, string(1, name), message(2, message(1, int(1, dataType[v.dtype]), message(2, ...v.shape.map(dimension)))));
-    const [frozen, free] = [this.#graph.inputs.filter(([name]) => this.#frozen.has(name)), this.#graph.inputs.filter(([name]) => !this.#frozen.has(name))];
+    const free = this.#graph.inputs.filter(([name]) => !this.#stored.has(name));
+    const kept = this.#graph.inputs.flatMap(([name, v]) => {
+      const data = this.#stored.get(name);
+      return data === undefined ? [] : [initializer(name, v, data)];
+    });
     const graph = message(
       7,
       ...this.#nodes,
       string(2, "longjing"),
       ...this.#initializers.values(),
-      ...frozen.map(outside),
+      ...kept,
       ...free.map((i) => declared(11, i)),
       ...this.#graph.outputs.map((o) => declared(12, o)),
     );
-    return join(int(1, irVersion), string(2, "longjing"), graph, message(8, string(1, ""), int(2, opset)), message(8, string(1, "com.microsoft"), int(2, 1)));
+    return [int(1, irVersion), string(2, "longjing"), graph, message(8, string(1, ""), int(2, opset)), message(8, string(1, "com.microsoft"), int(2, 1))].flat();
   }
 
   #context(node: Node): LowerContext<Node["attributes"]> {
@@ -137,11 +152,12 @@ class ModelWriter {
   }
 }
 
-/** An initializer whose data the session is given apart, as if it were a file of the same name. */
-function outside([name, v]: readonly [string, Value]): Chunks {
-  const entry = (key: string, value: string): Chunks => message(13, string(1, key), string(2, value));
+/** An input that has become part of the model. */
+function initializer(name: string, v: Value, data: StoredData): Chunks {
+  const described = [...v.shape.map((d) => int(1, sizeOf(d, name))), int(2, dataType[v.dtype]), string(8, name)];
+  if (data instanceof Uint8Array) return message(5, ...described, bytes(9, data));
   const external = 1;
-  return message(5, ...v.shape.map((d) => int(1, sizeOf(d, name))), int(2, dataType[v.dtype]), string(8, name), entry("location", name), int(14, external));
+  return message(5, ...described, ...Object.entries(data).map(([key, value]) => message(13, string(1, key), string(2, String(value)))), int(14, external));
 }
 
 function attribute(value: OnnxAttribute): Chunks[] {

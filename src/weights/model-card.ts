@@ -13,7 +13,7 @@ export interface ModelCard {
   /** An identifier of the hub's list ("apache-2.0", "mit", "other", …). */
   readonly license: string;
   readonly base_model?: string;
-  readonly library_name: "transformers" | "peft";
+  readonly library_name: "transformers" | "transformers.js" | "peft";
   readonly tags: readonly string[];
   readonly results: readonly CardResult[];
   /** Markdown below the title. */

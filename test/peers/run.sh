@@ -10,6 +10,10 @@ if ! "$venv/bin/python" -c 'import peft, transformers' 2>/dev/null; then
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet torch transformers peft
 fi
+node="$venv/node"
+if [[ ! -d "$node/node_modules/@huggingface/transformers" ]]; then
+  npm install --prefix "$node" --ignore-scripts --no-audit --no-fund --loglevel error @huggingface/transformers@4
+fi
 longjing="$root/bin/longjing"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
@@ -38,9 +42,15 @@ adapter() { # ADAPTER NAME BASE RANK
     "$venv/bin/python" "$here/transformers.py" "$3" "$work/$2.in.json" "$work/$2.out.json" "$work/$2-extracted"
 }
 
+onnx() { # SOURCE NAME
+  "$longjing" export "$1" --to onnx --out "$work/$2-onnx" >/dev/null && probe "$1" "$2" &&
+    node "$here/transformers-js.mjs" "$node" "$work/$2-onnx" "$work/$2.in.json" "$work/$2.out.json"
+}
+
 for folder in "$fixtures"/models/*/; do
   name="$(basename "$folder")"
   check "$name" model "$folder" "$name" float32
+  check "$name as ONNX" onnx "$folder" "$name"
 done
 first="$(find "$fixtures/models" -mindepth 1 -maxdepth 1 -type d | sort | sed -n '$p')"
 for dtype in bfloat16 float16; do check "$dtype" model "$first" "$(basename "$first")-$dtype" "$dtype"; done

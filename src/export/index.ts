@@ -1,0 +1,1 @@
+export { causalLmOnnx, type OnnxModel } from "./causal-lm.ts";
