@@ -1,49 +1,7 @@
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
-import { llama3Split, type TokenizerFiles } from "./bpe.ts";
-
-/** What a pre-tokenizer of llama.cpp does, as tokenizer.json says it. */
-interface PreTokenizer {
-  readonly normalizer?: object;
-  /** Splits ahead of the bytes. */
-  readonly splits: readonly object[];
-  /** GPT-2's own split. */
-  readonly gpt2?: true;
-  /** A word that is in the vocabulary is one token, whatever the merges say. */
-  readonly ignoreMerges?: true;
-}
-
-const split = (regex: string): object => ({ type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false });
-
-const llama3: PreTokenizer = { splits: [split(llama3Split)], ignoreMerges: true };
-const qwen2: PreTokenizer = { normalizer: { type: "NFC" }, splits: [split(llama3Split.replace("{1,3}", ""))] };
-const gpt2: PreTokenizer = { splits: [], gpt2: true };
-const digitsApart: PreTokenizer = { splits: [{ type: "Digits", individual_digits: true }], gpt2: true };
-
-/** By the names that llama.cpp gives them in `tokenizer.ggml.pre`. */
-const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
-  "llama-bpe": llama3,
-  llama3,
-  "llama-v3": llama3,
-  qwen2,
-  "deepseek-r1-qwen": qwen2,
-  "gpt-2": gpt2,
-  "phi-2": gpt2,
-  smollm: digitsApart,
-  starcoder: digitsApart,
-  refact: digitsApart,
-  "command-r": digitsApart,
-  "deepseek-coder": { splits: [String.raw`[\r\n]`, String.raw`\s?\p{L}+`, String.raw`\s?\p{P}+`, "[一-龥ࠀ-一가-퟿]+", String.raw`\p{N}`].map(split) },
-  "deepseek-v3": {
-    splits: [
-      split(String.raw`\p{N}{1,3}`),
-      split("[一-龥぀-ゟ゠-ヿ]+"),
-      split(
-        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-      ),
-    ],
-  },
-};
+import type { TokenizerFiles } from "./bpe.ts";
+import { byteLevel, preTokenizers, startsWithBos, tokenTypes as types, type PreTokenizer } from "./gguf-pre-tokenizers.ts";
 
 const id = z.int().nonnegative().nullish();
 
@@ -60,9 +18,6 @@ const keys = z.object({
   "tokenizer.ggml.add_eos_token": z.boolean().default(false),
   "tokenizer.chat_template": z.string().optional(),
 });
-
-/** Of `tokenizer.ggml.token_type`; every other type is an ordinary token. */
-const types = { control: 3, userDefined: 4, unused: 5 };
 
 /**
  * The two files of a tokenizer on the hub, from the metadata of a GGUF file.
@@ -90,7 +45,7 @@ export function tokenizerFromGguf(metadata: ReadonlyMap<string, unknown>, where:
   const [bos, eos] = [token("bos"), token("eos")];
   const added = entries.filter(([, index]) => tokenTypes[index] === types.control || tokenTypes[index] === types.userDefined);
   // As llama.cpp: Llama 3's tokenizer begins with BOS unless the file says otherwise.
-  const addBos = given["tokenizer.ggml.add_bos_token"] ?? pre === llama3;
+  const addBos = given["tokenizer.ggml.add_bos_token"] ?? startsWithBos(pre);
   return {
     tokenizerJson: {
       version: "1.0",
@@ -98,7 +53,7 @@ export function tokenizerFromGguf(metadata: ReadonlyMap<string, unknown>, where:
       padding: null,
       added_tokens: added.map(([content, index]) => ({ id: index, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: tokenTypes[index] === types.control })),
       normalizer: pre.normalizer ?? null,
-      pre_tokenizer: { type: "Sequence", pretokenizers: [...pre.splits, { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: pre.gpt2 === true }] },
+      pre_tokenizer: { type: "Sequence", pretokenizers: [...pre.splits, byteLevel(pre.gpt2 === true)] },
       post_processor: postProcessor(addBos ? bos : null, given["tokenizer.ggml.add_eos_token"] ? eos : null, vocab),
       decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
       model: { type: "BPE", dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, ignore_merges: pre.ignoreMerges === true, vocab, merges: given["tokenizer.ggml.merges"].map((merge) => mergePair(merge, where)) },

@@ -12,6 +12,7 @@ export {
 } from "./chat-template.ts";
 export { conversationEncoder, type TokenConversation } from "./conversation.ts";
 export { tokenizerFromGguf } from "./gguf-tokenizer.ts";
+export { tokenizerToGguf } from "./tokenizer-to-gguf.ts";
 export { type Offset } from "./offsets.ts";
 export { TranscriptSplitter, type TranscriptDelta } from "./splitter.ts";
 export { ToolCallParser, type ToolDelta } from "./tool-calls.ts";
@@ -28,4 +29,5 @@ export {
   type ToolSyntax,
 } from "./tool-syntax.ts";
 export { createTokenizer, type DecodeOptions, type SpecialTokens, type Tokenizer, type TokenStream } from "./tokenizer.ts";
+export { ollamaTemplate } from "./ollama-template.ts";
 export { parseTranscript, renderTranscript, tags, type Transcript } from "./transcript.ts";
