@@ -1,0 +1,59 @@
+import { LongjingError } from "../errors/index.ts";
+import type { ToolSyntax } from "../text/tool-syntax.ts";
+import { anyChar, choice, empty, literal, optional, repeat, rule, sequence, type Expression, type Grammar } from "./expression.ts";
+import { json, jsonRules } from "./json.ts";
+import { SchemaCompiler } from "./json-schema.ts";
+
+export interface ConstrainedTool {
+  readonly name: string;
+  /** JSON Schema of the arguments. */
+  readonly parameters: unknown;
+  /** Follow the schema to the letter; otherwise any object will do. */
+  readonly strict: boolean;
+}
+
+interface ToolCallRules {
+  readonly syntax: ToolSyntax;
+  readonly tools: readonly ConstrainedTool[];
+  readonly required: boolean;
+  readonly parallel: boolean;
+}
+
+/**
+ * A turn with calls, each well formed in a model's own syntax, its arguments by the schema of a strict tool and otherwise any
+ * object. Unless calls are required, any text may stand around them that does not open one.
+ */
+export function toolCallsGrammar({ syntax, tools, required, parallel }: ToolCallRules): Grammar {
+  if (tools.length === 0) throw new LongjingError("bad_argument", "There is no tool to call", { where: "tools" });
+  const rules = new Map(jsonRules);
+  const calls = tools.map(({ name, parameters, strict }, index) => {
+    const args = strict ? new SchemaCompiler(parameters, `tools.${index}.function.parameters`, rules, `tool ${index} `).compile() : json.object;
+    return sequence(head(syntax.before, name), args, literal(syntax.after));
+  });
+  rules.set("a call", choice(...calls));
+  rules.set("calls", wrapped(syntax, sequence(rule("a call"), parallel ? repeat(sequence(optional(literal("\n")), rule("a call")), 0) : empty)));
+  rules.set("turn with calls", required ? rule("calls") : freely(syntax));
+  return { root: "turn with calls", rules };
+}
+
+/** Between the marks that a family puts around all calls, if it has such. */
+function wrapped({ layout: [begin, end] }: ToolSyntax, calls: Expression): Expression {
+  if (begin === undefined) return calls;
+  if (end === undefined) return sequence(optional(literal(begin)), calls);
+  return choice(calls, sequence(literal(begin), calls, literal(end)));
+}
+
+/** Text that opens no call, and calls after it. An opening that counts only at the start leaves all other texts free. */
+function freely({ open, layout, first }: ToolSyntax): Expression {
+  const any = repeat(anyChar, 0);
+  const marks = [open, ...layout].map(literal);
+  if (first) return choice(rule("calls"), { type: "and not", item: any, other: sequence(choice(...marks), any) });
+  const text: Expression = { type: "and not", item: any, other: sequence(any, choice(...marks), any) };
+  return sequence(text, optional(rule("calls")));
+}
+
+/** What stands before the arguments: where the pattern has a space, the model may write one, or nothing, or a line break. */
+function head(pattern: string, name: string): Expression {
+  const space = optional(choice(literal(" "), literal("\n")));
+  return sequence(...pattern.split(" ").flatMap((part, i) => [...(i === 0 ? [] : [space]), literal(part.replace("§", name))]));
+}
