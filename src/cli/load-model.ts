@@ -3,8 +3,9 @@ import { readFile, readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { Generator, loadModel, ModelRunner } from "../engine/index.ts";
+import { disposeParameters, Generator, loadModel, ModelRunner, type Engine } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
+import { cacheShape, type ModelConfig } from "../model/index.ts";
 import { openBackend } from "../runtime/index.ts";
 import type { ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
@@ -15,8 +16,19 @@ import { findModel } from "./find-model.ts";
 export interface LoadOptions {
   /** Longest prompt plus completion, in tokens. Default: the model's own, at most 4096. */
   readonly maxModelLen?: number | undefined;
-  /** Sequences that run at once. Default 8. */
+  /** Sequences that run at once. Default: as many as a cache of 1 GiB holds, at most 64. */
   readonly maxNumSeqs?: number | undefined;
+}
+
+/** Longest prompt plus completion, in tokens. */
+export function contextLength(config: ModelConfig, { maxModelLen }: LoadOptions): number {
+  return maxModelLen ?? Math.min(config.max_position_embeddings, 4096);
+}
+
+function sequencesInCache(config: ModelConfig, max_model_len: number): number {
+  const { heads, width } = cacheShape(config);
+  const bytes = 2 * config.num_hidden_layers * heads * width * max_model_len * Float32Array.BYTES_PER_ELEMENT;
+  return Math.min(64, Math.max(1, Math.floor(2 ** 30 / bytes)));
 }
 
 const mostTokenizerBytes = 2 ** 26;
@@ -25,25 +37,39 @@ const mostTokenizerBytes = 2 ** 26;
  * Loads a model for serving: a Hugging Face folder, a GGUF file, or ORG/NAME from the cache of pulled models.
  * @throws LongjingError that names the file: "not_found", "bad_file", "bad_config", "unsupported", "shape_mismatch"
  */
-export async function loadServedModel(model: string, { maxModelLen, maxNumSeqs = 8 }: LoadOptions = {}): Promise<ServedModel> {
+export async function loadServedModel(model: string, options: LoadOptions = {}): Promise<ServedModel> {
   const path = await findModel(model);
   const backend = await openBackend();
-  const { config, generationConfig, specs, parameters } = await loadModel(backend, path);
+  const { config, generationConfig, parameters } = await loadModel(backend, path);
   const tokenizer = await loadTokenizer(path);
-  const renderer = openRenderer(path, tokenizer);
-  const max_model_len = maxModelLen ?? Math.min(config.max_position_embeddings, 4096);
-  const runner = new ModelRunner(backend, config, { max_num_seqs: maxNumSeqs, max_model_len });
+  const renderer = openRenderer(tokenizer);
+  const max_model_len = contextLength(config, options);
+  const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len });
+  const generator = new Generator(runner, parameters);
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
   return {
     id: path === model ? basename(resolve(path), ".gguf") : model,
     ...(await identity(path)),
-    engine: new Generator(runner, parameters),
+    engine: owning(generator, () => disposeParameters(parameters)),
     tokenizer,
     stop_token_ids: [...new Set([...eos_token_id, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])],
     sampling,
     examples: await examplesOf(path),
     chatTemplate: tokenizer.chatTemplate,
     renderChat: (messages, variables) => renderer(messages, { ...tokenizer.specialTokens, ...variables }),
+  };
+}
+
+/** The engine, with what it holds freed when it is disposed. */
+function owning(engine: Engine, free: () => void): Engine {
+  return {
+    max_model_len: engine.max_model_len,
+    submit: (request) => engine.submit(request),
+    stats: () => engine.stats(),
+    dispose: () => {
+      engine.dispose();
+      free();
+    },
   };
 }
 
@@ -76,16 +102,22 @@ async function loadGgufTokenizer(path: string): Promise<Tokenizer> {
 }
 
 /** A model without a template completes text; only a conversation is refused. */
-function openRenderer(path: string, { chatTemplate }: Tokenizer): ChatRenderer {
+function openRenderer({ chatTemplate }: Tokenizer): ChatRenderer {
   if (chatTemplate !== null) return chatRenderer(chatTemplate);
   return () => {
-    throw new LongjingError("bad_argument", "The model has no chat template, so it cannot be talked to", { where: path, expected: "chat_template.jinja, chat_template in tokenizer_config.json, or tokenizer.chat_template in a GGUF file", hint: "It completes text: /v1/completions" });
+    throw new LongjingError("bad_argument", "The model has no chat template, so it cannot be talked to", { where: "messages", expected: "chat_template.jinja, chat_template in tokenizer_config.json, or tokenizer.chat_template in a GGUF file", hint: "It completes text: /v1/completions" });
   };
+}
+
+/** Files with a model's weights. */
+export async function weightFiles(path: string): Promise<readonly string[]> {
+  if (await isFile(path)) return [path];
+  return (await readdir(path)).filter((name) => name.endsWith(".safetensors")).toSorted().map((name) => join(path, name));
 }
 
 /** When the weights were written, and a name for them that changes when they do. */
 async function identity(path: string): Promise<Pick<ServedModel, "created" | "system_fingerprint">> {
-  const paths = (await isFile(path)) ? [path] : (await readdir(path)).filter((name) => name.endsWith(".safetensors")).toSorted().map((name) => join(path, name));
+  const paths = await weightFiles(path);
   const files = await Promise.all(paths.map((file) => stat(file)));
   const facts = files.map(({ size, mtimeMs }, at) => `${basename(paths[at]!)} ${size} ${mtimeMs}`).join("\n");
   return {
@@ -97,7 +129,7 @@ async function identity(path: string): Promise<Pick<ServedModel, "created" | "sy
 const aboutModel = z.looseObject({ tasks: z.array(z.enum(Object.keys(tasks) as (keyof typeof tasks)[])).default([]) });
 
 /** Held-out problems of the tasks that `longjing.json` says the model was trained on. */
-async function examplesOf(model: string): Promise<readonly string[]> {
+export async function examplesOf(model: string): Promise<readonly string[]> {
   const path = join(model, "longjing.json");
   if ((await isFile(model)) || !(await exists(path))) return [];
   const about = aboutModel.safeParse(await readJson(path, 2 ** 20));

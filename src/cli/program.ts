@@ -6,6 +6,7 @@ import { addDoctor } from "./doctor.ts";
 import { addEval } from "./eval.ts";
 import { addExport } from "./export.ts";
 import { exitCodesHelp } from "./exit-codes.ts";
+import { addKeys } from "./keys.ts";
 import { addProbe } from "./probe.ts";
 import { addPull } from "./pull.ts";
 import { addServe } from "./serve.ts";
@@ -22,6 +23,7 @@ export function createProgram(): Command {
     .exitOverride();
   addTrain(program);
   addServe(program);
+  addKeys(program);
   addEval(program);
   addProbe(program);
   addBench(program);

@@ -1,16 +1,32 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { createWriteStream, existsSync } from "node:fs";
+import { hostname } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { LongjingError } from "../errors/index.ts";
-import { wholeNumber } from "./options.ts";
-import { openTerminal } from "./terminal.ts";
+import type { Accounts, ModelRegistry, ModelSource, RequestLogEntry } from "../serve/index.ts";
+import { databasePath } from "./database-path.ts";
+import { realNumber, wholeNumber } from "./options.ts";
+import { openTerminal, type Terminal } from "./terminal.ts";
 
 interface ServeOptions {
   readonly port: number;
   readonly host: string;
   readonly apiKey?: string;
+  readonly insecure?: true;
+  readonly database?: string;
+  readonly allowedHosts?: readonly string[];
+  readonly allowedOrigins?: readonly string[];
+  readonly maxModelLen?: number;
+  readonly maxNumSeqs?: number;
+  readonly maxModels: number;
+  readonly maxModelGb?: number;
+  readonly keepAlive: number;
+  readonly maxWaiting: number;
+  readonly drainTimeout: number;
+  readonly log?: string | false;
+  readonly logPrompts?: string;
   readonly runs: string;
   readonly studio: boolean;
   readonly json?: true;
@@ -22,26 +38,43 @@ export function addServe(program: Command): void {
   program
     .command("serve")
     .description("Serve models over HTTP in OpenAI's and DeepSeek's form, with the studio beside them")
-    .argument("[model...]", "folders with config.json and weights, or ORG/NAME that was pulled; without any, only the studio's Train page works")
+    .argument("[model...]", "folders or GGUF files, ORG/NAME that was pulled, or NAME=PATH; without any, the model that ships")
     .option("--port <n>", "port; 0 picks a free one", wholeNumber(0, 65535), 3141)
-    .option("--host <address>", "address to listen on; anything but loopback needs a key", "127.0.0.1")
-    .option("--api-key <key>", "ask every request for this key (default: the environment's LONGJING_API_KEY)")
+    .option("--host <address>", "address to listen on; anything but loopback needs keys", "127.0.0.1")
+    .option("--api-key <key>", "take this key, beside those of `longjing keys` (default: the environment's LONGJING_API_KEY)")
+    .option("--insecure", "listen where other machines can reach the server, and ask for no key")
+    .option("--database <file>", "SQLite file of keys and usage (default: the environment's LONGJING_DATABASE, or ~/.longjing/server.db where that exists)")
+    .option("--allowed-hosts <name...>", "names that requests may be addressed to, beside this machine's")
+    .option("--allowed-origins <origin...>", "web origins whose pages may use the server")
+    .option("--max-model-len <n>", "longest prompt plus completion, in tokens (default: the model's own, at most 4096)", wholeNumber(16))
+    .option("--max-num-seqs <n>", "sequences that a model runs at once (default: what a cache of 1 GiB holds, at most 64)", wholeNumber(1, 4096))
+    .option("--max-models <n>", "models in memory at once", wholeNumber(1), 4)
+    .option("--max-model-gb <gb>", "size of the models in memory at once, by their files", realNumber(0, 1e6))
+    .option("--keep-alive <seconds>", "unload a model that nobody has used for so long; 0 keeps it", wholeNumber(0, 2_000_000), 1800)
+    .option("--max-waiting <n>", "requests that may wait for their first token; more are answered with 429", wholeNumber(1), 512)
+    .option("--drain-timeout <seconds>", "on SIGTERM, how long open requests may go on", wholeNumber(0, 86_400), 30)
+    .option("--log <file>", "append the request log to a file (default: standard error); it has no prompts")
+    .option("--no-log", "write no request log")
+    .option("--log-prompts <dir>", "write what is asked and answered to this folder")
     .option("--runs <dir>", "folder of the training runs", "runs")
     .option("--no-studio", "leave the page out")
     .option("--json", "one JSON line when ready, errors as JSON")
     .action(serve);
 }
 
-async function serve(folders: readonly string[], options: ServeOptions): Promise<void> {
+async function serve(names: readonly string[], options: ServeOptions): Promise<void> {
   const terminal = openTerminal();
+  const { createApp, listen, ModelRegistry, openRuns } = await import("../serve/index.ts");
+  const accounts = await accountsOf(options);
   const apiKey = options.apiKey ?? process.env.LONGJING_API_KEY;
-  const { createApp, listen, loopbackHosts, openRuns } = await import("../serve/index.ts");
-  const loopback = loopbackHosts.some((host) => host === options.host || host === `[${options.host}]`);
-  if (!loopback && apiKey === undefined) {
-    throw new LongjingError("bad_argument", "Other machines could reach this server without a key", { where: "--host", got: options.host, expected: "a loopback address, or --api-key" });
-  }
-  const { loadServedModel } = await import("./load-model.ts");
-  const models = await Promise.all(folders.map((folder) => loadServedModel(folder)));
+  const hosts = allowedHosts(options, apiKey !== undefined || accounts?.asksForKeys() === true);
+  const sources = await sourcesOf(names, options);
+  const registry = new ModelRegistry(sources, {
+    maxModels: options.maxModels,
+    ...(options.maxModelGb === undefined ? {} : { maxBytes: options.maxModelGb * 1e9 }),
+    ...(options.keepAlive === 0 ? {} : { maxIdleMs: options.keepAlive * 1000 }),
+  });
+  await loadFirst(registry, sources);
   const launcher = packageFile("bin/longjing");
   const runs = openRuns({
     runsDir: options.runs,
@@ -49,20 +82,92 @@ async function serve(folders: readonly string[], options: ServeOptions): Promise
     launch: (args) => spawn(process.execPath, [launcher, ...args], { stdio: ["ignore", "ignore", "pipe"] }),
   });
   const studio = packageFile("apps/studio/dist");
+  const [closing, cut] = [new AbortController(), new AbortController()];
+  const report = (error: unknown): void => terminal.note(`${terminal.noteColors.red("error")} ${error instanceof Error ? error.stack : String(error)}\n`);
   const app = createApp({
-    models,
+    models: registry,
     runs,
-    hosts: loopback ? loopbackHosts : ["*"],
+    hosts,
+    maxWaiting: options.maxWaiting,
+    closing: closing.signal,
+    cut: cut.signal,
+    log: requestLog(options.log, terminal, report),
+    report,
+    ...(options.allowedOrigins === undefined ? {} : { origins: options.allowedOrigins }),
     ...(apiKey === undefined ? {} : { auth: apiKey }),
+    ...(accounts === undefined ? {} : { accounts }),
+    ...(options.logPrompts === undefined ? {} : { promptsDir: options.logPrompts }),
     ...(options.studio && existsSync(studio) ? { studio } : {}),
-    report: (error) => terminal.note(`${terminal.noteColors.red("error")} ${error instanceof Error ? error.stack : String(error)}\n`),
   });
   const listening = await listen(app, options);
-  const { bold, dim } = terminal.colors;
-  if (options.json) terminal.out(`${JSON.stringify({ url: listening.url, models: models.map(({ id }) => id) })}\n`);
-  else terminal.out(`${bold("Longjing")} listens on ${bold(listening.url)} ${dim(`· API at ${listening.url}/v1 · ${models.map(({ id }) => id).join(", ") || "no model"}`)}\n`);
+  announce(listening.url, sources.map(({ id }) => id), options, terminal);
 
   await Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
-  await Promise.all([runs.close(), listening.close()]);
-  for (const { engine } of models) engine.dispose();
+  closing.abort();
+  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) process.once(signal, () => process.exit(code));
+  const deadline = setTimeout(() => cut.abort(), options.drainTimeout * 1000);
+  await Promise.all([runs.close(), listening.close(options.drainTimeout * 1000 + 1000)]);
+  clearTimeout(deadline);
+  registry.close();
+  accounts?.close();
+}
+
+/** The database that is named, or the one that `longjing keys` has made. */
+async function accountsOf({ database }: ServeOptions): Promise<Accounts | undefined> {
+  const path = databasePath(database);
+  if (database === undefined && !existsSync(path)) return undefined;
+  const { openAccounts } = await import("../serve/index.ts");
+  return await openAccounts(path);
+}
+
+/**
+ * Where keys are asked for, a page that rebinds a name has none, so any name will do.
+ * @throws LongjingError "bad_argument" for an address that others can reach, without keys
+ */
+function allowedHosts({ host, insecure, allowedHosts: named = [] }: ServeOptions, hasKeys: boolean): readonly string[] {
+  const loopback = ["localhost", "127.0.0.1", "[::1]"];
+  if (loopback.includes(host) || host === "::1") return [...loopback, ...named];
+  if (hasKeys) return ["*"];
+  if (insecure) return [...loopback, "ip", hostname(), ...named];
+  throw new LongjingError("bad_argument", "Other machines could reach this server without a key", {
+    where: "--host",
+    got: host,
+    expected: "a loopback address, or keys",
+    hint: "Make a key with `longjing keys create NAME`, give one with --api-key, or say --insecure",
+  });
+}
+
+async function sourcesOf(names: readonly string[], options: ServeOptions): Promise<readonly ModelSource[]> {
+  const [{ modelSource, nameModel }, { shippedModel }] = await Promise.all([import("./model-sources.ts"), import("./load-model.ts")]);
+  const models = names.length > 0 ? names : await shippedModel().then((path) => [path], whereNoneShips);
+  return await Promise.all(models.map(async (name) => modelSource(await nameModel(name), options)));
+}
+
+/** The page can train one. */
+function whereNoneShips(error: unknown): readonly string[] {
+  if (LongjingError.is(error) && error.code === "not_found") return [];
+  throw error;
+}
+
+/** So that the first answer does not wait, and a model that does not load ends the command. */
+async function loadFirst(registry: ModelRegistry, [first]: readonly ModelSource[]): Promise<void> {
+  if (first !== undefined) (await registry.acquire(first.id)).release();
+}
+
+function requestLog(where: string | false | undefined, terminal: Terminal, report: (error: unknown) => void): (entry: RequestLogEntry) => void {
+  if (where === false) return () => {};
+  if (typeof where === "string") {
+    const file = createWriteStream(where, { flags: "a", mode: 0o600 }).on("error", report);
+    return (entry) => void file.write(`${JSON.stringify(entry)}\n`);
+  }
+  if (!terminal.interactive) return (entry) => terminal.note(`${JSON.stringify(entry)}\n`);
+  const { dim } = terminal.noteColors;
+  return ({ method, path, status, model, prompt_tokens, completion_tokens, seconds }) =>
+    terminal.note(dim(`${status} ${method} ${path}${model === null ? "" : ` ${model} ${prompt_tokens} + ${completion_tokens} tokens`} ${seconds.toFixed(2)} s\n`));
+}
+
+function announce(url: string, models: readonly string[], { json }: ServeOptions, terminal: Terminal): void {
+  const { bold, dim } = terminal.colors;
+  if (json) terminal.out(`${JSON.stringify({ url, models })}\n`);
+  else terminal.out(`${bold("Longjing")} listens on ${bold(url)} ${dim(`· API at ${url}/v1 · ${models.join(", ") || "no model"}`)}\n`);
 }

@@ -58,7 +58,7 @@ export function createApp(options: AppOptions): Hono {
   const metrics = new ServingMetrics({ models: () => registry.loaded(), waiting: () => admission.waiting });
   registry.onUnload((model) => metrics.retire(model));
   const onEnd = (scope: RequestScope): void => {
-    metrics.answered(scope.method, scope.status);
+    metrics.answered(scope);
     if (!isPage(scope.path)) log(logEntry(scope));
   };
 

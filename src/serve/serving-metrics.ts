@@ -2,6 +2,7 @@ import type { EngineStats } from "../engine/types.ts";
 import type { ApiKey } from "./keys.ts";
 import { Metrics, type Counter, type Histogram } from "./metrics.ts";
 import type { ServedModel } from "./model.ts";
+import type { RequestScope } from "./request-scope.ts";
 
 // vLLM's, with a finer beginning for models that take less than a millisecond a token.
 const firstTokenBounds = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560];
@@ -45,7 +46,7 @@ export class ServingMetrics {
   readonly #families = this.#declare();
   readonly #success = this.#metrics.counter(`${prefix}request_success_total`, "Sequences that have ended", ["model_name", "finished_reason"]);
   readonly #http = this.#metrics.counter(`${prefix}http_requests_total`, "Answered requests", ["method", "status"]);
-  readonly #keyRequests = this.#metrics.counter(`${prefix}key_requests_total`, "Requests that were let in", ["key", "key_name"]);
+  readonly #keyRequests = this.#metrics.counter(`${prefix}key_requests_total`, "Requests to models", ["key", "key_name"]);
   readonly #keyPrompt = this.#metrics.counter(`${prefix}key_prompt_tokens_total`, "Prompt tokens", ["key", "key_name"]);
   readonly #keyGeneration = this.#metrics.counter(`${prefix}key_generation_tokens_total`, "Generated tokens", ["key", "key_name"]);
 
@@ -80,8 +81,9 @@ export class ServingMetrics {
     this.#success.of({ model_name: model, finished_reason: reason }).add(1);
   }
 
-  answered(method: string, status: number): void {
+  answered({ method, status, key, model }: RequestScope): void {
     this.#http.of({ method, status: String(status) }).add(1);
+    if (key !== null && model !== null) this.#keyRequests.of({ key: key.id, key_name: key.name }).add(1);
   }
 
   used(key: ApiKey | null, prompt_tokens: number, generation_tokens: number): void {
@@ -89,10 +91,6 @@ export class ServingMetrics {
     const labels = { key: key.id, key_name: key.name };
     this.#keyPrompt.of(labels).add(prompt_tokens);
     this.#keyGeneration.of(labels).add(generation_tokens);
-  }
-
-  entered(key: ApiKey | null): void {
-    if (key !== null) this.#keyRequests.of({ key: key.id, key_name: key.name }).add(1);
   }
 
   /** Keeps the counts of an engine that is about to be disposed. */
