@@ -65,7 +65,7 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
         const mask = new Uint32Array(Math.ceil(vocabulary / 32));
         for (let at = 0; at < max_tokens; at++) {
           if (at === options.failAfter) throw new Error("secret detail of the engine");
-          await new Promise((resolve) => setTimeout(resolve, options.delayMs ?? 0));
+          if (options.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, options.delayMs));
           if (request.signal?.aborted) return yield finish("abort", at);
           const wanted = ids[at] ?? eos;
           const token_id = constraint === undefined ? wanted : allowed(constraint, wanted, mask);
