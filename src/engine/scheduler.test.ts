@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FakeRunner } from "../../test/fake-runner.ts";
-import { Generator, type GeneratorOptions } from "./generator.ts";
+import { Generator } from "./generator.ts";
 import type { EngineEvent, EngineRequest } from "./types.ts";
 
 const max_model_len = 40;
@@ -55,4 +55,102 @@ describe("a sequence says what it would say alone", () => {
       { numRuns: 60 },
     );
   });
+});
+
+const tokens = (length: number, seed = 0): number[] => Array.from({ length }, (_, i) => (i * 7 + seed) % 6);
+const greedy = (max_tokens: number) => ({ temperature: 0, max_tokens });
+type Finish = Extract<EngineEvent, { type: "finish" }>;
+const finishOf = async (generator: Generator, request: EngineRequest): Promise<Finish> => (await drain(generator.submit(request))).at(-1) as Finish;
+
+test("no run computes more than the budget, padding included, and nothing is computed twice", async () => {
+  const runner = new FakeRunner(4, 200);
+  const generator = new Generator(runner, {}, { max_num_batched_tokens: 20 });
+  await generator.generate([6, 10, 100, 7, 90, 12, 64].map((length, i) => ({ prompt_ids: tokens(length, i), sampling: greedy(8) })));
+  expect(Math.max(...runner.runs)).toBeLessThanOrEqual(20);
+  const prompts = 6 + 10 + 100 + 7 + 90 + 12 + 64;
+  // A prompt under way beside others costs a row of its own at each of their steps: at most one is.
+  const said = 7 * 7 * 2;
+  expect(runner.runs.reduce((a, b) => a + b)).toBeLessThanOrEqual(prompts + said + 20);
+});
+
+test("a long prompt does not keep others waiting for their next token", async () => {
+  const generator = new Generator(new FakeRunner(2, 400), {}, { max_num_batched_tokens: 10 });
+  const events: string[] = [];
+  const follow = async (name: string, length: number, max_tokens: number): Promise<void> => {
+    for await (const { type } of generator.submit({ prompt_ids: tokens(length), sampling: greedy(max_tokens) })) events.push(`${name} ${type}`);
+  };
+  await Promise.all([follow("short", 2, 25), follow("long", 300, 1)]);
+  // 300 tokens take more than 25 steps of 10.
+  expect(events.indexOf("short finish")).toBeLessThan(events.indexOf("long token"));
+});
+
+test("whoever asks for much waits for himself: another user's request comes next", async () => {
+  const generator = new Generator(new FakeRunner(1, 40), {});
+  const order: string[] = [];
+  const ask = (user: string): Promise<unknown> => generator.generate([{ prompt_ids: [1, 2], sampling: greedy(3), user }], () => order.push(user));
+  await Promise.all([...Array.from({ length: 6 }, () => ask("many")), ask("one"), ask("two")]);
+  expect(order.slice(0, 3)).toEqual(expect.arrayContaining(["many", "one", "two"]));
+});
+
+describe("what a prefix costs the second time", () => {
+  const request = (prompt_ids: number[], more: Partial<EngineRequest> = {}): EngineRequest => ({ prompt_ids, sampling: greedy(4), ...more });
+  const setup = () => {
+    const runner = new FakeRunner(4, 80);
+    return { runner, generator: new Generator(runner, {}, { kv_cache_memory_bytes: 2 ** 16, block_size: 4 }) };
+  };
+
+  test("whole blocks are found, the last token of a prompt is always computed", async () => {
+    const { generator } = setup();
+    expect(await finishOf(generator, request(tokens(21)))).toMatchObject({ prompt_tokens: 21, cached_tokens: 0 });
+    expect(await finishOf(generator, request(tokens(21)))).toMatchObject({ cached_tokens: 20 });
+    expect(await finishOf(generator, request(tokens(20)))).toMatchObject({ cached_tokens: 16 });
+    expect(await finishOf(generator, request([...tokens(10), 5, 5, 5]))).toMatchObject({ cached_tokens: 8 });
+    expect(generator.stats()).toMatchObject({ prefix_cache_queries: 21 + 21 + 20 + 13, prefix_cache_hits: 20 + 16 + 8 });
+  });
+
+  test("a conversation that goes on finds the answer before, too", async () => {
+    const { generator } = setup();
+    const [{ token_ids }] = (await generator.generate([request(tokens(10))])) as [{ token_ids: readonly number[] }];
+    // The last token that was said has not been computed.
+    expect(await finishOf(generator, request([...tokens(10), ...token_ids, 1, 2]))).toMatchObject({ cached_tokens: 12 });
+  });
+
+  test("another salt finds nothing, at any time", async () => {
+    const { generator } = setup();
+    await finishOf(generator, request(tokens(21)));
+    expect(await finishOf(generator, request(tokens(21), { cache_salt: "b" }))).toMatchObject({ cached_tokens: 0 });
+    const together = await Promise.all(["c", "d", "c"].map((cache_salt) => finishOf(generator, request(tokens(21, 1), { cache_salt }))));
+    expect(together.map((f) => f.cached_tokens)).toEqual([0, 0, 20]);
+  });
+
+  test("a group's prompt is computed once", async () => {
+    const runner = new FakeRunner(8, 80);
+    const group = Array.from({ length: 8 }, (_, seed) => ({ prompt_ids: tokens(40), sampling: { seed, max_tokens: 5 } }));
+    await new Generator(runner, {}).generate(group);
+    expect(runner.runs.filter((n) => n > 8)).toEqual([40]);
+  });
+
+  test("new parameters compute everything anew", async () => {
+    const { generator } = setup();
+    await finishOf(generator, request(tokens(21)));
+    generator.useParameters({});
+    expect(await finishOf(generator, request(tokens(21)))).toMatchObject({ cached_tokens: 0 });
+  });
+});
+
+test("an aborted sequence's row is free at the next step", async () => {
+  const generator = new Generator(new FakeRunner(1, 60), {});
+  const abort = new AbortController();
+  let said = 0;
+  const first = (async () => {
+    for await (const event of generator.submit({ prompt_ids: [1], sampling: greedy(50), signal: abort.signal })) {
+      if (event.type === "finish") return event.reason;
+      if (++said === 3) abort.abort();
+    }
+  })();
+  const second = generator.submit({ prompt_ids: [2], sampling: greedy(1) })[Symbol.asyncIterator]();
+  expect((await second.next()).value).toMatchObject({ type: "token" });
+  expect(await first).toBe("abort");
+  // The step that was under way may have said one more.
+  expect(said).toBeLessThanOrEqual(5);
 });

@@ -180,7 +180,7 @@ export class Scheduler {
 
   async #prefill(weights: (adapter: string) => ModelParameters, chunks: Chunks): Promise<void> {
     const whole = [...chunks].filter(([s, count]) => s.computed === 0 && count === s.pending).map(([s]) => s);
-    for (const batch of evenBatches(whole)) {
+    for (const batch of evenBatches(whole, this.#budget)) {
       const [first] = batch as [Sequence];
       const logits = await this.#runner.prefill(weights(first.adapter), first.row, batch.map((s) => s.tokens), this.#blocking);
       for (const [i, sequence] of batch.entries()) {
@@ -246,14 +246,15 @@ export class Scheduler {
   }
 }
 
-/** Prompts in consecutive rows of one adapter, of like length: what one run computes. */
-function evenBatches(sequences: readonly Sequence[]): Sequence[][] {
+/** Prompts in consecutive rows of one adapter, of like length, padded to at most `budget` tokens: what one run computes. */
+function evenBatches(sequences: readonly Sequence[], budget: number): Sequence[][] {
   const batches: Sequence[][] = [];
   let longest = 0;
   for (const sequence of sequences.toSorted((a, b) => a.row - b.row)) {
     const last = batches.at(-1);
     const before = last?.at(-1);
-    if (last && before?.row === sequence.row - 1 && before.adapter === sequence.adapter && sequence.prompt >= evenness * longest && sequence.prompt <= longest) {
+    const beside = before?.row === sequence.row - 1 && before.adapter === sequence.adapter;
+    if (last && beside && sequence.prompt >= evenness * longest && sequence.prompt <= longest && longest * (last.length + 1) <= budget) {
       last.push(sequence);
     } else {
       batches.push([sequence]);
