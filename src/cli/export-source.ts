@@ -3,9 +3,10 @@ import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import type { Evaluation } from "../eval/index.ts";
 import { LongjingError } from "../errors/index.ts";
-import { tokenizerFromGguf } from "../text/index.ts";
+import { parameterSpecs } from "../model/index.ts";
+import { tokenizerFromGguf, type TokenizerFiles } from "../text/index.ts";
 import { latestCheckpoint, readLog, type TimedLogLine } from "../train/index.ts";
-import { exists, isFile, listFolder, openFileSource, openGguf, readJson, type CardResult } from "../weights/index.ts";
+import { exists, isFile, listFolder, mergeAdapter, openCheckpoint, openFileSource, openGguf, readAdapter, readJson, type CardResult, type Checkpoint } from "../weights/index.ts";
 import { findModel } from "./find-model.ts";
 
 /** What is exported: a model, and what is known about how it was made. */
@@ -30,7 +31,8 @@ const mostStateBytes = 2 ** 24;
  */
 export async function findExportSource(model: string): Promise<ExportSource> {
   const folder = (await exists(model)) && !(await isFile(model));
-  if (folder && (await exists(join(model, "log.jsonl")))) {
+  // A model that is given away has its log beside it, too.
+  if (folder && (await exists(join(model, "log.jsonl"))) && !(await exists(join(model, "model.safetensors")))) {
     const { checkpoint } = latestCheckpoint(model);
     if (checkpoint === null) throw new LongjingError("not_found", "The run has no whole checkpoint yet", { where: model });
     return checkpointSource(checkpoint.path, resolve(model));
@@ -67,6 +69,37 @@ async function licenseOf(path: string): Promise<string | null> {
   if ((await isFile(path)) || !(await exists(card))) return null;
   const [, front = ""] = /^---\n([\s\S]*?)\n---/.exec(await readFile(card, "utf8")) ?? [];
   return /^license: *["']?([\w.-]+)["']?\s*$/m.exec(front)?.[1] ?? null;
+}
+
+/**
+ * A model's weights, those that an adapter changes as it changes them.
+ * @throws LongjingError "not_found"; "bad_file"; "bad_config"; "unsupported"; "shape_mismatch"
+ */
+export async function openMerged(path: string, adapter: string | undefined): Promise<Checkpoint> {
+  const checkpoint = await openCheckpoint(path);
+  if (adapter === undefined) return checkpoint;
+  const { modules, ...rest } = await readAdapter(adapter, parameterSpecs(checkpoint.config)).catch(async (error: unknown) => {
+    await checkpoint.close();
+    throw error;
+  });
+  return {
+    ...checkpoint,
+    read: async (name, shape, into) => {
+      const tensor = await checkpoint.read(name, shape, into);
+      const changed = modules.filter(({ module }) => name === `${module}.weight`);
+      return changed.length === 0 ? tensor : { ...tensor, data: mergeAdapter({ [name]: tensor.data }, { ...rest, modules: changed })[name]! };
+    },
+  };
+}
+
+/** The tokenizer of a model's folder or GGUF file. @throws LongjingError "not_found" when it has none */
+export async function tokenizerOf(path: string): Promise<TokenizerFiles> {
+  const files = await companionFiles(path);
+  const text = files["tokenizer.json"];
+  if (text === undefined) throw new LongjingError("not_found", "The model has no tokenizer, which the file is to hold", { expected: "tokenizer.json", where: path });
+  const tokenizerConfig = JSON.parse(files["tokenizer_config.json"] ?? "{}") as Record<string, unknown>;
+  const chat_template = files["chat_template.jinja"];
+  return { tokenizerJson: JSON.parse(text) as Record<string, unknown>, tokenizerConfig: { ...tokenizerConfig, ...(chat_template !== undefined && { chat_template }) } };
 }
 
 const copied = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "longjing.json"];

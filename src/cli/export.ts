@@ -1,41 +1,43 @@
+import { existsSync } from "node:fs";
+import { basename, resolve } from "node:path";
 import { Option, type Command } from "commander";
 import { LongjingError } from "../errors/index.ts";
 import type { ParameterSpec } from "../model/index.ts";
-import type { WeightDtype } from "../model/config.ts";
-import type { Checkpoint, ModelCard } from "../weights/index.ts";
+import type { Checkpoint, GgufFileType, ModelCard } from "../weights/index.ts";
 import type { ExportSource } from "./export-source.ts";
+import type { ExportOptions, ExportTarget, Written } from "./export-target.ts";
 import { wholeNumber } from "./options.ts";
 import { openTerminal } from "./terminal.ts";
 
-interface ExportOptions {
-  readonly to: keyof typeof targets;
-  readonly out: string;
-  readonly dtype: WeightDtype;
-  readonly adapter?: string;
-  readonly base?: string;
-  readonly rank: number;
-  readonly license?: string;
-  readonly json?: true;
-}
+/** The formats, in the order of the help; those that need little of this file have files of their own. */
+const targets = {
+  hf: exportFolder,
+  gguf: async (source, options) => (await import("./export-gguf.ts")).exportGguf(source, options),
+  ollama: async (source, options) => (await import("./export-ollama.ts")).exportOllama(source, options),
+  onnx: exportOnnx,
+  lora: exportAdapter,
+} satisfies Record<string, ExportTarget>;
 
-/** What was written, in words and for machines. */
-interface Written {
-  readonly tensors: number;
-  readonly said: string;
-  readonly facts?: Readonly<Record<string, number | string>>;
-}
+const ggufTypes = ["F32", "F16", "Q8_0", "Q4_0", "Q4_K_M"] satisfies GgufFileType[];
 
-const targets = { hf: exportFolder, onnx: exportOnnx, lora: exportAdapter } satisfies Record<string, (source: ExportSource, options: ExportOptions) => Promise<Written>>;
+const formats = [
+  "hf: config, safetensors, tokenizer, chat template, model card",
+  "gguf: a file for llama.cpp, LM Studio and others",
+  "ollama: the same with a Modelfile",
+  "onnx: for transformers.js",
+  "lora: what was learnt since --base",
+];
 
 export function addExport(program: Command): void {
   program
     .command("export")
-    .description("Write a model for everyone else's tools: a Hugging Face folder, ONNX for transformers.js, or a PEFT adapter")
+    .description("Write a model for everyone else's tools: a Hugging Face folder, GGUF, Ollama, ONNX for transformers.js, or a PEFT adapter")
     .argument("<model>", "a run (its newest checkpoint), one of its checkpoints, a model folder, a GGUF file, or ORG/NAME that was pulled")
-    .addOption(new Option("--to <format>", "hf: config, safetensors, tokenizer, chat template, model card; onnx: the same in transformers.js' layout; lora: what was learnt since --base").choices(Object.keys(targets)).makeOptionMandatory())
-    .requiredOption("--out <folder>", "must be new or empty")
+    .addOption(new Option("--to <format>", formats.join("; ")).choices(Object.keys(targets)).makeOptionMandatory())
+    .requiredOption("--out <path>", "a folder, which must be new or empty (gguf: or NAME.gguf)")
     .addOption(new Option("--dtype <type>", "of the weights (hf)").choices(["float32", "bfloat16", "float16"]).default("float32"))
-    .option("--adapter <folder>", "merge this PEFT adapter into the weights first (hf, onnx)")
+    .addOption(new Option("--type <type>", "of most weights (gguf, ollama)").choices(ggufTypes).default("F16"))
+    .option("--adapter <folder>", "merge this PEFT adapter into the weights first (all but lora)")
     .option("--base <model>", "the model that this one was trained from: named on the card, and what an adapter is for")
     .option("--rank <r>", "of the adapter (lora)", wholeNumber(1, 4096), 16)
     .option("--license <id>", "licence of the weights for the card (default: that of the source's card, else apache-2.0)")
@@ -43,7 +45,7 @@ export function addExport(program: Command): void {
     .action(exportModel);
 }
 
-async function exportModel(model: string, options: ExportOptions): Promise<void> {
+async function exportModel(model: string, options: ExportOptions & { readonly to: keyof typeof targets }): Promise<void> {
   const terminal = openTerminal();
   const { findExportSource } = await import("./export-source.ts");
   const source = await findExportSource(model);
@@ -52,12 +54,12 @@ async function exportModel(model: string, options: ExportOptions): Promise<void>
 }
 
 async function exportFolder(source: ExportSource, options: ExportOptions): Promise<Written> {
-  const { cardTags, modelCardText, openCheckpoint, writeCheckpoint } = await import("../weights/index.ts");
-  const { companionFiles } = await import("./export-source.ts");
-  const checkpoint = await openCheckpoint(source.path);
+  const { cardTags, modelCardText, writeCheckpoint } = await import("../weights/index.ts");
+  const { companionFiles, openMerged } = await import("./export-source.ts");
+  const checkpoint = await openMerged(source.path, options.adapter);
   try {
     const { config } = checkpoint;
-    const data = await readMerged(checkpoint, options);
+    const data = await readAll(checkpoint);
     const tensors = Object.entries(data).map(([name, values]) => ({ name, shape: checkpoint.info(name).shape, data: values }));
     const card = cardOf(source, options, { library_name: "transformers", tags: cardTags(config), body: folderBody(source, options) });
     const extraFiles = { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": modelCardText(card) };
@@ -69,13 +71,13 @@ async function exportFolder(source: ExportSource, options: ExportOptions): Promi
 }
 
 async function exportOnnx(source: ExportSource, options: ExportOptions): Promise<Written> {
-  const { cardTags, modelCardText, openCheckpoint } = await import("../weights/index.ts");
-  const { companionFiles } = await import("./export-source.ts");
+  const { cardTags, modelCardText } = await import("../weights/index.ts");
+  const { companionFiles, openMerged } = await import("./export-source.ts");
   const { writeOnnxFolder } = await import("./export-onnx.ts");
-  const checkpoint = await openCheckpoint(source.path);
+  const checkpoint = await openMerged(source.path, options.adapter);
   try {
     const { config } = checkpoint;
-    const data = await readMerged(checkpoint, options);
+    const data = await readAll(checkpoint);
     const body = `${source.origin}\n\n## Use\n\n\`\`\`js\nimport { pipeline } from "@huggingface/transformers";\n\nconst generate = await pipeline("text-generation", "${source.name}", { dtype: "fp32" });\n\`\`\``;
     const card = cardOf(source, options, { library_name: "transformers.js", tags: ["onnx", ...cardTags(config)], body });
     await writeOnnxFolder(options.out, config, data, { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": modelCardText(card) });
@@ -98,7 +100,7 @@ async function exportAdapter(source: ExportSource, options: ExportOptions): Prom
     const specs = parameterSpecs(tuned.config);
     const { config, tensors, modules, captured } = extractAdapter(await readSpecs(before, specs), await readSpecs(tuned, specs), specs, options.rank);
     const share = `${(captured * 100).toFixed(1)} %`;
-    const body = `${source.origin}\n\nA LoRA adapter of rank ${options.rank} for \`${base}\`: of the squared difference between the two models it holds ${share}.\n\n${adapterUse(base)}`;
+    const body = `${source.origin}\n\nA LoRA adapter of rank ${options.rank} for \`${called(base)}\`: of the squared difference between the two models it holds ${share}.\n\n${adapterUse(called(base))}`;
     const card = cardOf({ ...source, results: [] }, options, { library_name: "peft", tags: ["lora", ...cardTags(tuned.config)], body });
     await writeAdapter(options.out, { config: { ...config, base_model_name_or_path: base }, tensors, extraFiles: { "README.md": modelCardText(card) } });
     return { tensors: 2 * modules.length, said: `Adapter of rank ${options.rank} for ${modules.length} linear layers: ${share} of the squared difference from ${base}`, facts: { rank: options.rank, captured } };
@@ -106,13 +108,6 @@ async function exportAdapter(source: ExportSource, options: ExportOptions): Prom
     await before.close();
     await tuned.close();
   }
-}
-
-async function readMerged(checkpoint: Checkpoint, { adapter }: ExportOptions): Promise<Record<string, Float32Array>> {
-  const { mergeAdapter, readAdapter } = await import("../weights/index.ts");
-  const { parameterSpecs } = await import("../model/index.ts");
-  const read = await readAll(checkpoint);
-  return adapter === undefined ? read : mergeAdapter(read, await readAdapter(adapter, parameterSpecs(checkpoint.config)));
 }
 
 async function readAll(checkpoint: Checkpoint): Promise<Record<string, Float32Array>> {
@@ -128,9 +123,13 @@ async function readSpecs(checkpoint: Checkpoint, specs: readonly ParameterSpec[]
   return data;
 }
 
+/** A base is named on the card where its name leads anywhere: on the hub, but no path of this machine. */
 function cardOf(source: ExportSource, { base, license }: ExportOptions, rest: Pick<ModelCard, "library_name" | "tags" | "body">): ModelCard {
-  return { name: source.name, license: license ?? source.license ?? "apache-2.0", ...(base !== undefined && { base_model: base }), results: source.results, ...rest };
+  return { name: source.name, license: license ?? source.license ?? "apache-2.0", ...(base !== undefined && !existsSync(base) && { base_model: base }), results: source.results, ...rest };
 }
+
+/** How a text for people calls a model. */
+const called = (model: string): string => (existsSync(model) ? basename(resolve(model)) : model);
 
 /** How the model's makers sample from it, or where nothing is said, which tokens begin and end a text. */
 function generationConfigText({ config, generationConfig }: Checkpoint): string {
@@ -144,7 +143,7 @@ const idsOf = ({ bos_token_id, eos_token_id, pad_token_id }: Checkpoint["config"
 
 function folderBody({ name, origin, results }: ExportSource, { dtype, adapter }: ExportOptions): string {
   const rows = results.flatMap(({ dataset, metrics }) => Object.entries(metrics).map(([metric, value]) => `| ${dataset} | ${metric} | ${value.toFixed(4)} |`));
-  const merged = adapter === undefined ? "" : ` The adapter \`${adapter}\` is merged in.`;
+  const merged = adapter === undefined ? "" : ` The adapter \`${called(adapter)}\` is merged in.`;
   const table = rows.length === 0 ? [] : [`## Evaluation\n\n| on | metric | value |\n| --- | --- | --- |\n${rows.join("\n")}`];
   const use = `## Use\n\n\`\`\`python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\ntokenizer = AutoTokenizer.from_pretrained("${name}")\nmodel = AutoModelForCausalLM.from_pretrained("${name}")\n\`\`\`\n\n\`\`\`sh\nnpx longjing chat ${name}\n\`\`\``;
   return [`${origin}${merged} Weights are stored in ${dtype}.`, ...table, use].join("\n\n");
