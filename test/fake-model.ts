@@ -1,3 +1,4 @@
+import { createConstrainer } from "../src/constrain/index.ts";
 import type { Engine, EngineRequest, FinishReason, TokenConstraint } from "../src/engine/types.ts";
 import type { ServedModel } from "../src/serve/index.ts";
 
@@ -29,6 +30,8 @@ export interface FakeModel extends ServedModel {
 const eos = 0;
 /** Token ids below this are known to constraints. */
 const vocabulary = 0x250;
+
+const tokenBytes = Array.from({ length: vocabulary }, (_, id) => (id === eos ? null : new TextEncoder().encode(String.fromCodePoint(id))));
 
 /** The tokens that bring a constrained answer to its end soonest. */
 const closers = [eos, ...'"}],:0123456789abcdefghijklmnopqrstuvwxyz{['].map((token) => (typeof token === "string" ? (token.codePointAt(0) as number) : token));
@@ -80,18 +83,20 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
     stats: () => ({ num_requests_running: 0, num_requests_waiting: 0, kv_cache_usage_perc: 0, prompt_tokens: 0, generation_tokens: 0, prefix_cache_queries: 0, prefix_cache_hits: 0, spec_decode_num_drafts: 0, spec_decode_num_draft_tokens: 0, spec_decode_num_accepted_tokens: 0 }),
     dispose() {},
   };
+  const tokenizer: ServedModel["tokenizer"] = {
+    encode: (text) => [...text].map((point) => point.codePointAt(0) as number),
+    decode: (ids) => String.fromCodePoint(...ids.filter((id) => id <= 0x10ffff)),
+    stream: () => ({ push: (token) => String.fromCodePoint(token), end: () => "" }),
+    idOf: (token) => options.added?.get(token) ?? null,
+    tokenBytes,
+  };
   return {
     id,
     created: 1_764_000_000,
     system_fingerprint: "fp_fake",
     engine,
-    tokenizer: {
-      encode: (text) => [...text].map((point) => point.codePointAt(0) as number),
-      decode: (ids) => String.fromCodePoint(...ids),
-      stream: () => ({ push: (token) => String.fromCodePoint(token), end: () => "" }),
-      idOf: (token) => options.added?.get(token) ?? null,
-      tokenBytes: Array.from({ length: vocabulary }, (_, id) => (id === eos ? null : new TextEncoder().encode(String.fromCodePoint(id)))),
-    },
+    tokenizer,
+    constrainer: createConstrainer(tokenizer, [eos]),
     stop_token_ids: [eos],
     examples: ["What is 2 + 2?", "用 3, 5, 7 得到 22"],
     chatTemplate: options.chatTemplate ?? "",

@@ -3,13 +3,14 @@ import { readFile, readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
+import { createConstrainer } from "../constrain/index.ts";
 import { disposeParameters, Generator, loadModel, ModelRunner, type Engine } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, type ModelConfig } from "../model/index.ts";
 import { openBackend } from "../runtime/index.ts";
-import type { ServedModel } from "../serve/index.ts";
+import { openConstraintCompiler, type ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
-import { chatRenderer, createTokenizer, tokenizerFromGguf, type ChatRenderer, type Tokenizer } from "../text/index.ts";
+import { chatRenderer, createTokenizer, ggufTokenizer, toolMarks, toolSyntaxOf, type ChatRenderer, type Tokenizer } from "../text/index.ts";
 import { exists, isFile, openFileSource, openGguf, readJson } from "../weights/index.ts";
 import { findModel } from "./find-model.ts";
 
@@ -47,18 +48,23 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len });
   const generator = new Generator(runner, parameters);
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
+  const stop_token_ids = [...new Set([...eos_token_id, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])];
   return {
     id: path === model ? basename(resolve(path), ".gguf") : model,
     ...(await identity(path)),
     engine: owning(generator, () => disposeParameters(parameters)),
     tokenizer,
-    stop_token_ids: [...new Set([...eos_token_id, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])],
+    constrainer: createConstrainer(tokenizer, stop_token_ids, compiler.compile, toolMarks(toolSyntaxOf(tokenizer.chatTemplate ?? ""))),
+    stop_token_ids,
     sampling,
     examples: await examplesOf(path),
     chatTemplate: tokenizer.chatTemplate,
     renderChat: (messages, variables) => renderer(messages, { ...tokenizer.specialTokens, ...variables }),
   };
 }
+
+/** One for all models: it starts no thread before it has something to compile. */
+const compiler = openConstraintCompiler();
 
 /** The engine, with what it holds freed when it is disposed. */
 function owning(engine: Engine, free: () => void): Engine {

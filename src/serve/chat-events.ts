@@ -1,5 +1,6 @@
-import type { EngineEvent, EngineRequest, FinishReason } from "../engine/types.ts";
+import type { EngineEvent, FinishReason, TokenConstraint } from "../engine/types.ts";
 import { LongjingError } from "../errors/index.ts";
+import { answerConstraint } from "./answer-constraint.ts";
 import { answerReader, type AnswerDelta, type AnswerReader } from "./answer-reader.ts";
 import { chatPrompt } from "./chat-prompt.ts";
 import type { ChatRequest } from "./chat-request.ts";
@@ -58,7 +59,8 @@ export async function chatEvents(model: ServedModel, request: ChatRequest, signa
   const prompt = chatPrompt(model, request);
   const prompt_ids = model.tokenizer.encode(prompt.text);
   const max_tokens = completionBudget(model, prompt_ids.length, request.max_tokens);
-  const events = completionEvents(model, request, { prompt_ids, max_tokens, signal }, () => answerReader(model, request, prompt));
+  const constraint = await answerConstraint(model, request, prompt);
+  const events = completionEvents(model, request, { prompt_ids, max_tokens, signal, constraint }, () => answerReader(model, request, prompt));
   return { prompt_tokens: prompt_ids.length, events };
 }
 
@@ -67,7 +69,7 @@ export interface CompletionInput {
   readonly max_tokens: number;
   readonly signal: AbortSignal;
   /** A new one for each choice. */
-  readonly constraint?: () => NonNullable<EngineRequest["constraint"]>;
+  readonly constraint: (() => TokenConstraint) | undefined;
 }
 
 /** Submits the choices of a request and reads each as `reader` has it. */

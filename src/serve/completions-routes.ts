@@ -14,9 +14,10 @@ export function addCompletionRoutes(app: Hono, api: Api): void {
     const request = parseCompletionRequest(await readJson(c));
     const model = await api.models.find(request.model, c);
     const abort = abortOf(c);
+    const constraint = await model.constrainer.constraintFor({ thinking: "none", ...(request.format.type === "text" ? {} : { spec: request.format }) });
     const inputs = request.prompts.map((prompt) => {
       const prompt_ids = promptIds(model, prompt, request.suffix);
-      return { prompt_ids, max_tokens: completionBudget(model, prompt_ids.length, request.max_tokens), signal: abort.signal };
+      return { prompt_ids, max_tokens: completionBudget(model, prompt_ids.length, request.max_tokens), signal: abort.signal, constraint };
     });
     const prompts = inputs.map((input, at): PromptEvents => {
       const prompt = request.prompts[at] ?? "";

@@ -5,6 +5,7 @@ export type { ServedMessage } from "./chat-messages.ts";
 export { parseChatRequest, type ChatRequest } from "./chat-request.ts";
 export type { ChatChunk, ChatCompletion } from "./chat-wire.ts";
 export type { ErrorBody } from "./errors.ts";
+export { openConstraintCompiler, type ConstraintCompiler } from "./constraint-compiler.ts";
 export { loopbackHosts } from "./guard.ts";
 export { freeTerms, type ApiKey, type KeyTerms, type StoredKey } from "./keys.ts";
 export { listen, type Listening, type ListenOptions } from "./listen.ts";

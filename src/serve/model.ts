@@ -1,3 +1,4 @@
+import type { Constrainer } from "../constrain/index.ts";
 import type { Engine, SamplingParams } from "../engine/types.ts";
 import type { ChatMessage, ChatVariables, Tokenizer } from "../text/index.ts";
 
@@ -13,6 +14,8 @@ export interface ServedModel {
   readonly system_fingerprint: string;
   readonly engine: Engine;
   readonly tokenizer: ServedTokenizer;
+  /** Makes its answers follow a schema, an expression or a grammar. */
+  readonly constrainer: Constrainer;
   /** Tokens that end a completion and are not part of its text. */
   readonly stop_token_ids: readonly number[];
   /** Used where a request is silent, as `generation_config.json` asks. */

@@ -11,7 +11,8 @@ declare module "hono" {
 
 /** What becomes known of one request between its first byte and its last. */
 export class RequestScope {
-  readonly id: string = `req_${randomUUID()}`;
+  /** The client's own, where it has sent one that can stand in a log. */
+  readonly id: string;
   /** In milliseconds of the clock that never jumps. */
   readonly startedAt: number = performance.now();
   readonly method: string;
@@ -32,7 +33,8 @@ export class RequestScope {
   #ends: (() => void)[] | null = [];
 
   /** `signal` is aborted when the connection breaks. */
-  constructor(method: string, path: string, signal: AbortSignal) {
+  constructor(method: string, path: string, signal: AbortSignal, id?: string) {
+    this.id = id !== undefined && /^[\w.:-]{1,128}$/.test(id) ? id : `req_${randomUUID()}`;
     this.method = method;
     this.path = path;
     this.#signal = signal;
@@ -85,7 +87,7 @@ export interface TrackOptions {
 /** Gives every request its scope, and ends it with the last byte of the answer. */
 export function trackRequests(options: TrackOptions): MiddlewareHandler {
   return async (c, next) => {
-    const scope = new RequestScope(c.req.method, c.req.path, c.req.raw.signal);
+    const scope = new RequestScope(c.req.method, c.req.path, c.req.raw.signal, c.req.header("x-request-id"));
     c.set("scope", scope);
     c.header("x-request-id", scope.id);
     scope.onEnd(() => options.onEnd(scope));

@@ -24,6 +24,7 @@ export {
   llama3,
   renderToolCall,
   toolInstructions,
+  toolMarks,
   toolSyntaxOf,
   type ToolDefinition,
   type ToolSyntax,

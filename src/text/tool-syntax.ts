@@ -62,6 +62,11 @@ export function toolSyntaxOf(template: string): ToolSyntax {
   return hermes;
 }
 
+/** The texts that tell calls from what is said. */
+export function toolMarks({ open, close, layout }: ToolSyntax): readonly string[] {
+  return [open, close, ...layout].filter((mark) => mark.length > 1);
+}
+
 /** A call as the model is to write it. */
 export function renderToolCall(syntax: ToolSyntax, name: string, args: string): string {
   return `${beforeArguments(syntax, name)}${args}${syntax.after}`;
