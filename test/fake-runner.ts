@@ -1,6 +1,7 @@
 import type { ModelParameters } from "../src/engine/model-parameters.ts";
 import type { Runner } from "../src/engine/scheduler.ts";
 import { llamaConfig } from "../src/model/index.ts";
+import type { DeviceTensor } from "../src/runtime/index.ts";
 import { random } from "../src/random/index.ts";
 
 const vocab_size = 6;
@@ -50,6 +51,12 @@ export class FakeRunner implements Runner {
   writeRow(row: number, start: number, count: number, from: Float32Array): void {
     this.#rows[row]!.set(from.subarray(0, count), start);
   }
+
+  loadAdapter(): Record<string, DeviceTensor> {
+    return {};
+  }
+
+  unloadAdapter(): void {}
 
   async dispose(): Promise<void> {}
 

@@ -30,6 +30,11 @@ export class FairQueue<T extends { readonly user: string }> {
     return undefined;
   }
 
+  some(matches: (item: T) => boolean): boolean {
+    for (const queue of this.#byUser.values()) if (queue.some(matches)) return true;
+    return false;
+  }
+
   /** Takes out, and returns, those for which `matches` holds. */
   take(matches: (item: T) => boolean): T[] {
     const taken: T[] = [];

@@ -1,5 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import { random } from "../random/index.ts";
+import type { LoraAdapter } from "../weights/index.ts";
+import { Adapters } from "./adapters.ts";
 import { eventLoopTurn } from "../runtime/event-loop.ts";
 import { EventQueue } from "./event-queue.ts";
 import type { ModelParameters } from "./model-parameters.ts";
@@ -20,13 +22,18 @@ export interface Completion {
 export interface GeneratorOptions extends SchedulerOptions {
   /** Seed of requests that bring none; each is given its own stream. */
   readonly seed?: number;
+  /** LoRA adapters that it may hold at once. Default 8. */
+  readonly max_loras?: number;
 }
+
+type GeneratorRunner = Runner & Pick<ModelRunner, "loadAdapter" | "unloadAdapter" | "dispose">;
 
 /** The engine over a ModelRunner: requests in, events out. Rollout, evaluation, chat and the server all call this. */
 export class Generator implements Engine {
   readonly max_model_len: number;
-  readonly #runner: Runner & Pick<ModelRunner, "dispose">;
+  readonly #runner: GeneratorRunner;
   readonly #scheduler: Scheduler;
+  readonly #adapters: Adapters;
   readonly #blocking: boolean;
   readonly #seed: number;
   #parameters: ModelParameters;
@@ -34,10 +41,11 @@ export class Generator implements Engine {
   #count = 0;
   #disposed = false;
 
-  constructor(runner: Runner & Pick<ModelRunner, "dispose">, parameters: ModelParameters, { seed = 0, ...options }: GeneratorOptions = {}) {
+  constructor(runner: GeneratorRunner, parameters: ModelParameters, { seed = 0, max_loras = 8, ...options }: GeneratorOptions = {}) {
     this.max_model_len = runner.options.max_model_len;
     this.#runner = runner;
     this.#scheduler = new Scheduler(runner, options);
+    this.#adapters = new Adapters(max_loras);
     this.#parameters = parameters;
     this.#blocking = options.blocking ?? false;
     this.#seed = seed;
@@ -49,6 +57,18 @@ export class Generator implements Engine {
     if (running > 0) throw new LongjingError("conflict", "parameters change only while nothing runs", { got: `${running} running sequences` });
     this.#scheduler.clearCache();
     this.#parameters = parameters;
+  }
+
+  /** Holds a LoRA adapter, which requests ask for by this name. @throws LongjingError "conflict" for a name that is taken, or too many */
+  addAdapter(name: string, adapter: LoraAdapter): void {
+    this.#adapters.add(name, () => this.#runner.loadAdapter(this.#parameters, adapter));
+  }
+
+  /** @throws LongjingError "not_found"; "conflict" while requests use it */
+  removeAdapter(name: string): void {
+    const key = this.#adapters.key(name);
+    if (this.#scheduler.uses(key)) throw new LongjingError("conflict", "An adapter is removed only while no request uses it", { got: name });
+    this.#runner.unloadAdapter(this.#adapters.remove(name));
   }
 
   submit(request: EngineRequest): AsyncIterable<EngineEvent> {
@@ -100,9 +120,10 @@ export class Generator implements Engine {
     if (prompt_ids.length === 0) throw new LongjingError("bad_argument", "a prompt needs at least one token");
     if (prompt_ids.length + sampling.max_tokens > this.max_model_len)
       throw new LongjingError("too_large", "prompt and completion do not fit the context", { got: `${prompt_ids.length} + ${sampling.max_tokens} tokens`, expected: `at most ${this.max_model_len}` });
+    const adapter = this.#adapters.key(request.adapter);
     const index = this.#count++;
     const stream = sampling.seed === undefined ? random("generator", this.#seed, index) : random("request", sampling.seed);
-    this.#scheduler.waiting.push(new Sequence(request, "", stream, listener));
+    this.#scheduler.waiting.push(new Sequence(request, adapter, stream, listener));
     // Requests that are made together start together.
     this.#pumping ??= Promise.resolve().then(() => this.#pump());
   }
@@ -111,7 +132,7 @@ export class Generator implements Engine {
     const scheduler = this.#scheduler;
     try {
       while ((scheduler.waiting.size > 0 || scheduler.running > 0) && !this.#disposed) {
-        await scheduler.step(() => this.#parameters);
+        await scheduler.step((adapter) => this.#adapters.parameters(this.#parameters, adapter));
         if (this.#blocking) await eventLoopTurn();
       }
     } catch (error) {

@@ -1,6 +1,8 @@
-import { cacheContext, cacheShape, hiddenStates, logits, rotaryTables, type ModelConfig } from "../model/index.ts";
+import { applyAdapters, cacheContext, cacheShape, hiddenStates, logits, rotaryTables, type ModelConfig } from "../model/index.ts";
 import { compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
 import { gather, type QuantizedMatrix, type TensorType, type Value } from "../tensor/index.ts";
+import type { LoraAdapter } from "../weights/index.ts";
+import { adaptedModules, adapterTensors } from "./adapters.ts";
 import { tensorsOf, typesOf, valuesOf, type ModelParameters } from "./model-parameters.ts";
 
 export interface RunnerOptions {
@@ -40,7 +42,8 @@ export class ModelRunner {
   readonly #signatures = new WeakMap<ModelParameters, string>();
   /** Of decode steps, most recently used last. */
   #kept = new Map<string, BoundStep>();
-  #keptFor: ModelParameters | null = null;
+  readonly #ids = new WeakMap<ModelParameters, number>();
+  #lastId = 0;
   readonly #keys: readonly DeviceTensor<"float32">[];
   readonly #values: readonly DeviceTensor<"float32">[];
   readonly #lane: { readonly heads: number; readonly width: number };
@@ -141,6 +144,19 @@ export class ModelRunner {
       }
   }
 
+  /**
+   * An adapter's factors in memory of their own. Steps that are given them beside the parameters apply them: one program serves
+   * all adapters that change the same matrices with the same ranks.
+   */
+  loadAdapter(parameters: ModelParameters, adapter: LoraAdapter): Record<string, DeviceTensor> {
+    return adapterTensors(this.#backend, this.config, new Set([...Object.keys(this.options.frozen ?? {}), ...Object.keys(parameters)]), adapter);
+  }
+
+  unloadAdapter(factors: Readonly<Record<string, DeviceTensor>>): void {
+    this.#dropKept();
+    for (const tensor of Object.values(factors)) tensor.dispose();
+  }
+
   async dispose(): Promise<void> {
     this.#dropKept();
     for (const program of this.#programs.values()) (await program).dispose();
@@ -178,7 +194,8 @@ export class ModelRunner {
       this.#backend,
       (v) => {
         type Traced = Readonly<Record<string, Value | QuantizedMatrix>>;
-        const all = { ...valuesOf(frozen, v.frozen as Traced), ...valuesOf(parameters, v.parameters as Traced) };
+        const given = { ...valuesOf(frozen, v.frozen as Traced), ...valuesOf(parameters, v.parameters as Traced) };
+        const all = applyAdapters(given, adaptedModules(parameters), given);
         const context = cacheContext({ batch: "batch", count: "count", rows: "rows", positions: v.positions, last: v.last, longest: v.longest, cache: { keys: v.keys, values: v.values } }, tables);
         const { hidden } = hiddenStates(config, all, v.ids, context);
         return { logits: logits(config, all, gather(hidden, v.pick)), presentKeys: context.present.keys, presentValues: context.present.values };
@@ -190,9 +207,10 @@ export class ModelRunner {
 
   /** The binding of a decode step, made once. */
   #keep(program: Program, parameters: ModelParameters, start: number, rows: number): BoundStep {
-    if (this.#keptFor !== parameters || this.#io.moved) this.#dropKept();
-    this.#keptFor = parameters;
-    const key = `${start} ${rows}`;
+    if (this.#io.moved) this.#dropKept();
+    let id = this.#ids.get(parameters);
+    if (id === undefined) this.#ids.set(parameters, (id = this.#lastId++));
+    const key = `${id} ${start} ${rows}`;
     const step = this.#kept.get(key) ?? this.#bind(program, parameters, start, rows, 1, rows);
     this.#kept.delete(key);
     this.#kept.set(key, step);

@@ -110,7 +110,7 @@ describe("what a prefix costs the second time", () => {
 
   test("a conversation that goes on finds the answer before, too", async () => {
     const { generator } = setup();
-    const [{ token_ids }] = (await generator.generate([request(tokens(10))])) as [{ token_ids: readonly number[] }];
+    const { token_ids } = (await generator.generate([request(tokens(10))]))[0]!;
     // The last token that was said has not been computed.
     expect(await finishOf(generator, request([...tokens(10), ...token_ids, 1, 2]))).toMatchObject({ cached_tokens: 12 });
   });

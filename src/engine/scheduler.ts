@@ -75,6 +75,11 @@ export class Scheduler {
     return this.#rows.all.length;
   }
 
+  /** Whether any sequence, waiting or running, has this adapter. */
+  uses(adapter: string): boolean {
+    return this.#rows.all.some((s) => s.adapter === adapter) || this.waiting.some((s) => s.adapter === adapter);
+  }
+
   stats(): EngineStats {
     const { max_num_seqs, max_model_len } = this.#runner.options;
     const held = this.#rows.all.reduce((n, { computed }) => n + computed, 0);
