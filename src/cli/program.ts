@@ -10,6 +10,7 @@ import { addKeys } from "./keys.ts";
 import { addProbe } from "./probe.ts";
 import { addPull } from "./pull.ts";
 import { addServe } from "./serve.ts";
+import { addTop } from "./top.ts";
 import { addTrain } from "./train.ts";
 
 /** The command line. A command's file loads what it works with when it runs, so that `--help` is quick. */
@@ -24,6 +25,7 @@ export function createProgram(): Command {
   addTrain(program);
   addServe(program);
   addKeys(program);
+  addTop(program);
   addEval(program);
   addProbe(program);
   addBench(program);

@@ -82,7 +82,7 @@ export async function openAccounts(path: string): Promise<SqliteAccounts> {
     // synchronised before it is copied into the file: what a power failure may take is the last moments.
     for (const pragma of ["busy_timeout = 5000", "journal_mode = WAL", "synchronous = NORMAL"]) database.pragma(pragma);
     database.transaction(() => prepareSchema(database, path)).immediate();
-    return new SqliteAccounts(database);
+    return new SqliteAccounts(database, path);
   } catch (cause) {
     if (LongjingError.is(cause)) throw cause;
     throw failed("The database of keys and usage cannot be opened", path, cause);
@@ -102,6 +102,7 @@ function failed(message: string, where: string, cause: unknown): LongjingError {
 
 export class SqliteAccounts implements Accounts {
   readonly #database: Database;
+  readonly #path: string;
   readonly #insert: Statement;
   readonly #find: Statement;
   readonly #total: Statement;
@@ -109,8 +110,9 @@ export class SqliteAccounts implements Accounts {
   /** Entries that the file would not take. */
   #pending: UsageEntry[] = [];
 
-  constructor(database: Database) {
+  constructor(database: Database, path: string) {
     this.#database = database;
+    this.#path = path;
     this.#insert = database.prepare("INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
     this.#find = database.prepare("SELECT * FROM keys WHERE id = ?");
     this.#total = database.prepare("SELECT prompt_tokens, cached_tokens, completion_tokens, cost FROM totals WHERE key = ?");
@@ -144,7 +146,7 @@ export class SqliteAccounts implements Accounts {
         for (const e of this.#pending) this.#insert.run(e.time, e.request, e.key, e.model, e.prompt_tokens, e.cached_tokens, e.completion_tokens, e.cost);
       })();
     } catch (cause) {
-      throw failed("The usage cannot be written down", this.#database.name, cause);
+      throw failed("The usage cannot be written down", this.#path, cause);
     }
     this.#pending = [];
   }

@@ -27,6 +27,7 @@ export class TokenBucket {
 
   /** Milliseconds until `amount` may be taken. */
   wait(amount: number, perMinute: number, now: number): number {
-    return Math.max(0, ((amount - this.level(perMinute, now) - rounding) / perMinute) * 60_000);
+    const missing = amount - this.level(perMinute, now);
+    return missing > rounding ? (missing / perMinute) * 60_000 : 0;
   }
 }
