@@ -100,8 +100,7 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
 async function loadGgufTokenizer(path: string): Promise<Tokenizer> {
   const source = await openFileSource(path);
   try {
-    const { tokenizerJson, tokenizerConfig } = tokenizerFromGguf((await openGguf(source)).metadata, path);
-    return createTokenizer(tokenizerJson, tokenizerConfig);
+    return ggufTokenizer((await openGguf(source)).metadata, path);
   } finally {
     await source.close();
   }

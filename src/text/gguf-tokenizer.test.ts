@@ -2,7 +2,8 @@ import { readdirSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
 import { fixture, hasFixture, readFixture } from "../../test/fixtures.ts";
 import { LongjingError } from "../errors/index.ts";
-import { tokenizerFromGguf } from "./gguf-tokenizer.ts";
+import { byteToChar } from "./bytes.ts";
+import { ggufTokenizer, tokenizerFromGguf } from "./gguf-tokenizer.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 interface TokenizerJson {
@@ -69,6 +70,26 @@ const small = (changes: Readonly<Record<string, unknown>> = {}): Map<string, unk
   };
   return new Map(Object.entries(all).filter(([, value]) => value !== undefined).map(([key, value]) => [`tokenizer.ggml.${key}`, value]));
 };
+
+test("a tokenizer straight from metadata is the one of its two files", () => {
+  for (const { path, cases } of golden) {
+    const metadata = metadataOf(readFixture<TokenizerJson>(...path, "tokenizer.json"), "deepseek-llm");
+    const { tokenizerJson, tokenizerConfig } = tokenizerFromGguf(metadata, "model.gguf");
+    const [straight, byFiles] = [ggufTokenizer(metadata, "model.gguf"), createTokenizer(tokenizerJson, tokenizerConfig)];
+    expect(straight.vocabSize).toBe(byFiles.vocabSize);
+    expect(straight.tokenBytes).toEqual(byFiles.tokenBytes);
+    for (const { text } of cases) expect(straight.encode(text, { addSpecialTokens: true }), text).toEqual(byFiles.encode(text, { addSpecialTokens: true }));
+  }
+});
+
+test("DeepSeek's first split: line ends, letters, Chinese, numbers and punctuation each apart, with the space before a word", () => {
+  // The bytes, and merges that would make one token of whatever the split leaves together.
+  const whole = ["ĠTeaèĮ¶12345!?ĊĊ", "èĮ¶12345", "12345!?", "!?ĊĊ", "ĊĊ"];
+  const grown = whole.flatMap((text) => Array.from({ length: text.length - 1 }, (_, i) => [text.slice(0, i + 1), text[i + 1]!] as const));
+  const tokens = [...new Set([...byteToChar, ...grown.map((pair) => pair.join(""))])];
+  const { encode } = ggufTokenizer(small({ pre: "deepseek-llm", tokens, token_type: undefined, merges: grown.map((pair) => pair.join(" ")), bos_token_id: null, eos_token_id: null }), "model.gguf");
+  expect(encode(" Tea茶12345!?\n\n").map((id) => tokens[id])).toEqual(["ĠTea", "èĮ¶", "12345", "!?", "Ċ", "Ċ"]);
+});
 
 const tokenizer = (changes?: Readonly<Record<string, unknown>>) => {
   const { tokenizerJson, tokenizerConfig } = tokenizerFromGguf(small(changes), "model.gguf");

@@ -11,7 +11,7 @@ export {
   type MarkedChat,
 } from "./chat-template.ts";
 export { conversationEncoder, type TokenConversation } from "./conversation.ts";
-export { tokenizerFromGguf } from "./gguf-tokenizer.ts";
+export { ggufTokenizer, tokenizerFromGguf } from "./gguf-tokenizer.ts";
 export { tokenizerToGguf } from "./tokenizer-to-gguf.ts";
 export { type Offset } from "./offsets.ts";
 export { TranscriptSplitter, type TranscriptDelta } from "./splitter.ts";

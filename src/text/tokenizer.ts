@@ -50,15 +50,37 @@ export interface SpecialTokens {
 /** What we use of the hub's tokenizer, whose own types do not resolve under Node's module rules. */
 interface HubEncoder {
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+  readonly model: {
+    tokens_to_ids: ReadonlyMap<string, number>;
+    unk_token_id: number | undefined;
+    add_node(queue: { push(node: HubNode): void }, node: HubNode): void;
+  };
 }
+
+/** A part of a word that may be merged with the next; the lowest score goes first, the leftmost of equals. */
+interface HubNode {
+  readonly token: string;
+  readonly bias: number;
+  readonly next: HubNode;
+  score?: number;
+}
+
+const mostTokens = 2 ** 24;
+const isId = (id: unknown): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < mostTokens;
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> => typeof value === "object" && value !== null && !Array.isArray(value);
+const isMerge = (merge: unknown): boolean => typeof merge === "string" || (Array.isArray(merge) && merge.length === 2 && typeof merge[0] === "string" && typeof merge[1] === "string");
+
+/** Loops of our own: a schema looks at each of a hundred thousand entries ten times as long. */
+const vocabulary = z.custom<Readonly<Record<string, number>>>((value) => isRecord(value) && Object.values(value).every(isId), `tokens with ids below ${mostTokens}`);
+const mergeList = z.custom<readonly (string | readonly [string, string])[]>((value) => Array.isArray(value) && value.every(isMerge), "pairs of tokens");
+
+const id = z.int().nonnegative().lt(mostTokens);
 
 const tokenizerFile = z.looseObject({
   pre_tokenizer: z.unknown().optional(),
-  model: z.looseObject({ type: z.literal("BPE"), vocab: z.record(z.string(), z.int().nonnegative()) }),
+  model: z.looseObject({ type: z.literal("BPE"), vocab: vocabulary, merges: mergeList, unk_token: z.string().nullish() }),
   decoder: z.looseObject({ type: z.literal("ByteLevel") }),
-  added_tokens: z.array(
-    z.looseObject({ id: z.int().nonnegative(), content: z.string(), special: z.boolean().default(false) }),
-  ),
+  added_tokens: z.array(z.looseObject({ id, content: z.string().min(1), special: z.boolean().default(false) })),
 });
 
 const tokenName = z
@@ -78,18 +100,48 @@ const configFile = z.looseObject({
  * @throws LongjingError `bad_file` when they are not a byte-level BPE tokenizer.
  */
 export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown): Tokenizer {
-  const file = parse(tokenizerFile, tokenizerJson, "tokenizer.json");
-  const config = parse(configFile, tokenizerConfig, "tokenizer_config.json");
-  const hub: HubEncoder = new HubTokenizer({ ...file, pre_tokenizer: withEveryDigit(file.pre_tokenizer) }, tokenizerConfig as object);
+  const { model, ...file } = parse(tokenizerFile, tokenizerJson, "tokenizer.json");
+  const { vocab, merges, ...rest } = model;
+  const ids = new Map(Object.entries(vocab));
+  const ranks = new Map(merges.map((merge, rank) => [typeof merge === "string" ? merge : `${merge[0]} ${merge[1]}`, rank]));
+  return assembleTokenizer({ file: { ...file, model: rest }, config: tokenizerConfig, ids, ranks });
+}
 
-  const ids = new Map(Object.entries(file.model.vocab));
+export interface TokenizerRules {
+  readonly added_tokens: readonly { readonly id: number; readonly content: string; readonly special: boolean }[];
+  readonly pre_tokenizer?: unknown;
+  readonly model: { readonly unk_token?: string | null | undefined };
+}
+
+/** A tokenizer taken apart into its rules and its two long lists. */
+export interface TokenizerParts {
+  /** tokenizer.json, checked, without vocabulary and merges. */
+  readonly file: TokenizerRules;
+  /** tokenizer_config.json */
+  readonly config: unknown;
+  /** The id of each token; added tokens join it. */
+  readonly ids: Map<string, number>;
+  /** "left right" → when the two are merged; the lowest goes first. */
+  readonly ranks: ReadonlyMap<string, number>;
+}
+
+/** @throws LongjingError `bad_file` */
+export function assembleTokenizer({ file, config: tokenizerConfig, ids, ranks }: TokenizerParts): Tokenizer {
+  const config = parse(configFile, tokenizerConfig, "tokenizer_config.json");
   const special = new Set<number>();
   for (const token of file.added_tokens) {
     ids.set(token.content, token.id);
     if (token.special) special.add(token.id);
   }
-  const bytes: Uint8Array[] = [];
-  for (const [token, id] of ids) bytes[id] = tokenBytes(token);
+  const hub = hubEncoder(file, tokenizerConfig, ids, ranks);
+  const spelled: string[] = [];
+  for (const [token, id] of ids) spelled[id] = token;
+  const known: Uint8Array[] = [];
+  let table: readonly (Uint8Array | null)[] | undefined;
+  const bytesOf = (id: number): Uint8Array | undefined => {
+    const token = spelled[id];
+    return token === undefined ? undefined : (known[id] ??= tokenBytes(token));
+  };
 
   const idOf = (token: string | null): number | null => (token === null ? null : (ids.get(token) ?? null));
   const specialTokens: SpecialTokens = {
@@ -101,13 +153,12 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     return {
       push(id) {
-        const piece = skipSpecialTokens && special.has(id) ? undefined : bytes[id];
+        const piece = skipSpecialTokens && special.has(id) ? undefined : bytesOf(id);
         return piece === undefined ? "" : decoder.decode(piece, { stream: true });
       },
       end: () => decoder.decode(),
     };
   };
-
   const encode: Tokenizer["encode"] = (text, { addSpecialTokens = false } = {}) => hub.encode(text, { add_special_tokens: addSpecialTokens }).ids;
 
   return {
@@ -120,16 +171,37 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
     encode,
     encodeWithOffsets(text) {
       const sequence = encode(text);
-      return { ids: sequence, offsets: tokenOffsets(text, sequence.map((id) => bytes[id] ?? new Uint8Array(0))) };
+      return { ids: sequence, offsets: tokenOffsets(text, sequence.map((id) => bytesOf(id) ?? new Uint8Array(0))) };
     },
     decode(sequence, options) {
       const { push, end } = stream(options);
       return sequence.map(push).join("") + end();
     },
     stream,
-    tokenBytes: Array.from(bytes, (piece, id) => (special.has(id) ? null : (piece ?? null))),
+    get tokenBytes() {
+      return (table ??= Array.from(spelled, (_, id) => (special.has(id) ? null : (bytesOf(id) ?? null))));
+    },
     idOf,
   };
+}
+
+/** The hub's tokenizer over our lists: it would make a key of JSON of every merge, once for each as it loads and for each that it looks up. */
+function hubEncoder(file: TokenizerRules, config: unknown, ids: ReadonlyMap<string, number>, ranks: ReadonlyMap<string, number>): HubEncoder {
+  let hub: HubEncoder;
+  try {
+    hub = new HubTokenizer({ ...file, model: { ...file.model, vocab: {}, merges: [] }, pre_tokenizer: withEveryDigit(file.pre_tokenizer) }, config as object) as unknown as HubEncoder;
+  } catch (cause) {
+    throw new LongjingError("bad_file", "The tokenizer has a rule that cannot be followed", { got: cause instanceof Error ? cause.message : cause, where: "tokenizer.json" }, { cause });
+  }
+  hub.model.tokens_to_ids = ids;
+  hub.model.unk_token_id = ids.get(file.model.unk_token ?? "");
+  hub.model.add_node = (queue, node) => {
+    const rank = ranks.get(`${node.token} ${node.next.token}`);
+    if (rank === undefined) return;
+    node.score = rank + node.bias;
+    queue.push(node);
+  };
+  return hub;
 }
 
 const digits = z.looseObject({ type: z.literal("Digits"), individual_digits: z.boolean().default(false) });

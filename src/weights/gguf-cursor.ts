@@ -69,10 +69,51 @@ export class GgufCursor {
   }
 
   async text(longest: number): Promise<string> {
-    const length = Number(await this.u64());
-    if (length > longest) throw malformed("A text is too long", `${length} bytes`, `${longest} at most`, this.#source.label);
-    if (this.#left < length) await this.#fill(length);
-    const bytes = this.#bytes.subarray(this.#at, (this.#at += length));
+    const length = await this.u64();
+    if (length > BigInt(longest)) throw tooLong(length, longest, this.#source.label);
+    const bytes = Number(length);
+    if (this.#left < bytes) await this.#fill(bytes);
+    return this.#decode(this.#bytes.subarray(this.#at, (this.#at += bytes)));
+  }
+
+  /**
+   * `count` texts. Decoding them one by one costs more than reading them, so as many as a window holds are decoded at once,
+   * with a NUL behind each: a byte that no character of more than one byte contains.
+   */
+  async texts(count: number, longest: number): Promise<string[]> {
+    const texts: string[] = [];
+    while (texts.length < count) {
+      if (this.#left < 8 || this.#left - 8 < this.#view.getUint32(this.#at, true)) texts.push(await this.text(longest));
+      else for (const text of this.#textsAtHand(count - texts.length, longest)) texts.push(text);
+    }
+    return texts;
+  }
+
+  /** The texts that lie within the window whole, `most` at most. */
+  #textsAtHand(most: number, longest: number): string[] {
+    const joined = new Uint8Array(this.#left);
+    const lengths: number[] = [];
+    let end = 0;
+    while (lengths.length < most && this.#left >= 8) {
+      const length = this.#view.getUint32(this.#at, true);
+      if (this.#view.getUint32(this.#at + 4, true) > 0 || length > longest) throw tooLong(this.#view.getBigUint64(this.#at, true), longest, this.#source.label);
+      const start = this.#at + 8;
+      if (start + length > this.#bytes.length) break;
+      // A loop beats a call for the few bytes of a token.
+      if (length < 64) for (let i = 0; i < length; i++) joined[end + i] = this.#bytes[start + i]!;
+      else joined.set(this.#bytes.subarray(start, start + length), end);
+      end += length + 1;
+      lengths.push(length);
+      this.#at = start + length;
+    }
+    const texts = this.#decode(joined.subarray(0, end - 1)).split("\0");
+    if (texts.length === lengths.length) return texts;
+    // A text has a NUL of its own.
+    let at = 0;
+    return lengths.map((length) => this.#decode(joined.subarray(at, (at += length + 1) - 1)));
+  }
+
+  #decode(bytes: Uint8Array): string {
     try {
       return this.#decoder.decode(bytes);
     } catch (error) {
@@ -120,6 +161,8 @@ export class GgufCursor {
     this.#view = new DataView(bytes.buffer);
   }
 }
+
+const tooLong = (length: bigint, longest: number, where: string): LongjingError => malformed("A text is too long", `${length} bytes`, `${longest} at most`, where);
 
 export function malformed(message: string, got: unknown, expected: unknown, where: string): LongjingError {
   return new LongjingError("bad_file", message, { got, expected, where });

@@ -84,10 +84,7 @@ async function readValue(cursor: GgufCursor, type: number, budget: { elements: n
   if (inner === listType) throw malformed("A list holds lists", "a list", "a list of numbers, flags or texts", where);
   const count = await cursor.count("elements", budget.elements, inner === textType ? 8 : cursor.scalarBytes(inner, where));
   budget.elements -= count;
-  if (inner !== textType) return cursor.scalars(inner, count);
-  const texts: string[] = [];
-  for (let i = 0; i < count; i++) texts.push(await cursor.text(longestText));
-  return texts;
+  return inner === textType ? cursor.texts(count, longestText) : cursor.scalars(inner, count);
 }
 
 interface Declared {

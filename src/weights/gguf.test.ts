@@ -209,6 +209,14 @@ describe("reading", () => {
     expect(await opened.readFloat32("a")).toEqual(values);
   });
 
+  it("texts with a NUL of their own, empty ones, and one longer than a window", async () => {
+    const words = ["a\0b", "", "\0", "茶", "x".repeat(2 ** 20), "", "z"];
+    const list = pair("words", 9, u32(8), u64(words.length), ...words.flatMap(text));
+    expect((await open(keyed(list))).metadata.get("words")).toEqual(words);
+    const broken = keyed(pair("words", 9, u32(8), u64(2), ...text("a"), u64(1), Uint8Array.of(0xe8)));
+    expect((await refusal(broken)).message).toMatch(/not UTF-8/);
+  });
+
   it("from a file what it reads from memory, and notices that the file has shrunk", async () => {
     const folder = await mkdtemp(join(tmpdir(), "longjing-"));
     onTestFinished(() => rm(folder, { recursive: true }));
