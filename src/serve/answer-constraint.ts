@@ -6,18 +6,21 @@ import { thinks, type ChatPrompt } from "./chat-prompt.ts";
 import type { ChatRequest } from "./chat-request.ts";
 import type { ServedModel } from "./model.ts";
 
-type Asked = Pick<ChatRequest, "tools" | "format" | "thinking" | "messages">;
+type Asked = Pick<ChatRequest, "tools" | "format" | "thinking">;
 
-/** What keeps an answer to its format, its calls to their functions and its thinking to its budget; one for each sequence. */
-export async function answerConstraint(model: ServedModel, request: Asked, prompt: ChatPrompt): Promise<(() => TokenConstraint) | undefined> {
+/**
+ * What keeps an answer to its format, its calls to their functions and its thinking to its budget; one for each sequence. Where
+ * nothing else is said, an answer that has a form is left half of the tokens.
+ */
+export async function answerConstraint(model: ServedModel, request: Asked, prompt: ChatPrompt, max_tokens: number): Promise<(() => TokenConstraint) | undefined> {
   const spec = specOf(model, request);
-  const budget = request.thinking.budget;
-  const last = request.messages.at(-1);
+  const formal = spec !== undefined && (spec.type !== "tool_calls" || spec.required);
+  const budget = request.thinking.budget ?? (formal ? Math.floor(max_tokens / 2) : undefined);
   return await model.constrainer.constraintFor({
-    thinking: prompt.thinking ? "inside" : prompt.answering || request.thinking.enabled === false || !thinks(model) ? "none" : "before",
+    thinking: prompt.thinking ? "inside" : prompt.begun !== "" || request.thinking.enabled === false || !thinks(model) ? "none" : "before",
     ...(spec === undefined ? {} : { spec }),
     ...(budget === undefined ? {} : { thinking_budget: budget }),
-    ...(prompt.answering && last !== undefined ? { begun: last.content } : {}),
+    begun: prompt.begun,
   });
 }
 

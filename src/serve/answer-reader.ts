@@ -1,4 +1,4 @@
-import { ToolCallParser, toolSyntaxOf, TranscriptSplitter, type ToolDelta } from "../text/index.ts";
+import { tags, ToolCallParser, toolSyntaxOf, TranscriptSplitter, type ToolDelta } from "../text/index.ts";
 import type { ChatPrompt } from "./chat-prompt.ts";
 import type { ChatRequest } from "./chat-request.ts";
 import type { ServedModel } from "./model.ts";
@@ -19,10 +19,10 @@ export interface AnswerReader {
 }
 
 /** Thinking, text and calls apart; stop strings end the text, and count in nothing else. */
-export function answerReader(model: ServedModel, { stop, tools }: Pick<ChatRequest, "stop" | "tools">, prompt: Pick<ChatPrompt, "thinking" | "answering">): AnswerReader {
+export function answerReader(model: ServedModel, { stop, tools }: Pick<ChatRequest, "stop" | "tools">, prompt: ChatPrompt): AnswerReader {
   const syntax = toolSyntaxOf(model.chatTemplate ?? "");
   const interrupts = tools === undefined ? [] : [syntax.open, ...syntax.layout].filter((mark) => mark.startsWith("<"));
-  const splitter = new TranscriptSplitter({ thinking: prompt.thinking, continues: prompt.answering, interrupts });
+  const splitter = new TranscriptSplitter({ thinking: prompt.thinking, answering: prompt.begun.startsWith(tags.answerOpen), continues: prompt.begun !== "", interrupts });
   const parser = tools === undefined ? undefined : new ToolCallParser(syntax);
   const stops = stopStrings(stop);
   const one = tools?.parallel === false;

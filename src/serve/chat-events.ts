@@ -59,7 +59,7 @@ export async function chatEvents(model: ServedModel, request: ChatRequest, signa
   const prompt = chatPrompt(model, request);
   const prompt_ids = model.tokenizer.encode(prompt.text);
   const max_tokens = completionBudget(model, prompt_ids.length, request.max_tokens);
-  const constraint = await answerConstraint(model, request, prompt);
+  const constraint = await answerConstraint(model, request, prompt, max_tokens);
   const events = completionEvents(model, request, { prompt_ids, max_tokens, signal, constraint }, () => answerReader(model, request, prompt));
   return { prompt_tokens: prompt_ids.length, events };
 }

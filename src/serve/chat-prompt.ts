@@ -8,14 +8,21 @@ export interface ChatPrompt {
   readonly text: string;
   /** It ends inside the thinking. */
   readonly thinking: boolean;
-  /** It ends inside the answer. */
-  readonly answering: boolean;
+  /** What it holds of the answer already, with the tag that opens an answer block. */
+  readonly begun: string;
 }
 
 type PromptRequest = Pick<ChatRequest, "messages" | "thinking" | "tools" | "template">;
 
-const emptyThought = `${tags.thinkOpen}\n\n${tags.thinkClose}\n\n`;
-const endOfThought = `\n${tags.thinkClose}\n\n`;
+/** How a model that thinks goes over to its answer: most as Qwen 3 does, ours straight into an answer block. */
+interface Turn {
+  readonly emptyThought: string;
+  readonly endOfThought: string;
+  readonly answer: string;
+}
+
+const plainTurn: Turn = { emptyThought: `${tags.thinkOpen}\n\n${tags.thinkClose}\n\n`, endOfThought: `\n${tags.thinkClose}\n\n`, answer: "" };
+const ownTurn: Turn = { emptyThought: tags.thinkOpen + tags.thinkClose, endOfThought: tags.thinkClose, answer: tags.answerOpen };
 
 export function chatPrompt(model: ServedModel, { messages, thinking, tools, template }: PromptRequest): ChatPrompt {
   const last = messages.at(-1);
@@ -32,7 +39,7 @@ export function chatPrompt(model: ServedModel, { messages, thinking, tools, temp
     ...(given === undefined ? {} : { tools: given }),
     add_generation_prompt: true,
   });
-  return finish(text, thinking.enabled === false && thinks(model), prefix);
+  return finish(text, model.tokenizer.idOf(tags.answerOpen) === null ? plainTurn : ownTurn, thinking.enabled === false && thinks(model), prefix);
 }
 
 /** Whether a model thinks before it answers: its template or its vocabulary knows the tag. */
@@ -41,20 +48,18 @@ export function thinks({ chatTemplate, tokenizer }: ServedModel): boolean {
 }
 
 /** Ends the thinking that was not wanted, where the template has not, and adds what the answer is to begin with. */
-function finish(text: string, silence: boolean, prefix: AssistantMessage | undefined): ChatPrompt {
+function finish(text: string, { emptyThought, endOfThought, answer }: Turn, silence: boolean, prefix: AssistantMessage | undefined): ChatPrompt {
   const trimmed = text.trimEnd();
   const open = trimmed.endsWith(tags.thinkOpen);
   const { content = "", reasoning_content: thought } = prefix ?? {};
+  const answering = (before: string): ChatPrompt => ({ text: `${before}${answer}${content}`, thinking: false, begun: answer + content });
   if (thought !== undefined) {
-    const begun = `${open ? text : `${text}${tags.thinkOpen}\n`}${thought}`;
-    return content === "" ? { text: begun, thinking: true, answering: false } : { text: `${begun}${endOfThought}${content}`, thinking: false, answering: true };
+    const begun = `${open ? text : text + tags.thinkOpen}${thought}`;
+    return content === "" ? { text: begun, thinking: true, begun: "" } : answering(begun + endOfThought);
   }
-  if (open) {
-    if (!silence && content === "") return { text, thinking: true, answering: false };
-    return { text: `${text}${endOfThought}${content}`, thinking: false, answering: content !== "" };
-  }
-  const empty = silence && !trimmed.endsWith(tags.thinkClose) ? emptyThought : "";
-  return { text: `${text}${empty}${content}`, thinking: false, answering: content !== "" };
+  if (open) return silence || content !== "" ? answering(text + endOfThought) : { text, thinking: true, begun: "" };
+  if (silence || (content !== "" && answer !== "")) return answering(trimmed.endsWith(tags.thinkClose) ? text : text + emptyThought);
+  return { text: text + content, thinking: false, begun: content };
 }
 
 /** As the template reads them. One that knows of no calls is shown them, and what they gave, as text. */

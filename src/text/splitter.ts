@@ -8,6 +8,7 @@ export interface TranscriptDelta {
 
 export interface SplitterOptions {
   readonly thinking?: boolean;
+  readonly answering?: boolean;
   readonly continues?: boolean;
   readonly interrupts?: readonly string[];
 }
@@ -35,10 +36,11 @@ export class TranscriptSplitter {
   /**
    * `thinking`: the stream starts inside the think block, because the prompt ended with its opening tag. `interrupts`: what
    * ends a think block that was never closed, such as the opening of a tool call; each begins with "<" and stays in the text.
-   * `continues`: the prompt ended inside the text, so that white space at the start is part of it.
+   * `continues`: the prompt ended inside the text, so that white space at the start is part of it. `answering`: it ended inside
+   * the answer block.
    */
-  constructor({ thinking = false, continues = false, interrupts = [] }: SplitterOptions = {}) {
-    this.#place = thinking ? "thinking" : "outside";
+  constructor({ thinking = false, answering = false, continues = false, interrupts = [] }: SplitterOptions = {}) {
+    this.#place = thinking ? "thinking" : answering ? "answering" : "outside";
     this.#afterTag = !continues;
     this.#interrupts = interrupts;
   }

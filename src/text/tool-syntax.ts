@@ -80,6 +80,6 @@ export function beforeArguments({ before }: ToolSyntax, name: string): string {
 
 /** Tells a model what it may call, where its template does not. */
 export function toolInstructions(syntax: ToolSyntax, tools: readonly ToolDefinition[]): string {
-  const list = tools.map((tool) => JSON.stringify({ type: "function", function: tool })).join("\n");
-  return `Functions that you may call, each as a line of JSON:\n${list}\nWrite a call in this form, with arguments that follow the function's schema:\n${renderToolCall(syntax, "NAME", "ARGUMENTS")}`;
+  const list = tools.map((tool) => JSON.stringify(tool)).join("\n");
+  return `Functions you may call:\n${list}\nTo call one, write:\n${renderToolCall(syntax, "NAME", "ARGUMENTS")}`;
 }
