@@ -4,7 +4,7 @@ import { utf8, type ByteRanges } from "./utf8.ts";
 
 /** Counts work, so that a hostile grammar ends soon and on every machine at the same place. */
 export class Fuel {
-  #left = 20_000_000;
+  #left = 10_000_000;
 
   burn(amount: number): void {
     this.#left -= amount;
@@ -58,15 +58,31 @@ export interface Dfa {
 
 interface NfaState {
   readonly free: number[];
-  readonly bytes: { readonly classes: readonly number[]; readonly to: number }[];
+  readonly bytes: ByteEdge[];
   readonly calls: { readonly rule: number; readonly to: number }[];
 }
+
+interface ByteEdge {
+  readonly classes: readonly number[];
+  readonly to: number;
+}
+
+/** A small automaton that is put into larger ones many times. */
+interface Fragment {
+  /** By state, one edge a target. */
+  readonly bytes: readonly (readonly ByteEdge[])[];
+  readonly dfa: Dfa;
+}
+
+/** Characters whose bytes combine in more ways than this are worth a fragment. */
+const fewSequences = 4;
 
 /** From expressions to automata, by Thompson's construction and the subset construction. */
 export class AutomatonBuilder {
   readonly #classes: ByteClasses;
   readonly #ruleIds: ReadonlyMap<string, number>;
   readonly #fuel: Fuel;
+  readonly #fragments = new Map<Expression | CharSet, Fragment>();
 
   constructor(classes: ByteClasses, ruleIds: ReadonlyMap<string, number>, fuel: Fuel) {
     this.#classes = classes;
@@ -89,7 +105,7 @@ export class AutomatonBuilder {
   #add(nfa: NfaState[], expression: Expression, from: number): number {
     switch (expression.type) {
       case "chars":
-        return this.#addChars(nfa, this.#classes.sequences(expression.set), from);
+        return this.#addChars(nfa, expression.set, from);
       case "sequence":
         return expression.items.reduce((at, item) => this.#add(nfa, item, at), from);
       case "choice": {
@@ -113,9 +129,16 @@ export class AutomatonBuilder {
     }
   }
 
-  #addChars(nfa: NfaState[], alternatives: readonly (readonly (readonly number[])[])[], from: number): number {
+  #addChars(nfa: NfaState[], set: CharSet, from: number): number {
+    const sequences = this.#classes.sequences(set);
+    if (sequences.length <= fewSequences) return this.#addSequences(nfa, sequences, from);
+    const fragment = this.#fragment(set, (inner, start) => this.#addSequences(inner, sequences, start));
+    return this.#addFragment(nfa, fragment, from);
+  }
+
+  #addSequences(nfa: NfaState[], sequences: readonly (readonly (readonly number[])[])[], from: number): number {
     const to = this.#state(nfa);
-    for (const bytes of alternatives) {
+    for (const bytes of sequences) {
       let at = from;
       for (const [i, classes] of bytes.entries()) {
         const next = i === bytes.length - 1 ? to : this.#state(nfa);
@@ -127,21 +150,57 @@ export class AutomatonBuilder {
   }
 
   #addRepeat(nfa: NfaState[], item: Expression, min: number, max: number, from: number): number {
+    const copies = max === Infinity ? min + 1 : max;
+    const fragment = copies < 2 ? null : this.#fragment(item, (inner, start) => this.#add(inner, item, start));
+    const add = (at: number): number => (fragment === null ? this.#add(nfa, item, this.#step(nfa, at)) : this.#addFragment(nfa, fragment, at));
     let at = from;
-    for (let i = 0; i < min; i++) at = this.#add(nfa, item, this.#step(nfa, at));
+    for (let i = 0; i < min; i++) at = add(at);
     const to = this.#state(nfa);
     if (max === Infinity) {
       const loop = this.#step(nfa, at);
-      nfa[this.#add(nfa, item, loop)]?.free.push(loop);
+      nfa[add(loop)]?.free.push(loop);
       nfa[loop]?.free.push(to);
       return to;
     }
     for (let i = min; i < max; i++) {
       nfa[at]?.free.push(to);
-      at = this.#add(nfa, item, this.#step(nfa, at));
+      at = add(at);
     }
     nfa[at]?.free.push(to);
     return to;
+  }
+
+  #fragment(key: Expression | CharSet, add: (nfa: NfaState[], start: number) => number): Fragment {
+    const known = this.#fragments.get(key);
+    if (known !== undefined) return known;
+    const nfa: NfaState[] = [];
+    const start = this.#state(nfa);
+    const dfa = minimize(this.#determinize(nfa, start, add(nfa, start)), this.#classes.count, this.#fuel);
+    const bytes = dfa.calls.map((_, state) => {
+      const byTarget = new Map<number, number[]>();
+      for (let c = 0; c < this.#classes.count; c++) {
+        const to = dfa.next[state * this.#classes.count + c] as number;
+        if (to >= 0) byTarget.set(to, [...(byTarget.get(to) ?? []), c]);
+      }
+      return [...byTarget].map(([to, classes]) => ({ classes, to }));
+    });
+    const made = { bytes, dfa };
+    this.#fragments.set(key, made);
+    return made;
+  }
+
+  #addFragment(nfa: NfaState[], { bytes, dfa }: Fragment, from: number): number {
+    const base = nfa.length;
+    for (const edges of bytes) {
+      const state = this.#state(nfa);
+      for (const { classes, to } of edges) nfa[state]?.bytes.push({ classes, to: base + to });
+      for (const [rule, to] of dfa.calls[state - base] ?? []) nfa[state]?.calls.push({ rule, to: base + to });
+      this.#fuel.burn(edges.length);
+    }
+    nfa[from]?.free.push(base);
+    const end = this.#state(nfa);
+    for (const [state, accepting] of dfa.accepting.entries()) if (accepting) nfa[base + state]?.free.push(end);
+    return end;
   }
 
   /** A state of its own after `from`, so that no loop comes back into what stands before. */
@@ -227,4 +286,32 @@ export class AutomatonBuilder {
     }
     return [...seen].sort((a, b) => a - b);
   }
+}
+
+/** The same with the fewest states (Moore): states are told apart by whether they accept, and then by where they lead. */
+function minimize(dfa: Dfa, classes: number, fuel: Fuel): Dfa {
+  const count = dfa.accepting.length;
+  let blocks = dfa.accepting.map(Number);
+  let found = new Set(blocks).size;
+  for (;;) {
+    fuel.burn((count * classes) >> 2);
+    const ids = new Map<string, number>();
+    const refined = blocks.map((block, state) => {
+      const next = dfa.next.slice(state * classes, (state + 1) * classes).map((to) => (to < 0 ? -1 : blocks[to]));
+      const calls = (dfa.calls[state] ?? []).map(([rule, to]) => `${rule}:${blocks[to]}`).sort();
+      const key = `${block};${next.join()};${calls.join()}`;
+      return ids.get(key) ?? (ids.set(key, ids.size), ids.size - 1);
+    });
+    blocks = refined;
+    if (ids.size === found) break;
+    found = ids.size;
+  }
+  // State 0 is the first of its block, so its block is 0.
+  const firsts = Array.from({ length: found }, (_, block) => blocks.indexOf(block));
+  const blockOf = (to: number): number => (to < 0 ? -1 : (blocks[to] as number));
+  return {
+    next: firsts.flatMap((state) => dfa.next.slice(state * classes, (state + 1) * classes).map(blockOf)),
+    accepting: firsts.map((state) => dfa.accepting[state] === true),
+    calls: firsts.map((state) => (dfa.calls[state] ?? []).map(([rule, to]) => [rule, blockOf(to)] as const)),
+  };
 }
