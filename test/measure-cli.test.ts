@@ -31,12 +31,11 @@ test("eval says what does not fit", async () => {
 
 test.each([
   [["train", "--size", "S", "--seconds", "0.1", "--threads", "2"], { engine: "longjing", size: "S" }],
-  [["decode", model, "--batch", "3", "--tokens", "8"], { engine: "longjing", batch: 3, tokens: 8 }],
+  [["decode", model, "tg:3:8", "pp:8", "--repetitions", "1"], { engine: "longjing", test: "pp:8" }],
 ])("bench %j ends with a JSON line", async (args, facts) => {
   const { code, stdout } = await longjing(["bench", ...args, "--json"]);
   expect(code).toBe(0);
-  const result = JSON.parse(stdout.trimEnd().split("\n").at(-1)!) as { tokens_per_second: number; max_rss_mb: number };
+  const result = JSON.parse(stdout.trimEnd().split("\n").at(-1)!) as { tokens_per_second: number | number[] };
   expect(result).toMatchObject(facts);
-  expect(result.tokens_per_second).toBeGreaterThan(0);
-  expect(result.max_rss_mb).toBeGreaterThan(0);
+  for (const rate of [result.tokens_per_second].flat()) expect(rate).toBeGreaterThan(0);
 });

@@ -1,4 +1,5 @@
 import { Option, type Command } from "commander";
+import { LongjingError } from "../errors/index.ts";
 import type { BenchSizeName } from "../train/bench-sizes.ts";
 import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
 import { realNumber, wholeNumber } from "./options.ts";
@@ -11,8 +12,7 @@ interface TrainBench extends BackendOptions {
 }
 
 interface DecodeBench extends BackendOptions {
-  readonly batch: number;
-  readonly tokens: number;
+  readonly repetitions: number;
   readonly json?: true;
 }
 
@@ -30,13 +30,13 @@ export function addBench(program: Command): void {
     .action(benchTraining);
   bench
     .command("decode")
-    .description("Time decoding with a model, at temperature 1, on random prompts")
-    .argument("<model>", "folder with config.json and weights, or GGUF file")
-    .option("--batch <n>", "sequences at once", wholeNumber(1, 4096), 1)
-    .option("--tokens <n>", "tokens of each", wholeNumber(1, 1_000_000), 128)
+    .description("Time a model's steps: tg:B:C decodes B sequences of C tokens, pp:N reads a prompt of N")
+    .argument("<model>", "folder with config.json and weights, GGUF file, or ORG/NAME")
+    .argument("[tests...]", "such as tg:1:128 tg:32:128 pp:512", ["tg:1:128", "tg:8:128", "tg:32:128", "pp:512"])
+    .option("--repetitions <n>", "of each test, after one that is not counted", wholeNumber(1, 1000), 3)
     .addOption(providerOption())
     .addOption(threadsOption())
-    .option("--json", "one JSON line")
+    .option("--json", "a JSON line a test")
     .action(benchDecoding);
 }
 
@@ -47,11 +47,24 @@ async function benchTraining({ size, seconds, json, ...options }: TrainBench): P
   say(await benchTrain(await openBackendWith(options), { size, seconds, now }), json);
 }
 
-async function benchDecoding(folder: string, { batch, tokens, json, ...options }: DecodeBench): Promise<void> {
-  const { benchDecode } = await import("../engine/bench-decode.ts");
-  const { loadModel } = await import("../engine/load.ts");
+async function benchDecoding(model: string, names: readonly string[], { repetitions, json, ...options }: DecodeBench): Promise<void> {
+  const { benchSpeed, parseTest } = await import("../engine/bench-decode.ts");
+  const { loadFrozenModel } = await import("../engine/load.ts");
+  const { findModel } = await import("./find-model.ts");
+  const tests = names.map((name) => {
+    const test = parseTest(name);
+    if (test === null) throw new LongjingError("bad_argument", "No such test", { got: name, expected: "tg:B:C or pp:N, such as tg:32:128 pp:512" });
+    return test;
+  });
   const backend = await openBackendWith(options);
-  say(await benchDecode(backend, await loadModel(backend, folder), { batch, tokens, now }), json);
+  const loaded = await loadFrozenModel(backend, await findModel(model));
+  const { out } = openTerminal();
+  // Nothing else has to be served meanwhile: threads may spin.
+  for (const test of tests) {
+    const result = await benchSpeed(backend, loaded, test, { repetitions, now, session: { spinning: true } });
+    const [median, least, most] = result.tokens_per_second;
+    out(json ? `${JSON.stringify(result)}\n` : `${result.test.padEnd(14)}${show(median).padStart(10)} tokens/s  (${show(least)} to ${show(most)})\n`);
+  }
 }
 
 function say(result: object, json: true | undefined): void {

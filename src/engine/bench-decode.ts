@@ -1,47 +1,80 @@
-import { random } from "../random/index.ts";
-import type { Backend } from "../runtime/index.ts";
-import { Generator } from "./generator.ts";
+import type { Backend, SessionOptions } from "../runtime/index.ts";
 import type { LoadedModel } from "./load.ts";
+import type { ModelParameters } from "./model-parameters.ts";
 import { ModelRunner } from "./model-runner.ts";
 
-export interface DecodeBenchOptions {
-  /** Sequences at once. */
-  readonly batch: number;
-  /** Decoded tokens of each, whatever they are: nothing ends a sequence. */
-  readonly tokens: number;
-  /** Tokens of each prompt. Default 16. */
-  readonly prompt?: number;
+/** What is timed: `pp:N`, a prompt of N tokens; `tg:B:C`, one more token for each of B sequences of C tokens. */
+export type SpeedTest = { readonly kind: "pp"; readonly tokens: number } | { readonly kind: "tg"; readonly batch: number; readonly context: number };
+
+export interface SpeedResult {
+  readonly engine: "longjing";
+  readonly test: string;
+  /** Median, least and most of the repetitions. */
+  readonly tokens_per_second: readonly [median: number, least: number, most: number];
+}
+
+export interface SpeedOptions {
+  readonly repetitions: number;
   /** Monotonic seconds. */
   readonly now: () => number;
+  readonly session?: SessionOptions;
 }
 
-export interface DecodeBenchResult {
-  readonly engine: "longjing";
-  readonly batch: number;
-  readonly tokens: number;
-  readonly prompt_tokens: number;
-  /** Of all sequences together, sampling at temperature 1 included; prompts are not counted. */
-  readonly tokens_per_second: number;
-  /** Mean time of a step that gives each sequence a token. */
-  readonly step_ms: number;
-  readonly prefill_ms: number;
-}
+/** Steps that are timed together: as many as make a few hundred tokens. */
+const stepsFor = (batch: number): number => Math.max(8, Math.min(64, Math.floor(512 / batch)));
 
-/** Times decoding as rollouts do it, on random prompts that differ. */
-export async function benchDecode(backend: Backend, { config, specs, parameters }: LoadedModel, { batch, tokens, prompt = 16, now }: DecodeBenchOptions): Promise<DecodeBenchResult> {
-  const stream = random("bench decode");
-  const prompts = Array.from({ length: batch }, () => Array.from({ length: prompt }, () => stream.below(config.vocab_size)));
-  const runner = new ModelRunner(backend, config, { max_num_seqs: batch, max_model_len: prompt + tokens + 1 });
-  const generator = new Generator(runner, parameters, { blocking: backend.provider !== "wasm" });
-  const seconds = async (max_tokens: number): Promise<number> => {
+/**
+ * Times the model alone, as llama-bench does: greedy tokens from the logits, no scheduler. Ids of prompts are arbitrary.
+ * Repetitions come after one that is not counted.
+ */
+export async function benchSpeed(backend: Backend, { config, parameters }: LoadedModel<ModelParameters>, test: SpeedTest, { repetitions, now, session }: SpeedOptions): Promise<SpeedResult> {
+  const steps = test.kind === "pp" ? 0 : stepsFor(test.batch);
+  const [rows, context] = test.kind === "pp" ? [1, test.tokens] : [test.batch, test.context];
+  const runner = new ModelRunner(backend, config, { max_num_seqs: rows, max_model_len: context + steps + 1, frozen: parameters, ...(session && { session }) });
+  const blocking = backend.provider !== "wasm";
+  const prompt = Array.from({ length: context }, (_, i) => (i * 7919) % config.vocab_size);
+  const none = {};
+  const prefill = async (row: number): Promise<Float32Array> => runner.prefill(none, row, [prompt], blocking);
+  const decode = async (): Promise<number> => {
+    let ids: readonly number[] = new Array<number>(rows).fill(1);
     const start = now();
-    await generator.generate(prompts.map((prompt_ids, seed) => ({ prompt_ids, sampling: { max_tokens, seed } })));
-    return now() - start;
+    for (let step = 0; step < steps; step++) {
+      const logits = await runner.decode(none, 0, ids, new Array<number>(rows).fill(context + step), blocking);
+      ids = Array.from({ length: rows }, (_, b) => largest(logits, b * config.vocab_size, config.vocab_size));
+    }
+    return (rows * steps) / (now() - start);
   };
-  await seconds(3);
-  // The first token comes from the prompt.
-  const prefill = await seconds(1);
-  const decode = (await seconds(tokens + 1)) - prefill;
-  await runner.dispose();
-  return { engine: "longjing", batch, tokens, prompt_tokens: prompt, tokens_per_second: Math.round((batch * tokens) / decode), step_ms: (decode / tokens) * 1000, prefill_ms: prefill * 1000 };
+  const promptRate = async (): Promise<number> => {
+    const start = now();
+    await prefill(0);
+    return context / (now() - start);
+  };
+  try {
+    if (test.kind === "tg") for (let row = 0; row < rows; row++) await (row === 0 ? prefill(0) : runner.copyRow(0, row, context));
+    const measure = test.kind === "pp" ? promptRate : decode;
+    await measure();
+    const rates: number[] = [];
+    for (let i = 0; i < repetitions; i++) rates.push(await measure());
+    rates.sort((a, b) => a - b);
+    const round = (rate: number): number => Math.round(rate * 10) / 10;
+    return { engine: "longjing", test: testName(test), tokens_per_second: [round(rates[Math.floor(rates.length / 2)]!), round(rates[0]!), round(rates.at(-1)!)] };
+  } finally {
+    await runner.dispose();
+  }
+}
+
+export const testName = (test: SpeedTest): string => (test.kind === "pp" ? `pp:${test.tokens}` : `tg:${test.batch}:${test.context}`);
+
+/** null for what is no name of a test. */
+export function parseTest(name: string): SpeedTest | null {
+  const [, tokens] = /^pp:([1-9]\d{0,6})$/.exec(name) ?? [];
+  if (tokens !== undefined) return { kind: "pp", tokens: Number(tokens) };
+  const [, batch, context] = /^tg:([1-9]\d{0,3}):([1-9]\d{0,6})$/.exec(name) ?? [];
+  return batch === undefined || context === undefined ? null : { kind: "tg", batch: Number(batch), context: Number(context) };
+}
+
+function largest(logits: Float32Array, start: number, count: number): number {
+  let best = start;
+  for (let i = start + 1; i < start + count; i++) if (logits[i]! > logits[best]!) best = i;
+  return best - start;
 }

@@ -1,7 +1,7 @@
 export type { Completion, GeneratorOptions } from "./generator.ts";
 export { Generator } from "./generator.ts";
 export type { LoadedModel } from "./load.ts";
-export { loadModel } from "./load.ts";
+export { loadFrozenModel, loadModel, quantizedTensors } from "./load.ts";
 export type { ModelParameters, ParameterTensors, QuantizedTensors } from "./model-parameters.ts";
 export { disposeParameters } from "./model-parameters.ts";
 export type { RunnerOptions } from "./model-runner.ts";

@@ -1,30 +1,84 @@
-import { parameterSpecs, type ModelConfig, type ParameterSpec } from "../model/index.ts";
+import { parameterSpecs, projectionGroups, type ModelConfig, type ParameterSpec } from "../model/index.ts";
 import type { Backend, DeviceTensor } from "../runtime/index.ts";
-import { openCheckpoint, type GenerationConfig } from "../weights/index.ts";
-import type { ParameterTensors } from "./model-parameters.ts";
+import { openCheckpoint, stackRows, type Checkpoint, type GenerationConfig, type QuantizedBlocks } from "../weights/index.ts";
+import type { ModelParameters, ParameterTensors, QuantizedTensors } from "./model-parameters.ts";
 
-export interface LoadedModel {
+export interface LoadedModel<P = ParameterTensors> {
   readonly config: ModelConfig;
   readonly generationConfig: GenerationConfig | null;
   readonly specs: readonly ParameterSpec[];
-  readonly parameters: ParameterTensors;
+  readonly parameters: P;
 }
 
 /** Reads a Hugging Face folder or a GGUF file into tensors of the backend, float32 whatever the file holds. */
-export async function loadModel(backend: Backend, path: string): Promise<LoadedModel> {
+export const loadModel = (backend: Backend, path: string): Promise<LoadedModel> => load(path, (checkpoint, specs) => readAll(specs, (spec) => readFloat32(backend, checkpoint, [spec])));
+
+/**
+ * Reads a model to be run and not trained: matrices keep the blocks that a file stores them in, where kernels take them as they
+ * are, and projections of the same rows become one.
+ */
+export const loadFrozenModel = (backend: Backend, path: string): Promise<LoadedModel<ModelParameters>> =>
+  load(path, async (checkpoint, specs) => {
+    const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
+    for (const [name, parts] of projectionGroups(specs)) {
+      const joined = await readJoined(backend, checkpoint, parts);
+      if (joined) parameters[name] = joined;
+      else for (const spec of parts) parameters[spec.name] = (await readJoined(backend, checkpoint, [spec])) ?? (await readFloat32(backend, checkpoint, [spec]));
+    }
+    return parameters;
+  });
+
+async function load<P>(path: string, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<P>): Promise<LoadedModel<P>> {
   const checkpoint = await openCheckpoint(path);
   try {
-    const specs = parameterSpecs(checkpoint.config);
-    const parameters: Record<string, DeviceTensor> = {};
-    for (const { name, shape } of specs) {
-      // Before memory is taken for it: a configuration may say anything.
-      checkpoint.info(name, shape);
-      const tensor = backend.tensor("float32", shape);
-      await checkpoint.read(name, shape, tensor.data as Float32Array);
-      parameters[name] = tensor;
-    }
-    return { config: checkpoint.config, generationConfig: checkpoint.generationConfig, specs, parameters };
+    const { config, generationConfig } = checkpoint;
+    const specs = parameterSpecs(config);
+    // Before memory is taken for them: a configuration may say anything.
+    for (const { name, shape } of specs) checkpoint.info(name, shape);
+    return { config, generationConfig, specs, parameters: await read(checkpoint, specs) };
   } finally {
     await checkpoint.close();
   }
+}
+
+async function readAll<T>(specs: readonly ParameterSpec[], read: (spec: ParameterSpec) => Promise<T>): Promise<Record<string, T>> {
+  const all: Record<string, T> = {};
+  for (const spec of specs) all[spec.name] = await read(spec);
+  return all;
+}
+
+/** Matrices or vectors of equal columns, one below the other. */
+async function readFloat32(backend: Backend, checkpoint: Checkpoint, parts: readonly ParameterSpec[]): Promise<DeviceTensor<"float32">> {
+  const rows = parts.reduce((n, { shape }) => n + shape[0]!, 0);
+  const tensor = backend.tensor("float32", [rows, ...parts[0]!.shape.slice(1)]);
+  let at = 0;
+  for (const { name, shape } of parts) {
+    const size = shape.reduce((a, b) => a * b, 1);
+    await checkpoint.read(name, shape, tensor.data.subarray(at, at + size));
+    at += size;
+  }
+  return tensor;
+}
+
+/** Parts as one; null where some are in blocks of a kind, and others are not. */
+async function readJoined(backend: Backend, checkpoint: Checkpoint, parts: readonly ParameterSpec[]): Promise<DeviceTensor | QuantizedTensors | null> {
+  const blocks: QuantizedBlocks[] = [];
+  for (const { name, shape } of parts) {
+    const read = await checkpoint.readBlocks(name, shape);
+    if (read) blocks.push(read);
+  }
+  if (blocks.length === 0) return readFloat32(backend, checkpoint, parts);
+  const stacked = blocks.length === parts.length ? stackRows(blocks) : null;
+  return stacked && quantizedTensors(backend, stacked);
+}
+
+/** Blocks as tensors over the same memory. */
+export function quantizedTensors(backend: Backend, { rows, columns, bits, block_size, blocks, scales, offsets }: QuantizedBlocks): QuantizedTensors {
+  const count = columns / block_size;
+  return {
+    blocks: backend.tensorOver("uint8", [rows, count, (block_size * bits) / 8], blocks),
+    scales: backend.tensorOver("float32", [rows, count], scales),
+    ...(offsets && { offsets: backend.tensorOver("float32", [rows, count], offsets) }),
+    columns,
+  };
 }

@@ -1,4 +1,4 @@
-import { add, concat, slice, type Value } from "../tensor/index.ts";
+import { add, concat, slice, split, type Value } from "../tensor/index.ts";
 import { embedding, linear, normed, rmsNorm, type Projection } from "../nn/linear.ts";
 import { groupedSigmoidRouting, mixture, softmaxRouting, type Routing } from "../nn/moe.ts";
 import { ropeTables, type RopeTables } from "../nn/rope.ts";
@@ -53,8 +53,17 @@ function feedForward(config: ModelConfig, parameters: Parameters, x: Value, gain
 }
 
 function mlp(p: Scope<Value>, project: Projection): Value {
-  const activated = swiglu(project(p("gate_proj.weight"), p.optional("gate_proj.bias")), project(p("up_proj.weight"), p.optional("up_proj.bias")));
+  const packed = p.optional("gate_up_proj.weight");
+  const [gate, up] = packed
+    ? halves(project(packed, p.optional("gate_up_proj.bias")))
+    : ([project(p("gate_proj.weight"), p.optional("gate_proj.bias")), project(p("up_proj.weight"), p.optional("up_proj.bias"))] as const);
+  const activated = swiglu(gate, up);
   return linear(activated, p("down_proj.weight"), p.optional("down_proj.bias"));
+}
+
+function halves(x: Value): readonly [Value, Value] {
+  const width = sizeOf(x.shape[1], "halves") / 2;
+  return split(x, [width, width], 1) as [Value, Value];
 }
 
 /** The matrix that turns hidden states into logits, [vocabulary, hidden]. */
@@ -71,13 +80,14 @@ export const logits = (config: ModelConfig, parameters: Parameters, hidden: Valu
  * Rows are ordered by time; the last time has no token after next, so the result has (time − 1) · batch rows.
  * @param targets next tokens [rows] int64
  * @param context of time − 1
+ * @param routings takes that of the module's own mixture
  */
-export function nextTokenHidden(config: ModelConfig, parameters: Parameters, main: Value, targets: Value, context: ModelContext): Value {
+export function nextTokenHidden(config: ModelConfig, parameters: Parameters, main: Value, targets: Value, context: ModelContext, routings: Routing[] = []): Value {
   const layer = config.num_hidden_layers;
   const p = scope(parameters, `model.layers.${layer}.`);
   const rows = sizeOf(context.rows, "nextTokenHidden");
   const embedded = embedding(parameters["model.embed_tokens.weight"]!, slice(targets, 0, 0, rows));
   const joined = concat([rmsNorm(embedded, p("enorm.weight"), config.rms_norm_eps), rmsNorm(slice(main, 0, 0, rows), p("hnorm.weight"), config.rms_norm_eps)], 1);
-  const out = block(config, parameters, linear(joined, p("eh_proj.weight")), layer, context, []);
+  const out = block(config, parameters, linear(joined, p("eh_proj.weight")), layer, context, routings);
   return rmsNorm(out, p("shared_head.norm.weight"), config.rms_norm_eps);
 }

@@ -97,6 +97,28 @@ function feedForwardSpecs(config: ModelConfig, layer: number, at: string): Param
   return [router, correction, ...experts, ...(config.n_shared_experts > 0 ? mlpSpecs(`${at}shared_experts.`, d, config.n_shared_experts * config.moe_intermediate_size) : [])];
 }
 
+/** Projections that read the same rows, and what they are called as one. */
+const groups: readonly (readonly [string, RegExp])[] = [
+  ["qkv_proj", /(?<=\.self_attn\.)[qkv]_proj(?=\.(?:weight|bias)$)/],
+  ["gate_up_proj", /(?<=\.)(?:gate|up)_proj(?=\.(?:weight|bias)$)/],
+];
+
+/**
+ * Parameters by the name that they have when projections of the same rows are stacked into one matrix, [q | k | v, hidden] and
+ * [gate | up, hidden]: each with its parts in order. Queries and keys that are normalised apart stay apart.
+ */
+export function projectionGroups(specs: readonly ParameterSpec[]): Map<string, ParameterSpec[]> {
+  const apart = specs.some(({ name }) => name.endsWith(".q_norm.weight") || name.includes(".kv_a_layernorm."));
+  const joined = (name: string): string => groups.reduce((now, [as, pattern]) => (as === "qkv_proj" && apart ? now : now.replace(pattern, as)), name);
+  const found = new Map<string, ParameterSpec[]>();
+  for (const spec of specs) {
+    const group = found.get(joined(spec.name));
+    if (group) group.push(spec);
+    else found.set(joined(spec.name), [spec]);
+  }
+  return found;
+}
+
 type SparseConfig = DeepseekV3Config | Qwen3MoeConfig;
 export const expertCount = (config: SparseConfig): number => (config.model_type === "qwen3_moe" ? config.num_experts : config.n_routed_experts);
 

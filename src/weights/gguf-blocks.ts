@@ -35,7 +35,7 @@ const words = (bytes: Uint8Array): Uint16Array => new Uint16Array(bytes.buffer, 
 let halfTable: Float32Array | undefined;
 
 /** Every float16 by its bits. */
-function halves(): Float32Array {
+export function halves(): Float32Array {
   if (halfTable !== undefined) return halfTable;
   halfTable = new Float32Array(0x10000);
   widenFloat16(Uint16Array.from({ length: 0x10000 }, (_, bits) => bits), halfTable);
@@ -142,11 +142,11 @@ function decodeQ3K(from: Uint8Array, to: Float32Array): void {
 }
 
 /** Scale and minimum, 6 bits each, of group 0 … 7 of a Q4_K or Q5_K block whose 12 bytes of them start at `i`. */
-function groupScale(from: Uint8Array, i: number, group: number): number {
+export function groupScale(from: Uint8Array, i: number, group: number): number {
   return group < 4 ? from[i + group]! & 63 : (from[i + group + 4]! & 15) | ((from[i + group - 4]! >> 6) << 4);
 }
 
-function groupMin(from: Uint8Array, i: number, group: number): number {
+export function groupMin(from: Uint8Array, i: number, group: number): number {
   return group < 4 ? from[i + group + 4]! & 63 : (from[i + group + 4]! >> 4) | ((from[i + group]! >> 6) << 4);
 }
 

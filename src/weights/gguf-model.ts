@@ -8,6 +8,7 @@ import { configFromGguf, generationConfigFromGguf } from "./gguf-config.ts";
 import { ggufPlace } from "./gguf-names.ts";
 import { openGguf } from "./gguf.ts";
 import type { Gguf, GgufTensorInfo } from "./gguf.ts";
+import { regroupBlocks, reorderRows, type QuantizedBlocks } from "./quantized-blocks.ts";
 
 const ropeFactors = "rope_freqs.weight";
 
@@ -37,6 +38,10 @@ export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint
       generationConfig: generationConfigFromGguf(file),
       names: [...parts.keys()].toSorted(),
       info,
+      readBlocks: async (name, shape) => {
+        info(name, shape);
+        return (await find(name).readBlocks?.()) ?? null;
+      },
       read: async (name, shape, into) => ({ shape: info(name, shape).shape, dtype: info(name).dtype, data: await find(name).read(into) }),
       close: file.close,
     };
@@ -49,6 +54,7 @@ export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint
 interface Part {
   readonly stored: StoredAs;
   readonly read: (into?: Float32Array) => Promise<Float32Array>;
+  readonly readBlocks?: () => Promise<QuantizedBlocks | null>;
 }
 
 /** The parameter with its name, or nothing when the file lacks it. */
@@ -57,14 +63,21 @@ function partsOf(file: Gguf, config: ModelConfig, name: string): [string, Part][
   const info = place === null ? undefined : file.tensors.get(place.tensor);
   if (place === null || info === undefined) return joinedPart(file, name);
   const { tensor, expert } = place;
+  const matrix = (entries?: readonly [number, number]): Part["readBlocks"] => {
+    const [rows = 0, columns, ...more] = info.shape.slice(entries ? 1 : 0);
+    return async () => (columns === undefined || more.length > 0 ? null : regroupBlocks(info.dtype, await file.readRaw(tensor, entries), rows, columns));
+  };
   if (expert === undefined) {
     const heads = permutedHeads(config, name);
     const read: Part["read"] = (into) => file.readFloat32(tensor, { into });
-    return [[name, { stored: info, read: heads === null ? read : async (into) => unpermute(await read(), heads, info.shape[0] ?? 0, into) }]];
+    const readBlocks = matrix()!;
+    if (heads === null) return [[name, { stored: info, read, readBlocks }]];
+    const [rows = 0] = info.shape;
+    return [[name, { stored: info, read: async (into) => unpermute(await read(), heads, rows, into), readBlocks: async () => unpermuteBlocks(await readBlocks(), heads) }]];
   }
   const [count = 0, ...shape] = info.shape;
   if (expert >= count) return [];
-  return [[name, { stored: { shape, dtype: info.dtype }, read: (into) => file.readFloat32(tensor, { entries: [expert, expert + 1], into }) }]];
+  return [[name, { stored: { shape, dtype: info.dtype }, read: (into) => file.readFloat32(tensor, { entries: [expert, expert + 1], into }), readBlocks: matrix([expert, expert + 1])! }]];
 }
 
 /** llama.cpp rotates pairs (2i, 2i + 1) for this architecture, so its converter has moved the two halves of q and k together. */
@@ -74,14 +87,21 @@ function permutedHeads(config: ModelConfig, name: string): number | null {
   return /\.k_proj\.\w+$/.test(name) ? config.num_key_value_heads : null;
 }
 
+/** Where row (head, half, pair) is among rows (head, pair, half). */
+function permutedRow(row: number, dim: number): number {
+  const within = row % dim;
+  return row - within + (within % (dim / 2)) * 2 + Math.floor(within / (dim / 2));
+}
+
+const unpermuteBlocks = (matrix: QuantizedBlocks | null, heads: number): QuantizedBlocks | null => matrix && reorderRows(matrix, (row) => permutedRow(row, matrix.rows / heads));
+
 /** Rows (head, pair, half) → (head, half, pair). */
 function unpermute(from: Float32Array, heads: number, rows: number, to: Float32Array = new Float32Array(from.length)): Float32Array {
   const width = from.length / rows;
   const dim = rows / heads;
   for (let row = 0; row < rows; row++) {
-    const within = row % dim;
-    const target = row - within + (within % 2) * (dim / 2) + Math.floor(within / 2);
-    to.set(from.subarray(row * width, (row + 1) * width), target * width);
+    const source = permutedRow(row, dim);
+    to.set(from.subarray(source * width, (source + 1) * width), row * width);
   }
   return to;
 }

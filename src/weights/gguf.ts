@@ -19,6 +19,11 @@ export interface Gguf extends GgufHeader {
    *   file has become shorter
    */
   readFloat32(name: string, options?: { readonly entries?: readonly [begin: number, end: number] | undefined; readonly into?: Float32Array | undefined }): Promise<Float32Array>;
+  /**
+   * The bytes of a tensor's blocks, or of entries [begin, end) of its outermost axis.
+   * @throws LongjingError as `readFloat32` does
+   */
+  readRaw(name: string, entries?: readonly [begin: number, end: number]): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
@@ -28,14 +33,20 @@ export interface Gguf extends GgufHeader {
  */
 export async function openGguf(source: ByteSource): Promise<Gguf> {
   const header = await readGgufHeader(source);
+  const find = (name: string, entries?: readonly [number, number]): GgufTensorInfo => {
+    const info = header.tensors.get(name);
+    if (info === undefined) throw new LongjingError("not_found", "No such tensor", { got: name, where: source.label });
+    return entries === undefined ? info : part(info, entries, `${source.label}: ${name}`);
+  };
   return {
     ...header,
     label: source.label,
-    readFloat32: async (name, { entries, into } = {}) => {
-      const info = header.tensors.get(name);
-      if (info === undefined) throw new LongjingError("not_found", "No such tensor", { got: name, where: source.label });
-      const where = `${source.label}: ${name}`;
-      return readBlocks(source, entries === undefined ? info : part(info, entries, where), into, where);
+    readFloat32: async (name, { entries, into } = {}) => readBlocks(source, find(name, entries), into, `${source.label}: ${name}`),
+    readRaw: async (name, entries) => {
+      const { offset, size } = find(name, entries);
+      const bytes = new Uint8Array(size);
+      await source.readInto(bytes, offset);
+      return bytes;
     },
     close: () => source.close(),
   };

@@ -48,6 +48,7 @@ export async function openFolder(dir: string): Promise<Checkpoint> {
     names: [...tensors.places.keys()].toSorted(),
     info,
     read: async (name, shape, into) => readTensor(find(name), name, info(name, shape), into),
+    readBlocks: async () => null,
     close: tensors.close,
   };
 }

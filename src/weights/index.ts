@@ -26,6 +26,8 @@ export { ggufFileTypes, ggufParameters, writeGguf } from "./gguf-write.ts";
 export type { GgufFileType, GgufToWrite } from "./gguf-write.ts";
 export { openGguf } from "./gguf.ts";
 export type { Gguf, GgufTensorInfo, GgufType, GgufValue } from "./gguf.ts";
+export { regroupBlocks, stackRows } from "./quantized-blocks.ts";
+export type { QuantizedBlocks } from "./quantized-blocks.ts";
 export { loraScale, parseLoraConfig } from "./lora-config.ts";
 export type { LoraConfig } from "./lora-config.ts";
 export { mergeAdapter, mergeLora, readAdapter, writeAdapter } from "./lora.ts";

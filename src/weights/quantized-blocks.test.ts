@@ -1,0 +1,62 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { random } from "../random/index.ts";
+import { blockTypes, type GgufType } from "./gguf-blocks.ts";
+import { narrowFloat16 } from "./float-formats.ts";
+import { regroupBlocks, reorderRows, stackRows, type QuantizedBlocks } from "./quantized-blocks.ts";
+
+/** Every element by the definition of the layout. */
+function elements({ rows, columns, bits, block_size, blocks, scales, offsets }: QuantizedBlocks): Float32Array {
+  return Float32Array.from({ length: rows * columns }, (_, i) => {
+    const byte = blocks[Math.floor((i * bits) / 8)]!;
+    const q = bits === 8 ? byte : i % 2 === 0 ? byte & 15 : byte >> 4;
+    const block = Math.floor(i / block_size);
+    return (q - 2 ** (bits - 1)) * scales[block]! + (offsets?.[block] ?? 0);
+  });
+}
+
+/** Where each type keeps its float16 numbers, from the start of a block: other bits may be anything. */
+const float16At = { Q8_0: [0], Q4_0: [0], Q4_1: [0, 2], Q4_K: [0, 2], Q6_K: [208] } as const;
+
+function anyBlocks(type: keyof typeof float16At, count: number, seed: number): Uint8Array {
+  const stream = random("blocks", seed);
+  const bytes = Uint8Array.from({ length: count * blockTypes[type].bytes }, () => stream.below(256));
+  const half = new Uint16Array(1);
+  for (let block = 0; block < count; block++)
+    for (const at of float16At[type]) {
+      narrowFloat16(Float32Array.of(stream.normal() / 16), half);
+      bytes.set(new Uint8Array(half.buffer), block * blockTypes[type].bytes + at);
+    }
+  return bytes;
+}
+
+const types = Object.keys(float16At) as (keyof typeof float16At)[];
+
+test.each(types)("%s regrouped has the elements that decoding gives", (type) => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 3 }), fc.nat(), (rows, perRow, seed) => {
+      const columns = perRow * blockTypes[type].elements;
+      const bytes = anyBlocks(type, rows * perRow, seed);
+      const want = new Float32Array(rows * columns);
+      blockTypes[type].decode(bytes, want);
+      const got = elements(regroupBlocks(type, bytes, rows, columns)!);
+      // Decoding rounds scale · q + minimum once, the kernel's form twice.
+      for (const [i, w] of want.entries()) expect(Math.abs(got[i]! - w)).toBeLessThanOrEqual(1e-6 * (1 + Math.abs(w)));
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test("types that kernels do not take have no such form", () => {
+  const others = (Object.keys(blockTypes) as GgufType[]).filter((type) => !types.some((known) => known === type));
+  for (const type of others) expect(regroupBlocks(type, new Uint8Array(blockTypes[type].bytes), 1, blockTypes[type].elements)).toBeNull();
+});
+
+test("rows move and stack with their scales", () => {
+  const [a, b] = [1, 2].map((seed) => regroupBlocks("Q4_1", anyBlocks("Q4_1", 6, seed), 3, 64)!) as [QuantizedBlocks, QuantizedBlocks];
+  const rowsOf = (m: QuantizedBlocks): number[][] => Array.from({ length: m.rows }, (_, r) => [...elements(m).subarray(r * m.columns, (r + 1) * m.columns)]);
+  expect(rowsOf(stackRows([a, b])!)).toEqual([...rowsOf(a), ...rowsOf(b)]);
+  expect(rowsOf(reorderRows(a, (row) => (row + 1) % 3))).toEqual([1, 2, 0].map((row) => rowsOf(a)[row]));
+  expect(stackRows([a, regroupBlocks("Q4_0", anyBlocks("Q4_0", 6, 3), 3, 64)!])).toBeNull();
+  expect(stackRows([])).toBeNull();
+});

@@ -1,0 +1,66 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { disposeParameters, loadFrozenModel, loadModel, ModelRunner } from "../src/engine/index.ts";
+import { parseTest, testName } from "../src/engine/bench-decode.ts";
+import { initParameters, llamaConfig, parameterSpecs } from "../src/model/index.ts";
+import { random } from "../src/random/index.ts";
+import { writeGguf, type GgufFileType } from "../src/weights/index.ts";
+import { ggufParameters } from "../src/weights/gguf-write.ts";
+import { backend, providersHere } from "./providers.ts";
+
+const shape = { hidden_size: 256, intermediate_size: 512, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 64 };
+const config = llamaConfig(shape, { vocabSize: 96, bosId: 0, eosId: 1, padId: 2 });
+const specs = parameterSpecs(config);
+const values = initParameters(specs, 0.08, random("frozen model"));
+let folder: string;
+beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), "longjing-frozen-"))));
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function write(type: GgufFileType): Promise<string> {
+  const path = join(folder, `${type}.gguf`);
+  const checkpoint = { path, config, generationConfig: null, names: [], info: () => ({ shape: [], dtype: "F32" as const }), readBlocks: async () => null, close: async () => {}, read: async (name: string) => ({ shape: [], dtype: "F32" as const, data: values[name]! }) };
+  await writeGguf(path, { config, generationConfig: null, metadata: {}, parameters: ggufParameters(checkpoint, type) });
+  return path;
+}
+
+const prompts = [[5, 9, 30, 31, 7], [11, 60]];
+const next = [17, 3];
+
+describe.each(["F32", "F16", "Q8_0", "Q4_0", "Q4_K_M"] as const)("%s", (type) => {
+  // The kernel rounds activations to 8 bits for each block of 32.
+  const bar = type.startsWith("F") ? 1e-4 : 0.05;
+
+  test.each(providersHere.filter((p) => p !== "webgpu"))("a frozen model says what its numbers say (%s)", async (provider) => {
+    const on = await backend(provider);
+    const path = join(folder, `${type}.gguf`);
+    if (provider === "cpu") await write(type);
+    const blocking = provider === "cpu";
+    const logitsOf = async (runner: ModelRunner, parameters: Parameters<ModelRunner["prefill"]>[0]): Promise<Float32Array[]> => {
+      const first = (await runner.prefill(parameters, 0, prompts, blocking)).slice();
+      const second = (await runner.decode(parameters, 0, next, prompts.map((p) => p.length), blocking)).slice();
+      const further = (await runner.extend(parameters, 1, 3, [40, 41, 42], 2, blocking)).slice();
+      await runner.dispose();
+      return [first, second, further];
+    };
+    const plain = await loadModel(on, path);
+    const frozen = await loadFrozenModel(on, path);
+    const size = { max_num_seqs: 2, max_model_len: 16 };
+    const want = await logitsOf(new ModelRunner(on, config, size), plain.parameters);
+    const got = await logitsOf(new ModelRunner(on, config, { ...size, frozen: frozen.parameters }), {});
+    const rootMeanSquare = (row: Float32Array): number => Math.sqrt(row.reduce((s, v) => s + v * v, 0) / row.length);
+    for (const [k, row] of want.entries()) {
+      expect(got[k]!.length).toBe(row.length);
+      expect(rootMeanSquare(got[k]!.map((value, i) => value - row[i]!))).toBeLessThan(bar * rootMeanSquare(row));
+    }
+    expect(Object.keys(frozen.parameters)).toContain("model.layers.0.self_attn.qkv_proj.weight");
+    disposeParameters(frozen.parameters);
+    disposeParameters(plain.parameters);
+  });
+});
+
+test("names of speed tests", () => {
+  for (const name of ["pp:512", "tg:1:128", "tg:64:2048"]) expect(testName(parseTest(name)!)).toBe(name);
+  for (const name of ["pp", "pp:0", "tg:1", "tg:0:5", "tg:1:128:3", "xx:1", "pp:-1", ""]) expect(parseTest(name)).toBeNull();
+});
