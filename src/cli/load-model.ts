@@ -27,8 +27,7 @@ export function contextLength(config: ModelConfig, { maxModelLen }: LoadOptions)
 }
 
 function sequencesInCache(config: ModelConfig, max_model_len: number): number {
-  const { heads, width } = cacheShape(config);
-  const bytes = 2 * config.num_hidden_layers * heads * width * max_model_len * Float32Array.BYTES_PER_ELEMENT;
+  const bytes = cacheShape(config).floatsPerToken * max_model_len * Float32Array.BYTES_PER_ELEMENT;
   return Math.min(64, Math.max(1, Math.floor(2 ** 30 / bytes)));
 }
 

@@ -1,4 +1,4 @@
-import { applyAdapters, cacheContext, cacheShape, hiddenStates, logits, rotaryTables, type ModelConfig } from "../model/index.ts";
+import { applyAdapters, cacheContext, cacheShape, hiddenStates, logits, rotaryTables, type CacheShape, type ModelConfig } from "../model/index.ts";
 import { compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
 import { gather, type QuantizedMatrix, type TensorType, type Value } from "../tensor/index.ts";
 import type { LoraAdapter } from "../weights/index.ts";
@@ -46,7 +46,9 @@ export class ModelRunner {
   #lastId = 0;
   readonly #keys: readonly DeviceTensor<"float32">[];
   readonly #values: readonly DeviceTensor<"float32">[];
-  readonly #lane: { readonly heads: number; readonly width: number };
+  /** All of the cache's memory. */
+  readonly #lanes: readonly DeviceTensor<"float32">[];
+  readonly #shape: CacheShape;
   /** Inputs and logits of every step; bindings see the parts that they need. */
   readonly #io: StepBuffers;
 
@@ -54,17 +56,18 @@ export class ModelRunner {
     this.#backend = backend;
     this.config = config;
     this.options = options;
-    this.#lane = cacheShape(config);
-    const shape = [options.max_num_seqs, this.#lane.heads, options.max_model_len, this.#lane.width];
+    this.#shape = cacheShape(config);
+    const shape = [options.max_num_seqs, this.#shape.heads, options.max_model_len, this.#shape.width];
     const caches = (): DeviceTensor<"float32">[] => Array.from({ length: config.num_hidden_layers }, () => backend.tensor("float32", shape));
     this.#keys = caches();
-    this.#values = caches();
+    this.#values = this.#shape.shared ? this.#keys : caches();
+    this.#lanes = this.#shape.shared ? this.#keys : [...this.#keys, ...this.#values];
     this.#io = new StepBuffers(config.vocab_size);
   }
 
   /** Numbers that a token takes in the cache, over all layers. */
   get floatsPerToken(): number {
-    return 2 * this.config.num_hidden_layers * this.#lane.heads * this.#lane.width;
+    return this.#shape.floatsPerToken;
   }
 
   /**
@@ -118,10 +121,10 @@ export class ModelRunner {
 
   /** Copies the first `length` tokens of a row's cache to another row. */
   copyRow(from: number, to: number, length: number): void {
-    const lane = this.options.max_model_len * this.#lane.width;
-    const size = length * this.#lane.width;
-    const { heads } = this.#lane;
-    for (const { data } of [...this.#keys, ...this.#values]) for (let h = 0; h < heads; h++) data.copyWithin((to * heads + h) * lane, (from * heads + h) * lane, (from * heads + h) * lane + size);
+    const lane = this.options.max_model_len * this.#shape.width;
+    const size = length * this.#shape.width;
+    const { heads } = this.#shape;
+    for (const { data } of this.#lanes) for (let h = 0; h < heads; h++) data.copyWithin((to * heads + h) * lane, (from * heads + h) * lane, (from * heads + h) * lane + size);
   }
 
   /** What a row's cache holds of tokens start, …, start + count − 1: count · floatsPerToken numbers. */
@@ -135,9 +138,9 @@ export class ModelRunner {
   }
 
   #eachLane(row: number, start: number, count: number, visit: (lane: Float32Array, at: number) => void): void {
-    const { heads, width } = this.#lane;
+    const { heads, width } = this.#shape;
     let at = 0;
-    for (const { data } of [...this.#keys, ...this.#values])
+    for (const { data } of this.#lanes)
       for (let h = 0; h < heads; h++, at += count * width) {
         const from = ((row * heads + h) * this.options.max_model_len + start) * width;
         visit(data.subarray(from, from + count * width), at);
@@ -161,7 +164,7 @@ export class ModelRunner {
     this.#dropKept();
     for (const program of this.#programs.values()) (await program).dispose();
     this.#programs.clear();
-    for (const tensor of [...this.#keys, ...this.#values]) tensor.dispose();
+    for (const tensor of this.#lanes) tensor.dispose();
   }
 
   /** One for each set of types that steps bring as parameters. */
@@ -178,7 +181,7 @@ export class ModelRunner {
     const { frozen = {}, max_model_len, session } = options;
     const tables = rotaryTables(config, max_model_len);
     const type = (shape: TensorType["shape"], dtype: TensorType["dtype"]): TensorType => ({ shape, dtype });
-    const cache = (): TensorType[] => this.#keys.map(() => type(["batch", this.#lane.heads, max_model_len, this.#lane.width], "float32"));
+    const cache = (): TensorType[] => this.#keys.map(() => type(["batch", this.#shape.heads, max_model_len, this.#shape.width], "float32"));
     const types = {
       frozen: typesOf(frozen),
       parameters: typesOf(parameters),
@@ -229,13 +232,13 @@ export class ModelRunner {
   }
 
   #bind(program: Program, parameters: ModelParameters, start: number, rows: number, count: number, picks: number): BoundStep {
-    const { heads, width } = this.#lane;
+    const { heads, width } = this.#shape;
     const { max_model_len } = this.options;
     const lane = heads * max_model_len * width;
     const over = this.#backend.tensorOver.bind(this.#backend);
     const part = (cache: DeviceTensor<"float32">): DeviceTensor => over("float32", [rows, heads, max_model_len, width], cache.data.subarray(start * lane, (start + rows) * lane));
     const keys = this.#keys.map(part);
-    const values = this.#values.map(part);
+    const values = this.#shape.shared ? keys : this.#values.map(part);
     const { ids, positions, last, longest, pick, logits: out } = this.#io;
     const inputs = {
       ids: over("int64", [rows * count], ids.subarray(0, rows * count)),
@@ -246,7 +249,7 @@ export class ModelRunner {
     };
     const written = over("float32", [picks, this.config.vocab_size], out.subarray(0, picks * this.config.vocab_size));
     const binding = program.bind({ parameters: tensorsOf(parameters), keys, values, ...inputs }, { logits: written, presentKeys: keys, presentValues: values });
-    const views = [...keys, ...values, ...Object.values(inputs), written];
+    const views = [...new Set([...keys, ...values]), ...Object.values(inputs), written];
     return {
       binding,
       dispose: () => {

@@ -4,8 +4,11 @@ import type { RopeTables } from "../nn/rope.ts";
 import { sizeOf } from "../tensor/op.ts";
 import type { ModelConfig } from "./config.ts";
 
-/** What an attention layer has projected from its rows: one value [rows, q | k | v] of it all, or the three. */
-export type Projected = Value | readonly [q: Value, k: Value, v: Value];
+/**
+ * What an attention layer has projected from its rows: one value [rows, q | k | v] of it all, or the three. Without a third, the
+ * values are the first `dimV` elements of the keys of one head.
+ */
+export type Projected = Value | readonly [q: Value, k: Value, v?: Value];
 
 /** Sizes of one attention layer: heads that ask, heads that answer, elements of a key and of a value. */
 export interface Heads {
@@ -28,6 +31,8 @@ export interface ModelContext {
   readonly rows: Dim;
   /** Many rows: fold norms into weights (nn/linear.ts). */
   readonly foldGain: boolean;
+  /** Latent attention: attend to the latent itself, which is all that a cache then holds, and expand no key and no value. */
+  readonly absorbed: boolean;
   /** Rotates x [rows, heads · dim] by the rows' positions. */
   rotate(x: Value, heads: number, interleaved: boolean): Value;
   /** q [rows, heads · dim], k [rows, kvHeads · dim], v [rows, kvHeads · dimV] → [rows, heads · dimV]. */
@@ -56,6 +61,7 @@ export function trainingContext({ batch, time, blocks, positions, attentionMask 
   return {
     rows,
     foldGain: true,
+    absorbed: false,
     rotate,
     attend: (_layer, projected, sizes) => {
       const { heads, kvHeads, dim, dimV, scale } = sizes;
@@ -71,7 +77,7 @@ export function trainingContext({ batch, time, blocks, positions, attentionMask 
 
 /** Queries, keys and values ready to meet. */
 export function rotatedApart(projected: Projected, { heads, kvHeads, dim, dimV, rotated = false }: Heads, rotate: ModelContext["rotate"]): readonly [Value, Value, Value] {
-  const [q, k, v] = "node" in projected ? (split(projected, [heads * dim, kvHeads * dim, kvHeads * dimV], 1) as [Value, Value, Value]) : projected;
+  const [q, k, v = slice(k, 1, 0, dimV)] = "node" in projected ? (split(projected, [heads * dim, kvHeads * dim, kvHeads * dimV], 1) as [Value, Value, Value]) : projected;
   return rotated ? [rotate(q, heads, false), rotate(k, kvHeads, false), v] : [q, k, v];
 }
 
@@ -80,17 +86,29 @@ function defaultBlocks(time: number): number {
   return 1;
 }
 
-/** Keys and values of every layer, [batch, kvHeads, capacity, width] each, `width` as `cacheShape` says. */
+/** Keys and values of every layer, [batch, heads, capacity, width] each, as `cacheShape` says. */
 export interface CacheValues {
   readonly keys: readonly Value[];
   readonly values: readonly Value[];
 }
 
-/** Heads of the cache and the width of each: keys and values share one, and the kernel wants a multiple of 8. */
-export function cacheShape(config: ModelConfig): { readonly heads: number; readonly width: number } {
-  const up = (n: number): number => Math.ceil(n / 8) * 8;
-  if (config.model_type !== "deepseek_v3") return { heads: config.num_key_value_heads, width: up(config.head_dim) };
-  return { heads: config.num_attention_heads, width: up(Math.max(config.qk_nope_head_dim + config.qk_rope_head_dim, config.v_head_dim)) };
+export interface CacheShape {
+  /** Heads of a layer's cache. */
+  readonly heads: number;
+  /** Of a key, and of a value: they share one, and the kernel wants a multiple of 8. */
+  readonly width: number;
+  /** Values are the beginnings of the keys: one memory serves as both. */
+  readonly shared: boolean;
+  /** Numbers that a token takes, over all layers. */
+  readonly floatsPerToken: number;
+}
+
+/** What a model keeps of a token. Of DeepSeek-V3's attention it is the latent and the rotated key that all heads share. */
+export function cacheShape(config: ModelConfig): CacheShape {
+  const shared = config.model_type === "deepseek_v3";
+  const heads = shared ? 1 : config.num_key_value_heads;
+  const width = Math.ceil((shared ? config.kv_lora_rank + config.qk_rope_head_dim : config.head_dim) / 8) * 8;
+  return { heads, width, shared, floatsPerToken: config.num_hidden_layers * heads * width * (shared ? 1 : 2) };
 }
 
 export interface CacheLayout {
@@ -119,6 +137,7 @@ export function cacheContext(layout: CacheLayout, tables: RopeTables): ModelCont
     rows,
     present,
     foldGain: false,
+    absorbed: true,
     rotate,
     attend: (layer, projected, sizes) => {
       const { heads, kvHeads, dim, dimV, scale } = sizes;
@@ -131,9 +150,12 @@ export function cacheContext(layout: CacheLayout, tables: RopeTables): ModelCont
         return out;
       };
       // Where heads fill the cache's width, the kernel rotates and takes a packed projection apart itself.
-      if (width === dim && width === dimV && sizes.rotated) return reshape(attended("node" in projected ? [projected] : projected, [cos, sin]), [rows, heads * dimV]);
+      if (width === dim && width === dimV && sizes.rotated) return reshape(attended("node" in projected ? [projected] : projected.filter((x) => x !== undefined), [cos, sin]), [rows, heads * dimV]);
       const [q, k, v] = rotatedApart(projected, sizes, rotate);
-      const out = attended([padHeads(q, rows, heads, dim, width), padHeads(k, rows, kvHeads, dim, width), padHeads(v, rows, kvHeads, dimV, width)], []);
+      const keys = padHeads(k, rows, kvHeads, dim, width);
+      // Where keys and values share their memory, the same is written as both.
+      const shared = !("node" in projected) && projected.length === 2;
+      const out = attended([padHeads(q, rows, heads, dim, width), keys, shared ? keys : padHeads(v, rows, kvHeads, dimV, width)], []);
       return width === dimV ? reshape(out, [rows, heads * dimV]) : reshape(slice(reshape(out, [rows, heads, width]), 2, 0, dimV), [rows, heads * dimV]);
     },
   };

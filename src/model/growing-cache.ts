@@ -36,6 +36,7 @@ export function growingCacheContext(layout: GrowingCacheLayout, tables: RopeTabl
     rows,
     present,
     foldGain: false,
+    absorbed: false,
     rotate,
     attend: (layer, projected, sizes) => {
       const { heads, kvHeads, dim, dimV, scale } = sizes;
