@@ -86,22 +86,23 @@ class Tally {
   }
 
   async *#counted(sequence: Sequence, signal: AbortSignal | undefined, events: AsyncIterable<EngineEvent>): AsyncGenerator<EngineEvent, void> {
-    let reason: FinishedReason = "error";
+    // A sequence that its reader has had enough of has ended as the reader wished.
+    const left = (): FinishedReason => (this.#scope.gone ? "abort" : "stop");
+    let failed = true;
     try {
       for await (const event of events) {
         if (event.type === "finish") {
           this.#found(sequence.prompt_ids, event.cached_tokens);
-          // A sequence that its reader has had enough of has ended as the reader wished.
-          reason = event.reason === "abort" && !this.#scope.gone ? "stop" : event.reason;
-          this.#settle(sequence, reason);
+          this.#settle(sequence, event.reason === "abort" ? left() : event.reason);
         } else if (signal?.aborted !== true) {
           this.#token(sequence);
         }
+        failed = false;
         yield event;
+        failed = true;
       }
-      reason = "abort";
     } finally {
-      if (!sequence.settled) this.#settle(sequence, reason);
+      if (!sequence.settled) this.#settle(sequence, failed ? "error" : left());
     }
   }
 
