@@ -8,11 +8,24 @@ fixtures="${LONGJING_FIXTURES:-$root/test/golden}"
 venv="${LONGJING_PEERS:-$here/.venv}"
 if ! "$venv/bin/python" -c 'import peft, transformers' 2>/dev/null; then
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet torch transformers peft
+  # A build without CUDA takes a tenth of the space, and is not on PyPI for every processor.
+  "$venv/bin/pip" install --quiet --retries 0 --timeout 15 --index-url https://download.pytorch.org/whl/cpu torch || "$venv/bin/pip" install --quiet torch
+  "$venv/bin/pip" install --quiet transformers peft
 fi
 node="$venv/node"
 if [[ ! -d "$node/node_modules/@huggingface/transformers" ]]; then
   npm install --prefix "$node" --ignore-scripts --no-audit --no-fund --loglevel error @huggingface/transformers@4
+fi
+# llama.cpp as its makers of node-llama-cpp have built it for this machine's processor; the builds for graphics cards are left out.
+llama="$venv/llama"
+case "$(node -p 'process.platform + "-" + process.arch')" in
+  darwin-arm64) build=mac-arm64-metal ;;
+  darwin-x64) build=mac-x64 ;;
+  win32-*) build="$(node -p '"win-" + process.arch')" ;;
+  *) build="$(node -p 'process.platform + "-" + process.arch')" ;;
+esac
+if [[ ! -d "$llama/node_modules/@node-llama-cpp/$build" ]]; then
+  npm install --prefix "$llama" --omit optional --ignore-scripts --no-audit --no-fund --loglevel error node-llama-cpp@3.21.1 "@node-llama-cpp/$build@3.21.1"
 fi
 longjing="$root/bin/longjing"
 work="$(mktemp -d)"
@@ -22,6 +35,15 @@ passed=0 failed=0
 
 check() { # NAME COMMAND…
   if "${@:2}"; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "FAILED: $1"; fi
+}
+
+counted() { # NAME COMMAND…: adds the counts of the command's last line
+  "${@:2}" 2>&1 | tee "$work/counted" || true
+  if [[ "$(tail -n 1 "$work/counted")" =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+    passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
+  else
+    failed=$((failed + 1)) && echo "FAILED: $1"
+  fi
 }
 
 probe() { # MODEL NAME: ids that any vocabulary of a fixture has
@@ -62,6 +84,15 @@ for folder in "$fixtures"/lora/*/; do
 done
 "$longjing" train "$root/test/tiny-recipe.ts" --out "$work/run" --json >/dev/null
 check "a run" model "$work/run" from-run float32
+counted "llama.cpp" "$root/node_modules/.bin/tsx" --conditions source "$here/llama-cpp.ts" "$llama" \
+  "$fixtures"/models/*/ "$fixtures"/gguf/*_K_*.gguf "$root"/models/*/ "$work/run"
+
+# vLLM is 9 GB, too much for every run: LONGJING_VLLM names a virtual environment that has it.
+if [[ -n "${LONGJING_VLLM:-}" ]]; then
+  folders=()
+  for folder in "$fixtures"/models/*/; do folders+=("$work/$(basename "$folder")"); done
+  check "vLLM" "$LONGJING_VLLM/bin/python" "$here/vllm.py" "${folders[@]}"
+fi
 
 echo "$passed passed, $failed failed"
 [[ $failed -eq 0 ]]
