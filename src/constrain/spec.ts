@@ -2,12 +2,12 @@ import { LongjingError } from "../errors/index.ts";
 import type { ToolSyntax } from "../text/tool-syntax.ts";
 import { tags } from "../text/transcript.ts";
 import { compileGrammar, type CompiledGrammar } from "./compile.ts";
-import { anyChar, choice, empty, literal, optional, repeat, rule, sequence, type Expression, type Grammar } from "./expression.ts";
+import { choice, literal, optional, repeat, rule, sequence, type Expression, type Grammar } from "./expression.ts";
 import { parseGbnf } from "./gbnf.ts";
 import { jsonRules } from "./json.ts";
 import { jsonSchemaGrammar } from "./json-schema.ts";
 import { parseRegex } from "./regex.ts";
-import { toolCallsGrammar, type ConstrainedTool } from "./tool-calls.ts";
+import { anyCalls, toolCallsGrammar, without, type ConstrainedTool } from "./tool-calls.ts";
 
 /** What an answer must be. Plain data, as a request gives it. */
 export type ConstraintSpec =
@@ -16,8 +16,18 @@ export type ConstraintSpec =
   | { readonly type: "regex"; readonly regex: string }
   | { readonly type: "choice"; readonly choice: readonly string[] }
   | { readonly type: "grammar"; readonly grammar: string }
-  /** `required`: nothing but calls; otherwise whatever the model says, with calls in it that are well formed. */
-  | { readonly type: "tool_calls"; readonly syntax: ToolSyntax; readonly tools: readonly ConstrainedTool[]; readonly required: boolean; readonly parallel: boolean };
+  | ToolCallsSpec;
+
+/** `required`: nothing but calls; otherwise whatever the model says, with calls in it that are well formed. */
+export interface ToolCallsSpec {
+  readonly type: "tool_calls";
+  readonly syntax: ToolSyntax;
+  readonly tools: readonly ConstrainedTool[];
+  readonly required: boolean;
+  readonly parallel: boolean;
+  /** What it may say instead of a call, where that is not free. */
+  readonly instead?: { readonly type: "json_object" } | { readonly type: "json_schema"; readonly schema: unknown };
+}
 
 /** What stands around the answer in a model's turn. */
 export interface Surroundings {
@@ -35,7 +45,7 @@ const mostCharacters = 2 ** 20;
  *   do not do; `where` names the place
  */
 export function compileSpec(spec: ConstraintSpec, around: Surroundings): CompiledGrammar {
-  return compileGrammar(surround(grammarOf(spec), around));
+  return compileGrammar(surround(grammarOf(spec), around, spec.type === "tool_calls" ? spec : undefined));
 }
 
 function grammarOf(spec: ConstraintSpec): Grammar {
@@ -55,7 +65,7 @@ function grammarOf(spec: ConstraintSpec): Grammar {
       checkLength("grammar", spec.grammar);
       return parseGbnf(spec.grammar);
     case "tool_calls":
-      return toolCallsGrammar(spec);
+      return toolCallsGrammar(spec, spec.instead && grammarOf(spec.instead));
   }
 }
 
@@ -64,16 +74,17 @@ function checkLength(where: string, ...texts: readonly string[]): void {
   if (length > mostCharacters) throw new LongjingError("bad_argument", "The constraint is too long", { where, got: `${length} characters`, expected: `at most ${mostCharacters}` });
 }
 
-/** A turn: thinking of any kind up to its first closing tag, layout, the answer. Names with a space are in no other grammar. */
-function surround({ root, rules }: Grammar, { thinking, answerTags }: Surroundings): Grammar {
+/**
+ * A turn: thinking of any kind up to its first closing tag, layout, the answer. A call may also break off a thought that was never
+ * closed, and a model whose answer is free may end inside it. Names with a space are in no other grammar.
+ */
+function surround({ root, rules }: Grammar, { thinking, answerTags }: Surroundings, calls: ToolCallsSpec | undefined): Grammar {
   const answer = answerTags ? choice(rule(root), sequence(literal(tags.answerOpen), rule(root), literal(tags.answerClose))) : rule(root);
-  const thought = sequence(without(tags.thinkClose), literal(tags.thinkClose), repeat(literal("\n"), 0, 2));
-  const before = { inside: thought, before: optional(sequence(literal(tags.thinkOpen), thought)), none: empty }[thinking];
-  return { root: "the turn", rules: new Map([...rules, ["the turn", sequence(before, answer)]]) };
-}
-
-/** Any text that does not hold `mark`. */
-export function without(mark: string): Expression {
-  const any = repeat(anyChar, 0);
-  return { type: "and not", item: any, other: sequence(any, literal(mark), any) };
+  const marks = calls === undefined ? [] : [calls.syntax.open, ...calls.syntax.layout].filter((mark) => mark.startsWith("<"));
+  const unclosed = without(tags.thinkClose, ...marks);
+  const closed = sequence(unclosed, literal(tags.thinkClose), repeat(literal("\n"), 0, 2), answer);
+  const free = calls !== undefined && !calls.required && calls.instead === undefined;
+  const thought = calls === undefined ? closed : choice(closed, sequence(unclosed, free ? optional(rule(anyCalls)) : rule(anyCalls)));
+  const turn = { inside: thought, before: choice(answer, sequence(literal(tags.thinkOpen), thought)), none: answer }[thinking];
+  return { root: "the turn", rules: new Map([...rules, ["the turn", turn]]) };
 }

@@ -19,20 +19,29 @@ interface ToolCallRules {
   readonly parallel: boolean;
 }
 
+/** The rule of one call or more. */
+export const anyCalls = "all calls";
+
+/** Any text that holds none of `marks`. */
+export function without(...marks: readonly string[]): Expression {
+  const any = repeat(anyChar, 0);
+  return { type: "and not", item: any, other: sequence(any, choice(...marks.map(literal)), any) };
+}
+
 /**
  * A turn with calls, each well formed in a model's own syntax, its arguments by the schema of a strict tool and otherwise any
- * object. Unless calls are required, any text may stand around them that does not open one.
+ * object. Unless calls are required, any text may stand before them that does not open one, or `instead` stands for them.
  */
-export function toolCallsGrammar({ syntax, tools, required, parallel }: ToolCallRules): Grammar {
+export function toolCallsGrammar({ syntax, tools, required, parallel }: ToolCallRules, instead?: Grammar): Grammar {
   if (tools.length === 0) throw new LongjingError("bad_argument", "There is no tool to call", { where: "tools" });
-  const rules = new Map(jsonRules);
+  const rules = new Map([...jsonRules, ...(instead?.rules ?? [])]);
   const calls = tools.map(({ name, parameters, strict }, index) => {
     const args = strict ? new SchemaCompiler(parameters, `tools.${index}.function.parameters`, rules, `tool ${index} `).compile() : json.object;
     return sequence(head(syntax.before, name), args, literal(syntax.after));
   });
   rules.set("a call", choice(...calls));
-  rules.set("calls", wrapped(syntax, sequence(rule("a call"), parallel ? repeat(sequence(optional(literal("\n")), rule("a call")), 0) : empty)));
-  rules.set("turn with calls", required ? rule("calls") : freely(syntax));
+  rules.set(anyCalls, wrapped(syntax, sequence(rule("a call"), parallel ? repeat(sequence(optional(literal("\n")), rule("a call")), 0) : empty)));
+  rules.set("turn with calls", required ? rule(anyCalls) : instead === undefined ? freely(syntax) : choice(rule(anyCalls), rule(instead.root)));
   return { root: "turn with calls", rules };
 }
 
@@ -45,11 +54,10 @@ function wrapped({ layout: [begin, end] }: ToolSyntax, calls: Expression): Expre
 
 /** Text that opens no call, and calls after it. An opening that counts only at the start leaves all other texts free. */
 function freely({ open, layout, first }: ToolSyntax): Expression {
+  const marks = [open, ...layout];
   const any = repeat(anyChar, 0);
-  const marks = [open, ...layout].map(literal);
-  if (first) return choice(rule("calls"), { type: "and not", item: any, other: sequence(choice(...marks), any) });
-  const text: Expression = { type: "and not", item: any, other: sequence(any, choice(...marks), any) };
-  return sequence(text, optional(rule("calls")));
+  if (first) return choice(rule(anyCalls), { type: "and not", item: any, other: sequence(choice(...marks.map(literal)), any) });
+  return sequence(without(...marks), optional(rule(anyCalls)));
 }
 
 /** What stands before the arguments: where the pattern has a space, the model may write one, or nothing, or a line break. */

@@ -14,7 +14,7 @@ type Asked = Pick<ChatRequest, "tools" | "format" | "thinking">;
  */
 export async function answerConstraint(model: ServedModel, request: Asked, prompt: ChatPrompt, max_tokens: number): Promise<(() => TokenConstraint) | undefined> {
   const spec = specOf(model, request);
-  const formal = spec !== undefined && (spec.type !== "tool_calls" || spec.required);
+  const formal = spec !== undefined && (spec.type !== "tool_calls" || spec.required || spec.instead !== undefined);
   const budget = request.thinking.budget ?? (formal ? Math.floor(max_tokens / 2) : undefined);
   return await model.constrainer.constraintFor({
     thinking: prompt.thinking ? "inside" : prompt.begun !== "" || request.thinking.enabled === false || !thinks(model) ? "none" : "before",
@@ -26,12 +26,15 @@ export async function answerConstraint(model: ServedModel, request: Asked, promp
 
 function specOf(model: ServedModel, { tools, format }: Asked): ConstraintSpec | undefined {
   if (tools === undefined) return format.type === "text" ? undefined : format;
-  if (format.type !== "text") throw new LongjingError("unsupported", "An answer has a format or may call tools, not both", { where: "response_format", got: format.type });
+  const instead = format.type === "text" ? undefined : format;
+  if (instead !== undefined && instead.type !== "json_object" && instead.type !== "json_schema")
+    throw new LongjingError("unsupported", "Beside tools an answer is text or JSON", { where: "response_format", got: instead.type });
   return {
     type: "tool_calls",
     syntax: toolSyntaxOf(model.chatTemplate ?? ""),
     required: tools.choice === "required",
     parallel: tools.parallel,
+    ...(instead === undefined ? {} : { instead }),
     tools: tools.tools.map(({ name, parameters, strict }) => ({ name, parameters, strict: strict || tools.choice === "required" })),
   };
 }

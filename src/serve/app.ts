@@ -17,6 +17,7 @@ import { runRoutes } from "./run-routes.ts";
 import type { Runs } from "./runs.ts";
 import { ServingMetrics } from "./serving-metrics.ts";
 import { studioRoutes } from "./studio-routes.ts";
+import { version } from "./version.ts";
 
 export interface AppOptions {
   readonly models: readonly ServedModel[] | ModelRegistry;
@@ -38,6 +39,8 @@ export interface AppOptions {
   readonly maxWaiting?: number;
   /** A client that reads nothing for so long, while there is something to read, is cut off. Default one minute. */
   readonly stallMs?: number;
+  /** Silent milliseconds after which an answer that is being worked on gives a sign of life. Default 10000. */
+  readonly keepAliveMs?: number;
   /** Once it is aborted nothing new begins. */
   readonly closing?: AbortSignal;
   /** Ends the streams that are still open with an error. */
@@ -80,8 +83,10 @@ export function createApp(options: AppOptions): Hono {
 
   app.get("/health", (c) => c.json({ status: closing?.aborted ? "closing" : "ok", models: registry.list().map(({ id }) => id) }, closing?.aborted ? 503 : 200));
   app.get("/metrics", (c) => c.text(metrics.text(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }));
-  const api = apiRoutes({ models: meteredModels(registry, new Meter({ metrics, admission, accounts, report })), report });
-  for (const base of ["/v1", "/beta", "/"]) app.route(base, api); // DeepSeek's base URLs
+  const api = apiRoutes({ models: meteredModels(registry, new Meter({ metrics, admission, accounts, report })), report, keepAliveMs: options.keepAliveMs });
+  // The base URLs of OpenAI's clients, and of DeepSeek's for its betas, for Anthropic's clients and for the rest.
+  for (const base of ["/v1", "/beta", "/anthropic/v1", "/"]) app.route(base, api);
+  app.get("/version", (c) => c.json({ version }));
   app.get("/api/models", (c) => c.json(registry.list().map(({ id, examples, max_model_len }) => ({ id, examples, max_model_len }))));
   if (runs !== undefined) app.route("/api", runRoutes(runs));
   if (studio !== undefined) app.route("/", studioRoutes(studio));
