@@ -3,6 +3,7 @@ import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { tokenBytes } from "./bytes.ts";
 import { tokenOffsets, type Offset } from "./offsets.ts";
+import { checkRules } from "./tokenizer-rules.ts";
 
 /** Text to ids and back, by the rules of a Hugging Face `tokenizer.json` with byte-level BPE. */
 export interface Tokenizer {
@@ -109,6 +110,7 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
 
 export interface TokenizerRules {
   readonly added_tokens: readonly { readonly id: number; readonly content: string; readonly special: boolean }[];
+  readonly normalizer?: unknown;
   readonly pre_tokenizer?: unknown;
   readonly model: { readonly unk_token?: string | null | undefined };
 }
@@ -159,7 +161,7 @@ export function assembleTokenizer({ file, config: tokenizerConfig, ids, ranks }:
       end: () => decoder.decode(),
     };
   };
-  const encode: Tokenizer["encode"] = (text, { addSpecialTokens = false } = {}) => hub.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+  const encode: Tokenizer["encode"] = (text, { addSpecialTokens = false } = {}) => following(() => hub.encode(text, { add_special_tokens: addSpecialTokens }).ids);
 
   return {
     vocabSize: ids.size,
@@ -187,12 +189,9 @@ export function assembleTokenizer({ file, config: tokenizerConfig, ids, ranks }:
 
 /** The hub's tokenizer over our lists: it would make a key of JSON of every merge, once for each as it loads and for each that it looks up. */
 function hubEncoder(file: TokenizerRules, config: unknown, ids: ReadonlyMap<string, number>, ranks: ReadonlyMap<string, number>): HubEncoder {
-  let hub: HubEncoder;
-  try {
-    hub = new HubTokenizer({ ...file, model: { ...file.model, vocab: {}, merges: [] }, pre_tokenizer: withEveryDigit(file.pre_tokenizer) }, config as object) as unknown as HubEncoder;
-  } catch (cause) {
-    throw new LongjingError("bad_file", "The tokenizer has a rule that cannot be followed", { got: cause instanceof Error ? cause.message : cause, where: "tokenizer.json" }, { cause });
-  }
+  checkRules(file.normalizer, file.pre_tokenizer);
+  const rules = { ...file, model: { ...file.model, vocab: {}, merges: [] } };
+  const hub = following(() => new HubTokenizer({ ...rules, pre_tokenizer: withEveryDigit(file.pre_tokenizer) }, config as object) as unknown as HubEncoder);
   hub.model.tokens_to_ids = ids;
   hub.model.unk_token_id = ids.get(file.model.unk_token ?? "");
   hub.model.add_node = (queue, node) => {
@@ -202,6 +201,15 @@ function hubEncoder(file: TokenizerRules, config: unknown, ids: ReadonlyMap<stri
     queue.push(node);
   };
   return hub;
+}
+
+/** The hub's code takes the form of a rule on trust. */
+function following<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    throw new LongjingError("bad_file", "The tokenizer has a rule that cannot be followed", { got: cause instanceof Error ? cause.message : cause, where: "tokenizer.json" }, { cause });
+  }
 }
 
 const digits = z.looseObject({ type: z.literal("Digits"), individual_digits: z.boolean().default(false) });
