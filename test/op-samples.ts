@@ -1,8 +1,9 @@
 import { constant, constantInt64, type NdArray, type Value } from "../src/tensor/index.ts";
 import { random } from "../src/random/index.ts";
-import { apply, constantOp } from "../src/tensor/op.ts";
+import { apply, applyAll, constantOp } from "../src/tensor/op.ts";
 import { elements, ndArray } from "../src/tensor/nd-array.ts";
 import * as e from "../src/tensor/ops/elementwise.ts";
+import * as f from "../src/tensor/ops/fused.ts";
 import * as i from "../src/tensor/ops/index-ops.ts";
 import * as m from "../src/tensor/ops/matmul.ts";
 import * as n from "../src/tensor/ops/normalize.ts";
@@ -15,7 +16,7 @@ export interface OpSample {
   readonly op: string;
   readonly inputs: readonly NdArray[];
   readonly build: (inputs: readonly Value[]) => readonly Value[];
-  /** Floats flow in, but what comes out does not vary smoothly with them. */
+  /** Floats flow in, but no gradient flows back: what comes out does not vary smoothly, or nothing ever differentiates it. */
   readonly flat?: boolean;
 }
 
@@ -39,6 +40,8 @@ const bytes = (...shape: number[]): Value => apply(constantOp, [], { data: Uint8
 const quantized = (bits: 4 | 8): q.QuantizedMatrix => ({ blocks: bytes(3, 2, bits * 4), scales: constant(Float32Array.from({ length: 6 }, () => stream.normal()), [3, 2]) });
 /** Numbers that survive rounding to 8 bits for each 32, as the kernel does. */
 const wholeSteps = (...shape: number[]): NdArray => ndArray(shape, (k) => (k % 32 === 0 ? 127 : stream.below(255) - 127));
+
+const gain = (width: number): Value => constant(Float32Array.from({ length: width }, () => stream.normal()), [width]);
 
 const cosSin = [ndArray([7, 2], (k) => Math.cos(k * 0.3)), ndArray([7, 2], (k) => Math.sin(k * 0.3))] as const;
 const rotaryTables = (): [Value, Value] => [constant(Float32Array.from(cosSin[0].data), [7, 2]), constant(Float32Array.from(cosSin[1].data), [7, 2])];
@@ -100,11 +103,13 @@ export const opSamples: readonly OpSample[] = [
   sample("softmax", [real(2, 5)], n.softmax),
   sample("logSoftmax", [real(2, 5)], n.logSoftmax),
   sample("rmsNormalize", [real(3, 4)], (x) => n.rmsNormalize(x, 1e-5)),
+  sample("rmsNorm", [real(3, 8)], (x) => apply(f.rmsNormOp, [x, gain(8)], { epsilon: 1e-5 }), true),
+  sample("addRmsNorm", [real(3, 8), real(3, 8)], (a, b) => applyAll(f.addRmsNormOp, [a, b, gain(8)], { epsilon: 1e-5 }), true),
   sample("rotary", [real(3, 2, 8)], (x) => n.rotary(x, ids([0, 1, 2, 3, 6, 5], [3, 2]), ...rotaryTables(), { heads: 2, interleaved: false })),
   sample("rotary", [real(3, 2, 8)], (x) => n.rotary(x, ids([0, 1, 2, 3, 6, 5], [3, 2]), ...rotaryTables(), { heads: 2, interleaved: true })),
 ];
 
 /** Names of every op that the families define. */
-export const opNames: readonly string[] = [e, r, s, m, i, n, q].flatMap((family) =>
+export const opNames: readonly string[] = [e, r, s, m, i, n, q, f].flatMap((family) =>
   Object.values(family).flatMap((member) => (typeof member === "object" && member !== null && "infer" in member ? [member.name] : [])),
 );

@@ -1,5 +1,5 @@
 import { toOnnx } from "../onnx/lower.ts";
-import { simplify, trace, verify, type Graph, type Symbolic, type TensorType, type Tree, type Value } from "../tensor/index.ts";
+import { fuse, simplify, trace, verify, type Graph, type Symbolic, type TensorType, type Tree, type Value } from "../tensor/index.ts";
 import { leaves } from "../tensor/tree.ts";
 import type { Backend, Binding, DeviceTensor, SessionOptions } from "./backend.ts";
 
@@ -23,7 +23,7 @@ export interface CompileOptions extends Omit<SessionOptions, "initializers"> {
 
 /** Traces `f` on inputs of the given types, lowers it for the backend's provider and makes a session of it. */
 export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, { frozen = {}, ...options }: CompileOptions = {}): Promise<Program> {
-  const graph = simplify(trace(f, types));
+  const graph = fuse(simplify(trace(f, types)));
   verify(graph);
   const initializers = Object.fromEntries(leaves(frozen, isDeviceTensor));
   const session = await backend.createSession(toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", new Set(Object.keys(initializers))), { ...options, initializers });

@@ -70,7 +70,8 @@ export function simplify(graph: Graph): Graph {
   return graphOf(graph.inputs, graph.outputs.map(([name, v]) => [name, now(v)]));
 }
 
-function countUses(graph: Graph): Map<Value, number> {
+/** How often each value is read, by nodes and as an output. */
+export function countUses(graph: Graph): Map<Value, number> {
   const uses = new Map<Value, number>();
   const use = (v: Value): void => void uses.set(v, (uses.get(v) ?? 0) + 1);
   for (const node of graph.nodes) for (const v of node.inputs) use(v);

@@ -6,6 +6,7 @@ export { ndArray } from "./nd-array.ts";
 export { customVjp } from "./custom-vjp.ts";
 export { gradients, gradientsOf, vjp } from "./grad.ts";
 export type { Graph } from "./graph.ts";
+export { fuse } from "./fuse.ts";
 export { graphOf, print, simplify, trace, verify } from "./graph.ts";
 export { interpret } from "./interpret.ts";
 export type { Symbolic, Tree } from "./tree.ts";

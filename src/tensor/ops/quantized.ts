@@ -126,6 +126,6 @@ export function matmulQuantized(x: Value, { blocks, scales, offsets }: Quantized
   const product = apply(matmulQuantizedOp, [x, blocks, scales], noAttributes);
   if (!offsets) return product;
   const count = sizeOf(blocks.shape[1], "matmulQuantized");
-  const sums = sum(reshape(x, [x.shape[0]!, count, sizeOf(x.shape[1], "matmulQuantized") / count]), [2]);
-  return add(product, matmul(reshape(sums, [x.shape[0]!, count]), offsets, { transB: true }));
+  const sums = sum(reshape(x, [x.shape[0]!, count, sizeOf(x.shape[1], "matmulQuantized") / count]), [2], { keepdims: false });
+  return add(product, matmul(sums, offsets, { transB: true }));
 }
