@@ -73,7 +73,7 @@ function plain(value: GgufValue | undefined): unknown {
 
 function tokenIds(metadata: Gguf["metadata"]): Fields {
   const id = (name: string): unknown => metadata.get(`tokenizer.ggml.${name}_token_id`) ?? null;
-  const ends = [id("eos"), id("eot")].filter((end) => end !== null);
+  const ends = [id("eos"), id("eot"), id("eom")].filter((end) => end !== null);
   return { bos_token_id: id("bos"), eos_token_id: [...new Set(ends)], pad_token_id: id("padding") };
 }
 
@@ -141,7 +141,8 @@ function deepseekFields(keys: Keys): Fields {
   return {
     model_type: "deepseek_v3",
     num_key_value_heads: required("attention.head_count"),
-    q_lora_rank: optional("attention.q_lora_rank") ?? null,
+    // 0 where queries have no low rank, since llama.cpp wants the key.
+    q_lora_rank: optional("attention.q_lora_rank") || null,
     kv_lora_rank: required("attention.kv_lora_rank"),
     qk_nope_head_dim: Number(key) - Number(rotated),
     qk_rope_head_dim: rotated,
@@ -167,10 +168,14 @@ function ropeFields({ optional }: Keys): Fields {
   if (rope_type !== "yarn") return { rope_scaling: { rope_type, factor } };
   // The key holds 0.1 times mscale_all_dim; with an equal mscale nothing is left of the two on cos and sin.
   const mscale = optional("rope.scaling.yarn_log_multiplier") ? Number((Number(optional("rope.scaling.yarn_log_multiplier")) * 10).toPrecision(7)) : null;
+  // llama.cpp multiplies what YaRN says for the factor alone.
+  const attn = optional("rope.scaling.attn_factor");
+  const own = mscale === null ? 1 + 0.1 * Math.log(Number(factor)) : 1;
   return {
     rope_scaling: {
       rope_type,
       factor,
+      attention_factor: attn === undefined ? null : Number((Number(attn) * own).toPrecision(7)),
       original_max_position_embeddings: optional("rope.scaling.original_context_length"),
       beta_fast: optional("rope.scaling.yarn_beta_fast") ?? null,
       beta_slow: optional("rope.scaling.yarn_beta_slow") ?? null,

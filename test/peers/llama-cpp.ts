@@ -66,8 +66,12 @@ try {
 } finally {
   rmSync(work, { recursive: true });
 }
-console.log(`${passed} passed, ${failed} failed`);
+say(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
 
 async function check(path: string, type: GgufFileType): Promise<void> {
   const name = `${basename(resolve(path))} as ${type}`;
@@ -79,10 +83,10 @@ async function check(path: string, type: GgufFileType): Promise<void> {
     const said = [await sameLogits(out, model, bars[type]), await sameTokens(source.path, model)];
     await model.dispose();
     passed++;
-    console.log(`llama.cpp: ${name}: ${said.join(", ")}`);
+    say(`llama.cpp: ${name}: ${said.join(", ")}`);
   } catch (error) {
     failed++;
-    console.log(`FAILED: llama.cpp: ${name}: ${String(error)}`);
+    say(`FAILED: llama.cpp: ${name}: ${String(error)}`);
   }
 }
 
@@ -135,7 +139,7 @@ function texts(): string[] {
 async function sameTokens(path: string, model: LlamaModel): Promise<string> {
   const { tokenizerJson, tokenizerConfig } = await tokenizerOf(path);
   const tokenizer = createTokenizer(tokenizerJson, tokenizerConfig);
-  const special = [...Object.values(tokenizer.specialTokens)].filter((token) => token !== null).join("Hello, 世界! 12345 + <think>");
+  const special = Object.values(tokenizer.specialTokens).filter((token) => token !== null).join("Hello, 世界! 12345 + <think>");
   const all = [...texts(), special, `${special} it's\n\n\t  we'LL`];
   for (const text of all) {
     const [ours, theirs] = [tokenizer.encode(text), [...model.tokenize(text, true)]];
