@@ -86,6 +86,10 @@ export interface TrackOptions {
 
 /** Gives every request its scope, and ends it with the last byte of the answer. */
 export function trackRequests(options: TrackOptions): MiddlewareHandler {
+  const open = new Set<() => void>();
+  options.cut?.addEventListener("abort", () => {
+    for (const end of [...open]) end();
+  });
   return async (c, next) => {
     const scope = new RequestScope(c.req.method, c.req.path, c.req.raw.signal, c.req.header("x-request-id"));
     c.set("scope", scope);
@@ -96,7 +100,7 @@ export function trackRequests(options: TrackOptions): MiddlewareHandler {
     const isEvents = c.res.headers.get("content-type")?.startsWith("text/event-stream") === true;
     if (scope.model !== null || isEvents) {
       const { body } = c.res;
-      if (body !== null) return void (c.res = new Response(watched(body, scope, options, { destroy: destroyerOf(c), lastWords: isEvents ? goodbye : null }), c.res));
+      if (body !== null) return void (c.res = new Response(watched(body, scope, options, { destroy: destroyerOf(c), lastWords: isEvents ? goodbye : null, open }), c.res));
     }
     scope.aborted = scope.gone;
     scope.end();
@@ -115,21 +119,25 @@ interface Connection {
   readonly destroy: (() => void) | undefined;
   /** What ends a body that is cut; null where nothing can be said. */
   readonly lastWords: Uint8Array | null;
+  /** How to cut each body that is being sent. */
+  readonly open: Set<() => void>;
 }
 
 /** The same bytes. It holds one chunk at most, and is pulled: while the client does not read, nothing is taken from `body`. */
-function watched(body: ReadableStream<Uint8Array>, scope: RequestScope, { stallMs, cut, report }: TrackOptions, { destroy, lastWords }: Connection): ReadableStream<Uint8Array> {
+function watched(body: ReadableStream<Uint8Array>, scope: RequestScope, { stallMs, report }: TrackOptions, { destroy, lastWords, open }: Connection): ReadableStream<Uint8Array> {
   const reader = body.getReader();
-  const over = new AbortController();
+  let over = false;
+  let cut = (): void => {};
   let unreadSince: number | null = null;
   let timer: NodeJS.Timeout | undefined;
   const end = (): void => {
-    over.abort();
+    over = true;
+    open.delete(cut);
     clearTimeout(timer);
     scope.end();
   };
   const leave = async (): Promise<void> => {
-    if (over.signal.aborted) return;
+    if (over || scope.aborted) return;
     scope.aborted = true;
     await reader.cancel().catch(report);
     end();
@@ -148,14 +156,14 @@ function watched(body: ReadableStream<Uint8Array>, scope: RequestScope, { stallM
           else destroy();
           void leave();
         };
-        const onCut = (): void => {
+        cut = (): void => {
           if (lastWords === null) return drop("The server is shutting down");
           controller.enqueue(lastWords);
           controller.close();
           void leave();
         };
         arm(stallMs);
-        cut?.addEventListener("abort", onCut, { once: true, signal: over.signal });
+        open.add(cut);
       },
       async pull(controller) {
         unreadSince = null;
