@@ -38,6 +38,29 @@ export function addBench(program: Command): void {
     .addOption(threadsOption())
     .option("--json", "a JSON line a test")
     .action(benchDecoding);
+  bench
+    .command("load")
+    .description("Time from a model's files to its first token, once: another process may still find the files in memory")
+    .argument("<model>", "folder with config.json and weights, GGUF file, or ORG/NAME")
+    .option("--json", "one JSON line")
+    .action(benchLoading);
+}
+
+/** Short, so that reading the prompt is little of the time. */
+const loadPrompt = "The capital of France is";
+
+async function benchLoading(model: string, { json }: { readonly json?: true }): Promise<void> {
+  const { loadServedModel } = await import("./load-model.ts");
+  const start = now();
+  const { engine, tokenizer } = await loadServedModel(model);
+  const loaded = now();
+  const tokens: number[] = [];
+  for await (const event of engine.submit({ prompt_ids: tokenizer.encode(loadPrompt, { addSpecialTokens: true }), sampling: { temperature: 0, max_tokens: 1 } })) {
+    if (event.type === "token") tokens.push(event.token_id);
+  }
+  const end = now();
+  engine.dispose();
+  say({ engine: "longjing", load_seconds: loaded - start, first_token_seconds: end - loaded, total_seconds: end - start, completion: tokenizer.decode(tokens) }, json);
 }
 
 const now = (): number => performance.now() / 1000;

@@ -4,7 +4,7 @@ import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { createConstrainer } from "../constrain/index.ts";
-import { disposeParameters, Generator, loadModel, ModelRunner, type Engine } from "../engine/index.ts";
+import { disposeParameters, Generator, loadFrozenModel, ModelRunner, type Engine } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, type ModelConfig } from "../model/index.ts";
 import { openBackend } from "../runtime/index.ts";
@@ -40,12 +40,12 @@ const mostTokenizerBytes = 2 ** 26;
 export async function loadServedModel(model: string, options: LoadOptions = {}): Promise<ServedModel> {
   const path = await findModel(model);
   const backend = await openBackend();
-  const { config, generationConfig, parameters } = await loadModel(backend, path);
+  const { config, generationConfig, parameters } = await loadFrozenModel(backend, path);
   const tokenizer = await loadTokenizer(path);
   const renderer = openRenderer(tokenizer);
   const max_model_len = contextLength(config, options);
-  const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len });
-  const generator = new Generator(runner, parameters);
+  const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters });
+  const generator = new Generator(runner, {});
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
   const stop_token_ids = [...new Set([...eos_token_id, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])];
   return {
