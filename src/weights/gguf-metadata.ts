@@ -142,7 +142,6 @@ function refuseWhatIsLost(config: ModelConfig): void {
   }
   if (model_type === "deepseek_v3") {
     refuse([26, 27].includes(config.num_hidden_layers) && config.q_lora_rank !== null, "q_lora_rank", config.q_lora_rank, "null with so many layers");
-    refuse(config.n_shared_experts === 0, "n_shared_experts", 0, "1 or more");
     refuse(layers(config).some((layer) => layer >= config.first_k_dense_replace !== isSparse(config, layer)), "moe_layer_freq", config.moe_layer_freq, "1");
   }
 }
