@@ -1,6 +1,6 @@
 /**
  * Writes each model as GGUF in every type, loads the files with llama.cpp, and compares it with our engine on the same files:
- * log-probabilities of every token at every position, and the ids of texts. The last line is `N passed, N failed`.
+ * log-probabilities of every token at every position, and the ids of texts. Then the same for models of its own, in float32. The last line is `N passed, N failed`.
  *
  * usage: llama-cpp.ts PEERS MODEL… with PEERS a folder in which node-llama-cpp is installed
  */
@@ -12,10 +12,12 @@ import { pathToFileURL } from "node:url";
 import { findExportSource, tokenizerOf } from "../../src/cli/export-source.ts";
 import { exportGguf } from "../../src/cli/export-gguf.ts";
 import { loadModel } from "../../src/engine/load.ts";
+import { initParameters, parameterSpecs, parseConfig } from "../../src/model/index.ts";
+import { random } from "../../src/random/index.ts";
 import { openBackend } from "../../src/runtime/index.ts";
-import { createTokenizer } from "../../src/text/index.ts";
+import { createTokenizer, trainBpe } from "../../src/text/index.ts";
 import { forwardBackward } from "../../src/train/index.ts";
-import { ggufFileTypes, type GgufFileType } from "../../src/weights/index.ts";
+import { ggufFileTypes, writeCheckpoint, type GgufFileType } from "../../src/weights/index.ts";
 import { fixturesDir } from "../fixtures.ts";
 
 /** What is used of node-llama-cpp. */
@@ -61,8 +63,40 @@ const llama = await getLlama({ gpu: false, build: "never", progressLogs: false, 
 const backend = await openBackend();
 const work = mkdtempSync(join(tmpdir(), "longjing-llama-cpp-"));
 let [passed, failed] = [0, 0];
+
+const tiny = { vocab_size: 304, hidden_size: 48, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 256 };
+const latent = { ...tiny, model_type: "deepseek_v3", num_key_value_heads: 4, q_lora_rank: 24, kv_lora_rank: 16, qk_nope_head_dim: 8, qk_rope_head_dim: 8, v_head_dim: 8, n_routed_experts: 8, n_shared_experts: 1, num_experts_per_tok: 2, n_group: 2, topk_group: 1, moe_intermediate_size: 16, first_k_dense_replace: 1 };
+const yarn = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 64 };
+
+/** What llama.cpp computes in its own way, and no golden model has. */
+const variants: Readonly<Record<string, object>> = {
+  "llama-yarn": { ...tiny, model_type: "llama", rope_scaling: yarn },
+  "llama-yarn-attention-factor": { ...tiny, model_type: "llama", rope_scaling: { ...yarn, attention_factor: 0.7 } },
+  "llama-linear": { ...tiny, model_type: "llama", rope_scaling: { rope_type: "linear", factor: 2 } },
+  "llama-biases": { ...tiny, model_type: "llama", attention_bias: true, mlp_bias: true },
+  "qwen2-yarn-two-mscales": { ...tiny, model_type: "qwen2", rope_scaling: { ...yarn, mscale: 2, mscale_all_dim: 0.5 } },
+  "deepseek-yarn": { ...latent, rope_scaling: yarn },
+  "deepseek-yarn-equal-mscales": { ...latent, rope_scaling: { ...yarn, mscale: 0.7, mscale_all_dim: 0.7 } },
+  "deepseek-yarn-two-mscales": { ...latent, rope_scaling: { ...yarn, mscale: 1.5, mscale_all_dim: 0.7 } },
+  "deepseek-halves": { ...latent, rope_interleave: false, rope_scaling: { ...yarn, mscale: 1, mscale_all_dim: 1 }, rms_norm_eps: 1e-3 },
+};
+
+/** A folder with a model of random weights and a vocabulary of our own. */
+async function freshModel(name: string, json: object): Promise<string> {
+  const { tokenizerJson, tokenizerConfig } = trainBpe(["banana bandana", "a banana, and a bandana"], { vocabSize: 290 });
+  const config = parseConfig({ ...json, eos_token_id: createTokenizer(tokenizerJson, tokenizerConfig).eosId }, name);
+  const specs = parameterSpecs(config);
+  const data = initParameters(specs, 0.3, random(name));
+  // Biases and gains start as zeros and ones, which would hide a mistake.
+  const tensors = specs.map((spec) => ({ ...spec, data: spec.init === "normal" ? data[spec.name]! : data[spec.name]!.map((value, i) => value + 0.3 * Math.sin(i + spec.name.length)) }));
+  const extraFiles = { "tokenizer.json": JSON.stringify(tokenizerJson), "tokenizer_config.json": JSON.stringify(tokenizerConfig) };
+  await writeCheckpoint(join(work, name), { config, tensors, dtype: "float32", extraFiles });
+  return join(work, name);
+}
+
 try {
   for (const model of models) for (const type of Object.keys(ggufFileTypes) as GgufFileType[]) await check(model, type);
+  for (const [name, json] of Object.entries(variants)) await check(await freshModel(name, json), "F32");
 } finally {
   rmSync(work, { recursive: true });
 }
