@@ -1,38 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createApp, type ChatChunk, type ChatCompletion } from "../src/serve/index.ts";
-import { hermes, renderToolCall } from "../src/text/index.ts";
 import { fakeModel, type FakeOptions } from "./fake-model.ts";
-
-type Body = Readonly<Record<string, unknown>>;
-
-function serve(options: FakeOptions = {}) {
-  const model = fakeModel(options);
-  const app = createApp({ models: [model] });
-  const post = async (path: string, body: Body | string) =>
-    await app.request(path, { method: "POST", body: typeof body === "string" ? body : JSON.stringify({ model: model.id, ...body }) });
-  const json = async <T = Body>(path: string, body: Body): Promise<T> => {
-    const response = await post(path, body);
-    const text = await response.text();
-    expect({ status: response.status, text }).toMatchObject({ status: 200 });
-    return JSON.parse(text) as T;
-  };
-  /** The events of a stream: their names, where they have one, and their data. */
-  const events = async (path: string, body: Body): Promise<{ name: string | undefined; data: Record<string, unknown> }[]> =>
-    (await (await post(path, { ...body, stream: true })).text())
-      .split("\n\n")
-      .filter((event) => event !== "" && !event.startsWith(":") && !event.includes("[DONE]"))
-      .map((event) => ({ name: /^event: (.*)$/m.exec(event)?.[1], data: JSON.parse(/^data: (.*)$/m.exec(event)?.[1] ?? "") as Record<string, unknown> }));
-  const chat = (body: Body = {}): Promise<ChatCompletion> => json("/v1/chat/completions", { messages: hi, ...body });
-  const chunks = async (body: Body = {}): Promise<ChatChunk[]> => (await events("/v1/chat/completions", { messages: hi, ...body })).map(({ data }) => data as unknown as ChatChunk);
-  const prompt = (at = -1): string => model.tokenizer.decode(model.requests.at(at)?.prompt_ids ?? []);
-  return { app, model, post, json, events, chat, chunks, prompt };
-}
-
-const hi = [{ role: "user", content: "hi" }];
-const weather = { type: "function", function: { name: "weather", description: "of a city", parameters: { type: "object", properties: { city: { type: "string" }, days: { type: "integer" } }, required: ["city"], additionalProperties: false } } };
-const clock = { type: "function", function: { name: "clock" } };
-const call = (name: string, args: unknown): string => renderToolCall(hermes, name, JSON.stringify(args));
+import { call, clock, hi, serve, weather, type Body } from "./serve-api.ts";
 
 /** What a client makes of the calls in a stream. */
 function callsIn(stream: readonly ChatChunk[]): unknown[] {
@@ -255,133 +225,6 @@ describe("text completions", () => {
   });
 });
 
-describe("responses", () => {
-  const said = `<think>Hm.</think>So.\n${call("clock", {})}`;
-  const tools = [{ type: "function", name: "clock", parameters: { type: "object", properties: {} } }];
-
-  test("have the thought, the text and the calls as items, and the stream ends with the same response", async () => {
-    const { json, events } = serve({ say: () => said });
-    const whole = await json<{ output: { id: string; call_id?: string }[]; [field: string]: unknown }>("/v1/responses", { input: "hi", tools });
-    expect(whole.output).toMatchObject([
-      { type: "reasoning", content: [{ type: "reasoning_text", text: "Hm." }] },
-      { type: "message", role: "assistant", content: [{ type: "output_text", text: "So." }] },
-      { type: "function_call", name: "clock", arguments: "{}" },
-    ]);
-    expect(whole).toMatchObject({ object: "response", status: "completed", store: false });
-    const stream = await events("/v1/responses", { input: "hi", tools });
-    expect(stream.map(({ data }) => data.sequence_number)).toEqual(stream.map((_, at) => at));
-    expect(stream.map(({ name, data }) => name === data.type)).not.toContain(false);
-    expect(stream.map(({ name }) => name).slice(0, 4)).toEqual(["response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"]);
-    const last = stream.at(-1)?.data as { type: string; response: typeof whole };
-    expect(last.type).toBe("response.completed");
-    const plain = (response: typeof whole) => ({ ...response, id: 0, created_at: 0, completed_at: 0, output: response.output.map((item) => ({ ...item, id: 0, call_id: 0 })) });
-    expect(plain(last.response)).toEqual(plain(whole));
-    for (const [delta, done, field] of [["output_text.delta", "output_text.done", "text"], ["function_call_arguments.delta", "function_call_arguments.done", "arguments"]] as const) {
-      const text = stream.filter(({ name }) => name === `response.${delta}`).map(({ data }) => data.delta).join("");
-      expect(stream.find(({ name }) => name === `response.${done}`)?.data[field]).toBe(text);
-    }
-  });
-
-  test("that are cut off are incomplete", async () => {
-    const { json, events } = serve({ say: () => "abcdef" });
-    const whole = await json("/v1/responses", { input: "hi", max_output_tokens: 3 });
-    expect(whole).toMatchObject({ status: "incomplete", incomplete_details: { reason: "max_output_tokens" } });
-    expect((await events("/v1/responses", { input: "hi", max_output_tokens: 3 })).at(-1)?.name).toBe("response.incomplete");
-  });
-
-  test("read a conversation with thoughts, calls and their results", async () => {
-    const { json, prompt } = serve();
-    const input = [
-      { role: "user", content: [{ type: "input_text", text: "time?" }] },
-      { type: "reasoning", summary: [], content: [{ type: "reasoning_text", text: "I look." }] },
-      { type: "function_call", call_id: "c", name: "clock", arguments: "{}" },
-      { type: "function_call_output", call_id: "c", output: "noon" },
-    ];
-    await json("/v1/responses", { instructions: "be brief", input });
-    expect(prompt()).toBe(`system:be brief\nuser:time?\nassistant:${call("clock", {})}\nuser:<tool_response>\nnoon\n</tool_response>\n`);
-  });
-
-  test.each([{ previous_response_id: "resp_1" }, { store: true }, { background: true }, { conversation: "c" }, { tools: [{ type: "web_search" }] }])("without state refuse %j", async (body) => {
-    const response = await serve().post("/v1/responses", { input: "hi", ...body });
-    expect(response.status).toBe(400);
-    expect(await response.json()).toMatchObject({ error: { param: expect.stringContaining(Object.keys(body)[0] ?? "") as string } });
-  });
-});
-
-describe("messages", () => {
-  const said = `<think>Hm.</think>So.\n${call("clock", { zone: 1 })}`;
-  const tools = [{ name: "clock", input_schema: { type: "object", properties: { zone: { type: "integer" } } } }];
-  const ask = { max_tokens: 200, messages: hi, tools };
-
-  test("have the thought, the text and the calls as blocks, streamed or whole", async () => {
-    const { json, events } = serve({ say: () => said, cached: 2 });
-    const whole = await json<{ content: Body[]; stop_reason: string; usage: Record<string, number> }>("/v1/messages", ask);
-    expect(whole).toMatchObject({ type: "message", role: "assistant", stop_reason: "tool_use", content: [{ type: "thinking", thinking: "Hm." }, { type: "text", text: "So." }, { type: "tool_use", name: "clock", input: { zone: 1 } }] });
-    expect(whole.usage.cache_read_input_tokens).toBe(2);
-    const stream = await events("/v1/messages", ask);
-    expect(stream.map(({ name, data }) => name === data.type)).not.toContain(false);
-    expect([stream[0]?.name, stream.at(-1)?.name]).toEqual(["message_start", "message_stop"]);
-    const grown = [0, 1, 2].map((index) =>
-      stream.filter(({ name, data }) => name === "content_block_delta" && data.index === index).map(({ data }) => Object.values(data.delta as object)[1] as string).join(""),
-    );
-    expect(grown).toEqual(["Hm.", "So.", JSON.stringify({ zone: 1 })]);
-    expect(stream.find(({ name }) => name === "message_delta")?.data).toMatchObject({ delta: { stop_reason: "tool_use" }, usage: whole.usage });
-  });
-
-  test("say why they stopped", async () => {
-    const { json } = serve({ say: () => "abcdef" });
-    expect(await json("/v1/messages", { ...ask, stop_sequences: ["d"] })).toMatchObject({ stop_reason: "stop_sequence", stop_sequence: "d", content: [{ text: "abc" }] });
-    expect(await json("/v1/messages", { ...ask, max_tokens: 2 })).toMatchObject({ stop_reason: "max_tokens" });
-    expect(await json("/v1/messages", ask)).toMatchObject({ stop_reason: "end_turn", stop_sequence: null });
-  });
-
-  test("read system, blocks and results, and go on with what the assistant has begun", async () => {
-    const { json, prompt } = serve({ say: () => "x" });
-    await json("/v1/messages", {
-      max_tokens: 9,
-      system: [{ type: "text", text: "be brief" }],
-      messages: [
-        { role: "user", content: "time?" },
-        { role: "assistant", content: [{ type: "thinking", thinking: "t", signature: "" }, { type: "tool_use", id: "c", name: "clock", input: {} }] },
-        { role: "user", content: [{ type: "tool_result", tool_use_id: "c", content: [{ type: "text", text: "noon" }] }, { type: "text", text: "and?" }] },
-        { role: "assistant", content: "It is" },
-      ],
-    });
-    expect(prompt()).toBe(`system:be brief\nuser:time?\nassistant:${call("clock", {})}\nuser:<tool_response>\nnoon\n</tool_response>\nuser:and?\nIt is`);
-  });
-
-  test("are counted as they would be read, and refused in Anthropic's form", async () => {
-    const { json, post, model } = serve();
-    const { input_tokens } = await json("/v1/messages/count_tokens", { messages: hi });
-    await json("/v1/messages", { messages: hi, max_tokens: 1 });
-    expect(model.requests[0]?.prompt_ids.length).toBe(input_tokens);
-    const refused = await post("/v1/messages", { messages: hi });
-    expect(refused.status).toBe(400);
-    expect(await refused.json()).toMatchObject({ type: "error", error: { type: "invalid_request_error", message: expect.stringContaining("max_tokens") as string } });
-    expect((await post("/v1/messages", { messages: hi, max_tokens: 1, model: "other" })).status).toBe(404);
-  });
-});
-
-describe("texts and tokens", () => {
-  test("there and back, as vLLM and as llama-server ask", async () => {
-    const { json } = serve();
-    for (const field of ["prompt", "content"]) {
-      const { tokens, count } = await json<{ tokens: number[]; count: number }>("/tokenize", { [field]: "abc" });
-      expect(count).toBe(tokens.length);
-      expect(await json("/detokenize", { tokens })).toMatchObject({ prompt: "abc", content: "abc" });
-    }
-  });
-
-  test("of a conversation are what the model would read", async () => {
-    const { json, chat, model, prompt } = serve();
-    const { tokens } = await json("/tokenize", { messages: hi, tools: [clock] });
-    const applied = await json("/apply-template", { messages: hi, tools: [clock] });
-    await chat({ tools: [clock] });
-    expect(tokens).toEqual(model.requests[0]?.prompt_ids);
-    expect(applied.prompt).toBe(prompt());
-  });
-});
-
 test("every route answers under the base URLs that clients use", async () => {
   const { post, app } = serve();
   for (const base of ["", "/v1", "/beta"]) {
@@ -407,32 +250,4 @@ test("signs of life come before an answer that takes long, streamed or not", asy
   const whole = await ask(false);
   expect(whole).toMatch(/^\n/);
   expect((JSON.parse(whole) as ChatCompletion).choices[0]?.message.content).toBe("ab");
-});
-
-describe("whatever is sent", () => {
-  const leaf = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom<unknown>("fake", "user", "assistant", "tool", "text", "hi", "json_object", "function", "auto", "required", 0, -1, 1, 1e9, 1e308, true, null, [], {}, "\u0000", "<think>"));
-  const message = fc.record({ role: fc.constantFrom<unknown>("user", "assistant", "system", "tool", 3), content: leaf, tool_calls: leaf, tool_call_id: leaf, prefix: leaf, reasoning_content: leaf }, { requiredKeys: ["role"] });
-  const tool = fc.record({ type: fc.constantFrom<unknown>("function", "x"), function: fc.record({ name: fc.constantFrom<unknown>("f", "", 1), parameters: leaf, strict: leaf }, { requiredKeys: ["name"] }), name: leaf, input_schema: leaf }, { requiredKeys: ["type"] });
-  const format = fc.oneof(leaf, fc.record({ type: fc.constantFrom("json_schema", "regex", "choice", "grammar", "json_object"), json_schema: fc.record({ schema: leaf }), regex: leaf, choice: leaf, grammar: leaf }));
-  const fields = ["prompt", "input", "max_tokens", "temperature", "top_p", "n", "stop", "stop_sequences", "seed", "logprobs", "top_logprobs", "logit_bias", "thinking", "reasoning_effort", "tool_choice", "suffix", "echo", "tokens", "content", "system", "instructions", "text", "reasoning", "metadata", "output_config", "chat_template_kwargs", "user_id", "dimensions", "encoding_format", "stream", "stream_options", "top_k", "__proto__", "constructor"];
-  const body = fc.record(
-    { model: fc.constantFrom<unknown>("fake", "fake", "fake", "deepseek-chat", "x", 1), messages: fc.oneof(leaf, fc.array(message, { maxLength: 3 })), tools: fc.oneof(leaf, fc.array(tool, { maxLength: 2 })), response_format: format, ...Object.fromEntries(fields.map((field) => [field, leaf])) },
-    { requiredKeys: ["model"] },
-  );
-  const paths = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/tokenize", "/detokenize", "/apply-template"];
-
-  test.each(paths)("%s answers, or says what is wrong with it", async (path) => {
-    const reported: unknown[] = [];
-    const app = createApp({ models: [fakeModel({ max_model_len: 400 })], report: (error) => reported.push(error) });
-    await fc.assert(
-      fc.asyncProperty(fc.oneof(body, fc.jsonValue()), async (sent) => {
-        const response = await app.request(path, { method: "POST", body: JSON.stringify(sent) });
-        const text = await response.text();
-        expect(reported).toEqual([]);
-        expect({ status: response.status < 500, text }).toMatchObject({ status: true });
-        if (response.status >= 400) expect(JSON.parse(text)).toMatchObject({ error: { type: expect.any(String) as string, message: expect.any(String) as string } });
-      }),
-      { numRuns: 150 },
-    );
-  });
 });

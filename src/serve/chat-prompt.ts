@@ -29,10 +29,10 @@ export function chatPrompt(model: ServedModel, { messages, thinking, tools, temp
   const prefix = last?.role === "assistant" && last.prefix ? last : undefined;
   const source = model.chatTemplate ?? "";
   const syntax = toolSyntaxOf(source);
-  const given = tools?.tools.map(({ strict: _, ...definition }) => ({ type: "function", function: definition }));
+  const given = tools?.tools.map(({ strict: _strict, ...definition }) => ({ type: "function", function: definition }));
   const readsTools = /\btools\b/.test(source);
   const turns = templateMessages(prefix === undefined ? messages : messages.slice(0, -1), source, syntax);
-  const text = model.renderChat(tools === undefined || readsTools ? turns : withInstructions(turns, toolInstructions(syntax, tools.tools.map(({ strict: _, ...tool }) => tool))), {
+  const text = model.renderChat(tools === undefined || readsTools ? turns : withInstructions(turns, toolInstructions(syntax, tools.tools.map(({ strict: _strict, ...tool }) => tool))), {
     ...(thinking.enabled === undefined ? {} : { enable_thinking: thinking.enabled, thinking: thinking.enabled }),
     ...(thinking.effort === undefined ? {} : { reasoning_effort: thinking.effort }),
     ...template,
@@ -70,7 +70,7 @@ function templateMessages(messages: readonly ServedMessage[], template: string, 
     return messages.map((turn) => {
       if (turn.role === "tool") return { ...turn, name: names.get(turn.tool_call_id) };
       if (turn.role !== "assistant") return { ...turn };
-      const { prefix: _, tool_calls, ...rest } = turn;
+      const { prefix: _prefix, tool_calls, ...rest } = turn;
       return { ...rest, ...(tool_calls === undefined ? {} : { tool_calls: asText ? tool_calls : tool_calls.map(withParsedArguments) }) };
     });
   }

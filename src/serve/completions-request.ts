@@ -67,8 +67,12 @@ export function promptIds({ tokenizer }: ServedModel, prompt: string | readonly 
   if (suffix === undefined) return encode(prompt, true);
   for (const tokens of middles) {
     const [before, hole, middle] = tokens.map((token) => tokenizer.idOf(token));
-    if (before == null || hole == null || middle == null) continue;
+    if (!isToken(before) || !isToken(hole) || !isToken(middle)) continue;
     return [...encode("", true), before, ...encode(prompt, false), hole, ...encode(suffix, false), middle];
   }
   throw new LongjingError("unsupported", "This model was not trained to fill in a middle", { where: "suffix", expected: `a vocabulary with ${middles.map((tokens) => tokens[0]).join(" or ")}` });
+}
+
+function isToken(id: number | null | undefined): id is number {
+  return id !== null && id !== undefined;
 }

@@ -1,6 +1,5 @@
-import type { EndEvent, TokenLogprob } from "./chat-events.ts";
+import type { ChatEvent, EndEvent, TokenLogprob } from "./chat-events.ts";
 import { collect, textOf, type ChatHead } from "./chat-wire.ts";
-import type { ChatEvent } from "./chat-events.ts";
 import { addUsage, usageOf, type Usage } from "./usage.ts";
 
 /** Log-probabilities in the form of OpenAI's first API: parallel lists. */

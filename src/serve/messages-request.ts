@@ -40,7 +40,7 @@ const known = z.object({
   tools: tools.nullish(),
   tool_choice: z
     .object({ type: z.enum(["auto", "any", "tool", "none"]), name: z.string().nullish(), disable_parallel_tool_use: z.boolean().nullish() })
-    .refine(({ type, name }) => type !== "tool" || name != null, { error: "must name the tool", path: ["name"] })
+    .refine(({ type, name }) => type !== "tool" || typeof name === "string", { error: "must name the tool", path: ["name"] })
     .nullish(),
   thinking: z.object({ type: z.enum(["enabled", "disabled", "adaptive"]), budget_tokens: whole(0, 2 ** 31) }).nullish(),
   output_config: z
@@ -75,7 +75,7 @@ function toChatRequest(data: Fields, body: unknown): ChatRequest {
     messages: messages.at(-1)?.role === "assistant" ? withPrefix(messages) : messages,
     logprobs: false,
     max_tokens: data.max_tokens,
-    thinking: data.thinking == null ? asked : { ...asked, enabled: { enabled: true, disabled: false, adaptive: undefined }[data.thinking.type], budget: data.thinking.budget_tokens ?? asked.budget },
+    thinking: !data.thinking ? asked : { ...asked, enabled: { enabled: true, disabled: false, adaptive: undefined }[data.thinking.type], budget: data.thinking.budget_tokens ?? asked.budget },
     tools: toolUseOf(data),
     format: data.output_config?.format ? { type: "json_schema", schema: data.output_config.format.schema } : { type: "text" },
     template: {},
@@ -86,8 +86,8 @@ function toChatRequest(data: Fields, body: unknown): ChatRequest {
 function toolUseOf({ tools: given, tool_choice: choice }: Fields): ToolUse | undefined {
   const all = (given ?? []).map(({ name, description, input_schema, strict }) => tool(name, description, input_schema, strict));
   if (choice?.type === "none") return undefined;
-  const named = choice?.type === "tool" && choice.name != null ? [choice.name] : undefined;
-  const free = choice == null || choice.type === "auto";
+  const named = choice?.type === "tool" && choice.name ? [choice.name] : undefined;
+  const free = !choice || choice.type === "auto";
   return toolUse(all, free ? "auto" : "required", named, named === undefined && choice?.disable_parallel_tool_use !== true);
 }
 

@@ -85,7 +85,7 @@ export function parseResponsesRequest(body: unknown): { readonly request: ChatRe
   const { model, instructions } = fields;
   const messages: ServedMessage[] = [...(instructions ? [{ role: "system" as const, content: instructions }] : []), ...turnsOf(fields.input)];
   checkMessages(messages, "input");
-  const logprobs = fields.top_logprobs != null || (fields.include ?? []).includes("message.output_text.logprobs");
+  const logprobs = typeof fields.top_logprobs === "number" || (fields.include ?? []).includes("message.output_text.logprobs");
   const request: ChatRequest = {
     ...settingsOf(fields, logprobs ? (fields.top_logprobs ?? 0) : undefined),
     model,
@@ -127,7 +127,7 @@ function toolUseOf({ tools, tool_choice: choice, parallel_tool_calls }: Response
   const all = (tools ?? []).map(({ name, description, parameters, strict }) => tool(name, description, parameters, strict));
   const parallel = parallel_tool_calls ?? true;
   if (choice === "none") return undefined;
-  if (choice == null || typeof choice === "string") return toolUse(all, choice ?? "auto", undefined, parallel);
+  if (choice === null || choice === undefined || typeof choice === "string") return toolUse(all, choice ?? "auto", undefined, parallel);
   if (choice.type === "function") return toolUse(all, "required", [choice.name], false);
   return toolUse(all, choice.mode, choice.tools.map(({ name }) => name), parallel);
 }

@@ -33,8 +33,8 @@ export function addTokenRoutes(app: Hono, { models }: Api): void {
     const model = await models.find(nameOf(data.model), c);
     const text = data.prompt ?? data.content ?? undefined;
     // llama-server adds special tokens when it is asked to, vLLM unless it is told not to.
-    const addSpecialTokens = data.prompt == null ? (data.add_special ?? false) : (data.add_special_tokens ?? true);
-    if ((text === undefined) === (data.messages == null)) throw new LongjingError("bad_argument", "The request is not acceptable: either a text or messages", { where: "prompt", expected: "prompt or messages" });
+    const addSpecialTokens = typeof data.prompt !== "string" ? (data.add_special ?? false) : (data.add_special_tokens ?? true);
+    if ((text === undefined) === !data.messages) throw new LongjingError("bad_argument", "The request is not acceptable: either a text or messages", { where: "prompt", expected: "prompt or messages" });
     const tokens = text === undefined ? model.tokenizer.encode(chatPrompt(model, promptRequest(data, data.messages ?? [])).text) : model.tokenizer.encode(text, { addSpecialTokens });
     return c.json({ count: tokens.length, max_model_len: model.engine.max_model_len, tokens });
   });
