@@ -15,7 +15,8 @@ const requests = fc.array(
   }),
   { minLength: 1, maxLength: 12 },
 );
-const setups = fc.record({ max_num_seqs: fc.integer({ min: 1, max: 5 }), extra: fc.integer({ min: 1, max: 30 }), block_size: fc.integer({ min: 1, max: 5 }), kv_cache_memory_bytes: fc.constantFrom(0, 64, 4096) });
+const speculative = fc.record({ method: fc.constant("ngram" as const), num_speculative_tokens: fc.integer({ min: 1, max: 5 }), prompt_lookup_min: fc.constant(1) });
+const setups = fc.record({ speculative, max_num_seqs: fc.integer({ min: 1, max: 5 }), extra: fc.integer({ min: 1, max: 30 }), block_size: fc.integer({ min: 1, max: 5 }), kv_cache_memory_bytes: fc.constantFrom(0, 64, 4096) });
 
 const alone = async (request: EngineRequest) => (await new Generator(new FakeRunner(1, max_model_len), {}).generate([request]))[0]!;
 
@@ -136,6 +137,17 @@ describe("what a prefix costs the second time", () => {
     generator.useParameters({});
     expect(await finishOf(generator, request(tokens(21)))).toMatchObject({ cached_tokens: 0 });
   });
+});
+
+test("guesses are counted, and taken where a text repeats itself", async () => {
+  const runner = new FakeRunner(1, 80);
+  const repeating = { mask: (into: Uint32Array) => into.fill(1 << 2), accept: () => {} };
+  const generator = new Generator(runner, {}, { speculative: { method: "ngram", num_speculative_tokens: 3 } });
+  const [said] = await generator.generate([{ prompt_ids: [1, 2, 2, 2], sampling: greedy(41), constraint: repeating }]);
+  expect(said!.token_ids).toEqual(Array.from({ length: 41 }, () => 2));
+  const { spec_decode_num_drafts: drafts, spec_decode_num_draft_tokens: guessed, spec_decode_num_accepted_tokens: taken } = generator.stats();
+  expect([drafts, guessed, taken]).toEqual([runner.runs.length - 1, taken, 41 - 1 - drafts]);
+  expect(runner.runs.length).toBeLessThan(15);
 });
 
 test("an aborted sequence's row is free at the next step", async () => {

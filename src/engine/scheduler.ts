@@ -6,6 +6,7 @@ import { PrefixCache } from "./prefix-cache.ts";
 import { Rows, type RowGroup } from "./rows.ts";
 import { samplerScratch, type SamplerScratch } from "./sampler.ts";
 import type { Sequence } from "./sequence.ts";
+import { checkSpeculative, promptLookup, type SpeculativeConfig } from "./speculation.ts";
 import type { EngineStats, FinishReason } from "./types.ts";
 
 /** What the scheduler needs of a ModelRunner. */
@@ -23,6 +24,8 @@ export interface SchedulerOptions {
   readonly kv_cache_memory_bytes?: number;
   /** Tokens in a block of a kept prefix. Default 16. */
   readonly block_size?: number;
+  /** Guess tokens while one sequence decodes alone, when a step that checks several costs little more than one. Default: not. */
+  readonly speculative?: SpeculativeConfig;
 }
 
 /** How many tokens of which prompts a step computes. */
@@ -54,18 +57,21 @@ export class Scheduler {
   readonly #cache: PrefixCache | null;
   readonly #scratch: SamplerScratch;
   readonly #mask: Uint32Array;
+  readonly #speculative: SpeculativeConfig | null;
   readonly #counts: Counts = { prompt_tokens: 0, generation_tokens: 0, prefix_cache_queries: 0, prefix_cache_hits: 0, spec_decode_num_drafts: 0, spec_decode_num_draft_tokens: 0, spec_decode_num_accepted_tokens: 0 };
   #leaving: Sequence[] = [];
 
   constructor(runner: Runner, options: SchedulerOptions) {
     const { max_num_seqs } = runner.options;
-    const { blocking = false, max_num_batched_tokens = Math.max(512, 4 * max_num_seqs), kv_cache_memory_bytes = 0, block_size = 16 } = options;
+    const { blocking = false, max_num_batched_tokens = Math.max(512, 4 * max_num_seqs), kv_cache_memory_bytes = 0, block_size = 16, speculative = null } = options;
+    if (speculative) checkSpeculative(speculative);
     if (max_num_batched_tokens <= max_num_seqs) throw new LongjingError("bad_argument", "A step has no room for prompts", { where: "max_num_batched_tokens", got: max_num_batched_tokens, expected: `more than max_num_seqs, ${max_num_seqs}` });
     this.#runner = runner;
     this.#rows = new Rows((from, to, tokens) => runner.copyRow(from, to, tokens));
     this.#blocking = blocking;
     this.#budget = max_num_batched_tokens;
     this.#block = block_size;
+    this.#speculative = speculative;
     this.#cache = kv_cache_memory_bytes > 0 ? new PrefixCache({ block_size, floatsPerToken: runner.floatsPerToken, bytes: kv_cache_memory_bytes }) : null;
     this.#scratch = samplerScratch(runner.config.vocab_size);
     this.#mask = new Uint32Array(Math.ceil(runner.config.vocab_size / 32));
@@ -107,7 +113,7 @@ export class Scheduler {
       this.#found(to, tokens);
     }
     this.#removeFinished();
-    for (const group of this.#rows.groups()) await this.#decode(weights(group.adapter), group);
+    if (!(await this.#speculate(weights))) for (const group of this.#rows.groups()) await this.#decode(weights(group.adapter), group);
     this.#removeFinished();
   }
 
@@ -219,18 +225,52 @@ export class Scheduler {
     }
   }
 
-  /** Draws from row `i` of the logits. */
-  #accept(sequence: Sequence, logits: Float32Array, i: number): void {
+  /**
+   * Checks guessed tokens of a sequence that decodes alone; false where there is nothing to check. Speculative sampling
+   * (Leviathan et al., arXiv 2211.17192) takes a certain guess with the probability that the model gives it, and otherwise draws
+   * from the rest. To draw as ever, and to go on while the draws are the guesses, is that rule, and with the very draws that
+   * there would have been without guesses.
+   */
+  async #speculate(weights: (adapter: string) => ModelParameters): Promise<boolean> {
+    const ready = this.#speculative ? this.#rows.all.filter((s) => s.pending === 1) : [];
+    const [sequence] = ready;
+    if (!sequence || ready.length > 1) return false;
+    const guesses = await this.#guesses(sequence, weights(""));
+    if (guesses.length === 0) return false;
+    const logits = await this.#runner.extend(weights(sequence.adapter), sequence.row, sequence.computed, [sequence.tokens.at(-1)!, ...guesses], guesses.length + 1, this.#blocking);
+    this.#counts.spec_decode_num_drafts++;
+    this.#counts.spec_decode_num_draft_tokens += guesses.length;
+    for (let i = 0; i <= guesses.length; i++) {
+      sequence.computed++;
+      const token = this.#accept(sequence, logits, i);
+      if (token === undefined || token !== guesses[i]) break;
+      this.#counts.spec_decode_num_accepted_tokens++;
+      if (sequence.finished) break;
+    }
+    return true;
+  }
+
+  /** No more than the sequence may still say, but for the token that follows them all. */
+  async #guesses(sequence: Sequence, _base: ModelParameters): Promise<readonly number[]> {
+    const { num_speculative_tokens, prompt_lookup_max, prompt_lookup_min } = this.#speculative!;
+    const count = Math.min(num_speculative_tokens, sequence.remaining - 1);
+    return count > 0 ? promptLookup(sequence.tokens, count, prompt_lookup_max, prompt_lookup_min) : [];
+  }
+
+  /** Draws from row `i` of the logits; undefined where that fails. */
+  #accept(sequence: Sequence, logits: Float32Array, i: number): number | undefined {
     const { vocab_size } = this.#runner.config;
     if (sequence.computed === sequence.prompt) this.#keep(sequence);
     try {
-      sequence.accept(logits.subarray(i * vocab_size, (i + 1) * vocab_size), this.#scratch, this.#mask);
+      const token = sequence.accept(logits.subarray(i * vocab_size, (i + 1) * vocab_size), this.#scratch, this.#mask);
       this.#counts.generation_tokens++;
       if (sequence.finished) this.#leaving.push(sequence);
+      return token;
     } catch (error) {
       // A constraint that fails, or leaves nothing to draw, is the fault of its own request.
       sequence.fail(error);
       this.#leaving.push(sequence);
+      return undefined;
     }
   }
 

@@ -53,6 +53,11 @@ export class Sequence implements Occupant {
     return this.tokens.length - this.computed;
   }
 
+  /** Tokens that it may still say. */
+  get remaining(): number {
+    return this.request.sampling.max_tokens - (this.tokens.length - this.prompt);
+  }
+
   get aborted(): boolean {
     return this.request.signal?.aborted ?? false;
   }
