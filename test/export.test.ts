@@ -65,6 +65,60 @@ test.runIf(hasFixture("gguf", "llama_gqa.F32.gguf"))("a GGUF file becomes a fold
   for (const opened of [gguf, folder]) await opened.close();
 });
 
+describe.runIf(hasFixture("models", "llama_gqa"))("GGUF", () => {
+  const source = (): string => fixture("models", "llama_gqa");
+
+  test("a folder collects types, a name is a file, and neither replaces one", async () => {
+    for (const type of ["F32", "Q8_0"]) {
+      const report = await exported(source(), "--to", "gguf", "--type", type, "--out", at("ggufs"));
+      expect(report).toMatchObject({ to: "gguf", type, file: `llama_gqa-${type}.gguf` });
+    }
+    await exported(source(), "--to", "gguf", "--type", "F32", "--out", at("other", "name.gguf"));
+    expect(readdirSync(at("ggufs"))).toEqual(["llama_gqa-F32.gguf", "llama_gqa-Q8_0.gguf"]);
+    expect(readFileSync(at("other", "name.gguf")).equals(readFileSync(at("ggufs", "llama_gqa-F32.gguf")))).toBe(true);
+    const again = await longjing(["export", source(), "--to", "gguf", "--type", "F32", "--out", at("other", "name.gguf")]);
+    expect(again).toMatchObject({ code: 3, stdout: "" });
+    const [folder, file] = [await openCheckpoint(source()), await openCheckpoint(at("ggufs", "llama_gqa-F32.gguf"))];
+    for (const name of folder.names) expect((await file.read(name)).data).toStrictEqual((await folder.read(name)).data);
+    expect(file.generationConfig?.eos_token_id).toEqual(expect.arrayContaining([...folder.config.eos_token_id]));
+    for (const opened of [folder, file]) await opened.close();
+  });
+
+  test("an adapter is merged in", async () => {
+    const name = "model.layers.0.mlp.up_proj";
+    const folder = await openCheckpoint(source());
+    const golden = folder.config;
+    const stream = random("gguf-adapter");
+    const factor = (...shape: [number, number]) => ({ shape, data: Float32Array.from({ length: shape[0] * shape[1] }, () => stream.normal()) });
+    const [a, b] = [factor(2, golden.hidden_size), factor(golden.intermediate_size, 2)];
+    const lora: LoraAdapter["config"] = { r: 2, lora_alpha: 2, use_rslora: false, target_modules: "up_proj", rank_pattern: {}, alpha_pattern: {} };
+    await writeAdapter(at("up"), { config: lora, tensors: { [`base_model.model.${name}.lora_A.weight`]: a, [`base_model.model.${name}.lora_B.weight`]: b } });
+    await exported(source(), "--to", "gguf", "--type", "F32", "--adapter", at("up"), "--out", at("merged.gguf"));
+    const file = await openCheckpoint(at("merged.gguf"));
+    const want = mergeLora((await folder.read(`${name}.weight`)).data, a.data, b.data, { rank: 2, scale: 1 });
+    expect((await file.read(`${name}.weight`)).data).toStrictEqual(want);
+    for (const opened of [folder, file]) await opened.close();
+  });
+
+  test("for Ollama it comes with a Modelfile", async () => {
+    await exported(source(), "--to", "ollama", "--type", "Q4_0", "--out", at("ollama"));
+    expect(readdirSync(at("ollama"))).toEqual(["Modelfile", "llama_gqa-Q4_0.gguf"]);
+    const lines = readFileSync(at("ollama", "Modelfile"), "utf8").split("\n");
+    const { max_position_embeddings } = JSON.parse(readFileSync(join(source(), "config.json"), "utf8")) as { max_position_embeddings: number };
+    expect(lines[0]).toBe("FROM ./llama_gqa-Q4_0.gguf");
+    expect(lines).toEqual(expect.arrayContaining([expect.stringMatching(/^TEMPLATE """/), expect.stringMatching(/^PARAMETER stop "<\|.*\|>"$/), expect.stringMatching(/^PARAMETER temperature \d/), `PARAMETER num_ctx ${max_position_embeddings}`]));
+  });
+
+  test("a model without a tokenizer is refused, and one that ships is no run", async () => {
+    await writeCheckpoint(at("bare"), { config, tensors, dtype: "float32" });
+    const { code, stderr } = await longjing(["export", at("bare"), "--to", "gguf", "--out", at("bare.gguf")]);
+    expect(code).not.toBe(0);
+    expect(stderr).toContain("tokenizer.json");
+    writeFileSync(at("bare", "log.jsonl"), "");
+    expect(await exported(at("bare"), "--to", "hf", "--out", at("shipped"))).toMatchObject({ source: at("bare") });
+  });
+});
+
 describe("adapters", () => {
   const module = "model.layers.1.self_attn.v_proj";
   const stream = random("adapter");
@@ -88,6 +142,7 @@ describe("adapters", () => {
     const again = mergeAdapter(base, await readAdapter(at("extracted"), specs));
     for (const [i, value] of again[`${module}.weight`]!.entries()) expect(value).toBeCloseTo(changed![i]!, 4);
     expect(front(at("extracted"))).toContain('library_name: "peft"');
+    expect(readFileSync(at("extracted", "README.md"), "utf8")).not.toContain(dir);
   });
 
   test("an adapter without a base is refused", async () => {
