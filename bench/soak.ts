@@ -50,6 +50,7 @@ const launcher = join(import.meta.dirname, "..", "bin", "longjing");
 export async function soak({ seconds, streams, model }: SoakOptions): Promise<SoakReport> {
   const args = ["serve", ...(model === undefined ? [] : [model]), "--port", "0", "--no-log", "--no-studio", "--json"];
   const server = spawn(process.execPath, [launcher, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  server.once("exit", (code, signal) => process.stderr.write(`The server has ended: ${signal ?? code}\n`));
   try {
     const [ready] = (await once(server.stdout, "data")) as [Buffer];
     const { url, models } = JSON.parse(String(ready)) as { url: string; models: readonly [string] };

@@ -22,7 +22,8 @@ export interface Listening {
 
 /** Puts `app` on a port. Throws `conflict` when the port is taken. */
 export async function listen(app: Hono, { port, host = "127.0.0.1", headersTimeoutMs = 20_000, requestTimeoutMs = 60_000 }: ListenOptions): Promise<Listening> {
-  const serverOptions = { headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs, connectionsCheckingInterval: Math.min(headersTimeoutMs, 5_000) };
+  // Longer than proxies and clients keep an idle connection, so that it is they who close it, and never under a request.
+  const serverOptions = { keepAliveTimeout: 75_000, headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs, connectionsCheckingInterval: Math.min(headersTimeoutMs, 5_000) };
   const server = await new Promise<Server>((resolve, reject) => {
     const started = serve({ fetch: app.fetch, port, hostname: host, serverOptions }, () => resolve(started)) as Server;
     started.once("error", (cause: NodeJS.ErrnoException) => reject(listenError(cause, host, port)));
