@@ -6,6 +6,8 @@ export type { ModelParameters, ParameterTensors, QuantizedTensors } from "./mode
 export { disposeParameters } from "./model-parameters.ts";
 export type { RunnerOptions } from "./model-runner.ts";
 export { ModelRunner } from "./model-runner.ts";
+export { perplexity } from "./perplexity.ts";
+export type { Perplexity, PerplexityOptions } from "./perplexity.ts";
 export type { SampledToken, SamplerScratch, TokenHistory, TokenLogprob } from "./sampler.ts";
 export { processLogits, sample, samplerScratch } from "./sampler.ts";
 export { checkSamplingParams } from "./sampling-params.ts";

@@ -1,0 +1,123 @@
+import { LongjingError } from "../errors/index.ts";
+
+/** Weights of a row that share a scale, as in GGUF's Q4_0, Q4_1 and Q8_0. */
+export const blockLength = 32;
+
+/**
+ * Which values a block may take: scale · code + min, code = 0 … 2^bits − 1.
+ *
+ * - symmetric: min = −2^(bits − 1) · scale, and the scale has a sign (Q4_0, Q8_0)
+ * - minimum: min is any float16 (Q4_1)
+ * - zero_point: min = −zero · scale for a code `zero` (compressed-tensors)
+ */
+export interface Grid {
+  readonly bits: 4 | 8;
+  readonly kind: "symmetric" | "minimum" | "zero_point";
+}
+
+/** A matrix [rows, columns] whose blocks of 32 columns each lie on a grid. */
+export interface QuantizedMatrix {
+  readonly grid: Grid;
+  readonly shape: readonly [rows: number, columns: number];
+  /** One byte a weight, row-major. */
+  readonly codes: Uint8Array;
+  /** Float16 values, [rows, columns / 32]. */
+  readonly scales: Float32Array;
+  /** [rows, columns / 32] */
+  readonly mins: Float32Array;
+}
+
+/** Memory for a matrix; null where its rows are not whole blocks, so that no grid fits it. */
+export function quantizedMatrix(shape: readonly number[], grid: Grid): QuantizedMatrix {
+  const [rows, columns] = shape;
+  if (shape.length !== 2 || rows === undefined || columns === undefined || columns % blockLength !== 0)
+    throw new LongjingError("shape_mismatch", "Only matrices of whole blocks can be quantised", { got: shape, expected: `[rows, columns], columns a multiple of ${blockLength}` });
+  const blocks = (rows * columns) / blockLength;
+  return { grid, shape: [rows, columns], codes: new Uint8Array(rows * columns), scales: new Float32Array(blocks), mins: new Float32Array(blocks) };
+}
+
+/** The weights that the codes stand for, row-major. */
+export function dequantize({ codes, scales, mins }: QuantizedMatrix, into: Float32Array = new Float32Array(codes.length)): Float32Array {
+  for (let i = 0; i < codes.length; i++) into[i] = scales[i >> 5]! * codes[i]! + mins[i >> 5]!;
+  return into;
+}
+
+/** Shares of the range of a block that its grid may span, so that rare large weights are clipped for the good of the others. */
+export const spans: readonly number[] = [1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65];
+
+/** The grid of one block: value = scale · code + min. */
+export interface Levels {
+  readonly scale: number;
+  readonly min: number;
+}
+
+/**
+ * The grid that spans `span` of what the weights from `at` span. `flipped` gives a symmetric grid's longer side, which has one
+ * level more, to the smaller peak.
+ * @throws LongjingError "unsupported" for weights that are not finite or that no float16 scale reaches
+ */
+export function levels({ bits, kind }: Grid, weights: Float64Array | Float32Array, at: number, span = 1, flipped = false): Levels {
+  let low = 0;
+  let high = 0;
+  if (kind === "minimum") low = high = weights[at]!;
+  for (let i = at; i < at + blockLength; i++) {
+    const weight = weights[i]!;
+    if (!(Math.abs(weight) < Infinity)) throw new LongjingError("unsupported", "A weight is not finite, so that nothing can be rounded to it", { got: String(weight) });
+    if (weight < low) low = weight;
+    if (weight > high) high = weight;
+  }
+  const top = 2 ** bits - 1;
+  if (kind === "minimum") {
+    const middle = (low + high) / 2;
+    const min = toFloat16(middle - ((high - low) / 2) * span);
+    return { scale: toFloat16(((high - low) * span) / top), min };
+  }
+  if (kind === "zero_point") {
+    const scale = toFloat16(((high - low) * span) / top);
+    const zero = scale === 0 ? 0 : Math.min(top, Math.max(0, Math.round((-low * span) / scale)));
+    return { scale, min: -zero * scale };
+  }
+  return symmetricLevels(bits, low, high, span, flipped);
+}
+
+/** 4 bits have 8 levels on one side of zero and 7 on the other; the scale's sign says which. 8 bits use 127 on both. */
+function symmetricLevels(bits: 4 | 8, low: number, high: number, span: number, flipped: boolean): Levels {
+  const half = 2 ** (bits - 1);
+  const peak = -low > high ? low : high;
+  const scale = bits === 8 ? toFloat16((Math.abs(peak) * span) / (half - 1)) : toFloat16(flipped ? (peak * span) / (half - 1) : (-peak * span) / half);
+  return { scale, min: -half * scale };
+}
+
+/** The code of the nearest level. */
+export function nearest(weight: number, scale: number, min: number, bits: 4 | 8): number {
+  if (scale === 0) return 0;
+  const code = Math.round((weight - min) / scale);
+  return code < 0 ? 0 : Math.min(code, 2 ** bits - 1);
+}
+
+/** Rounds each weight to the nearest level of a grid that spans its block. */
+export function roundToNearest(weights: Float32Array, shape: readonly number[], grid: Grid): QuantizedMatrix {
+  const matrix = quantizedMatrix(shape, grid);
+  for (let block = 0; block < matrix.scales.length; block++) {
+    const chosen = levels(grid, weights, block * blockLength);
+    matrix.scales[block] = chosen.scale;
+    matrix.mins[block] = chosen.min;
+    for (let i = block * blockLength; i < (block + 1) * blockLength; i++) matrix.codes[i] = nearest(weights[i]!, chosen.scale, chosen.min, grid.bits);
+  }
+  return matrix;
+}
+
+const largestFloat16 = 65504;
+/** Splits 11 of the 53 bits of a number off (Veltkamp), the significand of a float16. */
+const splitter = 2 ** 42 + 1;
+
+/** To the nearest float16. @throws LongjingError "unsupported" above the largest */
+export function toFloat16(x: number): number {
+  const size = Math.abs(x);
+  // Below the smallest normal number they are evenly spaced.
+  if (size < 2 ** -14) return Math.round(x * 2 ** 24) * 2 ** -24;
+  const wide = x * splitter;
+  const rounded = wide - (wide - x);
+  if (Math.abs(rounded) <= largestFloat16) return rounded;
+  throw new LongjingError("unsupported", "A block's scale does not fit into a float16", { got: x, expected: `${largestFloat16} at most` });
+}
