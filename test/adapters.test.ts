@@ -10,6 +10,7 @@ import { random } from "../src/random/index.ts";
 import type { Backend, DeviceTensor } from "../src/runtime/index.ts";
 import { mergeAdapter, readAdapter, type LoraAdapter } from "../src/weights/index.ts";
 import { fixture, hasFixture, readFixture } from "./fixtures.ts";
+import { longjing } from "./launcher.ts";
 import { backend } from "./providers.ts";
 
 interface Expected {
@@ -88,6 +89,15 @@ describe.each(names)("%s", (name) => {
     }
     await runner.dispose();
   });
+});
+
+test.skipIf(names.length === 0)("longjing chat --adapter answers through the adapter", async () => {
+  const { base } = readFixture<Expected>("lora", names[0]!, "expected.json");
+  const ask = (...options: string[]) => longjing(["chat", fixture("lora", names[0]!, base), "--temperature", "0", "--max-tokens", "8", "--json", ...options], "hi\n");
+  const [plain, adapted, missing] = await Promise.all([ask(), ask("--adapter", fixture("lora", names[0]!)), ask("--adapter", "/nowhere/at/all")]);
+  expect([plain.code, adapted.code, missing.code]).toEqual([0, 0, 2]);
+  expect(JSON.parse(adapted.stdout)).toMatchObject({ question: "hi", completion_tokens: 8 });
+  expect(adapted.stdout).not.toBe(plain.stdout);
 });
 
 test.skipIf(names.length === 0)("adapters are bounded, named apart, and stay while a request uses them", async () => {

@@ -11,7 +11,7 @@ import { openBackend } from "../runtime/index.ts";
 import { openConstraintCompiler, type ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
 import { chatRenderer, createTokenizer, ggufTokenizer, toolMarks, toolSyntaxOf, type ChatRenderer, type Tokenizer } from "../text/index.ts";
-import { exists, isFile, openFileSource, openGguf, readJson } from "../weights/index.ts";
+import { exists, isFile, openFileSource, openGguf, readAdapter, readJson } from "../weights/index.ts";
 import { findModel } from "./find-model.ts";
 
 export interface LoadOptions {
@@ -19,6 +19,12 @@ export interface LoadOptions {
   readonly maxModelLen?: number | undefined;
   /** Sequences that run at once. Default: as many as a cache of 1 GiB holds, at most 64. */
   readonly maxNumSeqs?: number | undefined;
+  /** Memory for prefixes of earlier requests, in bytes. Default 512 MiB. */
+  readonly prefixCacheBytes?: number | undefined;
+  /** Folder of a LoRA adapter that every request goes through. */
+  readonly adapter?: string | undefined;
+  /** Adapters that requests may ask for, by name. */
+  readonly adapters?: readonly { readonly id: string; readonly path: string }[] | undefined;
 }
 
 /** Longest prompt plus completion, in tokens. */
@@ -40,18 +46,21 @@ const mostTokenizerBytes = 2 ** 26;
 export async function loadServedModel(model: string, options: LoadOptions = {}): Promise<ServedModel> {
   const path = await findModel(model);
   const backend = await openBackend();
-  const { config, generationConfig, parameters } = await loadFrozenModel(backend, path);
+  const { config, specs, generationConfig, parameters } = await loadFrozenModel(backend, path);
   const tokenizer = await loadTokenizer(path);
   const renderer = openRenderer(tokenizer);
   const max_model_len = contextLength(config, options);
   const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters });
-  const generator = new Generator(runner, {});
+  const { adapter, adapters = [] } = options;
+  const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1 });
+  for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));
+  if (adapter !== undefined) generator.addAdapter(adapter, await readAdapter(adapter, specs));
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
   const stop_token_ids = [...new Set([...eos_token_id, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])];
   return {
     id: path === model ? basename(resolve(path), ".gguf") : model,
     ...(await identity(path)),
-    engine: owning(generator, () => disposeParameters(parameters)),
+    engine: owning(generator, adapter, () => disposeParameters(parameters)),
     tokenizer,
     constrainer: createConstrainer(tokenizer, stop_token_ids, compiler.compile, toolMarks(toolSyntaxOf(tokenizer.chatTemplate ?? ""))),
     stop_token_ids,
@@ -65,11 +74,11 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
 /** One for all models: it starts no thread before it has something to compile. */
 const compiler = openConstraintCompiler();
 
-/** The engine, with what it holds freed when it is disposed. */
-function owning(engine: Engine, free: () => void): Engine {
+/** The engine, with every request through an adapter if one is named, and with what it holds freed when it is disposed. */
+function owning(engine: Engine, adapter: string | undefined, free: () => void): Engine {
   return {
     max_model_len: engine.max_model_len,
-    submit: (request) => engine.submit(request),
+    submit: (request) => engine.submit(adapter === undefined ? request : { ...request, adapter }),
     stats: () => engine.stats(),
     dispose: () => {
       engine.dispose();

@@ -149,8 +149,8 @@ export function cacheContext(layout: CacheLayout, tables: RopeTables): ModelCont
         present.values[layer] = presentValue;
         return out;
       };
-      // Where heads fill the cache's width, the kernel rotates and takes a packed projection apart itself.
-      if (width === dim && width === dimV && sizes.rotated) return reshape(attended("node" in projected ? [projected] : projected.filter((x) => x !== undefined), [cos, sin]), [rows, heads * dimV]);
+      // Where heads fill the cache's width, the kernel rotates (multiples of 16) and takes a packed projection apart itself.
+      if (width === dim && width === dimV && width % 16 === 0 && sizes.rotated) return reshape(attended("node" in projected ? [projected] : projected.filter((x) => x !== undefined), [cos, sin]), [rows, heads * dimV]);
       const [q, k, v] = rotatedApart(projected, sizes, rotate);
       const keys = padHeads(k, rows, kvHeads, dim, width);
       // Where keys and values share their memory, the same is written as both.
