@@ -7,6 +7,7 @@ export type Chunks = readonly Uint8Array[];
 const text = new TextEncoder();
 
 function varint(value: number | bigint): Uint8Array {
+  if (typeof value === "number" && value >= 0 && value < 2 ** 31) return small(value);
   let rest = BigInt.asUintN(64, BigInt(value)); // negative numbers are written as their 64-bit two's complement
   const bytes: number[] = [];
   while (rest > 0x7fn) {
@@ -15,6 +16,18 @@ function varint(value: number | bigint): Uint8Array {
   }
   bytes.push(Number(rest));
   return Uint8Array.from(bytes);
+}
+
+/** Tags and most lengths are of one byte. */
+const single = Array.from({ length: 0x80 }, (_, value) => Uint8Array.of(value));
+
+function small(value: number): Uint8Array {
+  if (value < 0x80) return single[value]!;
+  const bytes = new Uint8Array(value < 2 ** 14 ? 2 : value < 2 ** 21 ? 3 : value < 2 ** 28 ? 4 : 5);
+  const last = bytes.length - 1;
+  for (let i = 0; i < last; i++) bytes[i] = ((value >>> (7 * i)) & 0x7f) | 0x80;
+  bytes[last] = value >>> (7 * last);
+  return bytes;
 }
 
 const tag = (field: number, wireType: number): Uint8Array => varint(field * 8 + wireType);
