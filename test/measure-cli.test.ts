@@ -31,6 +31,7 @@ test("eval says what does not fit", async () => {
 
 test.each([
   [["train", "--size", "S", "--seconds", "0.1", "--threads", "2"], { engine: "longjing", size: "S" }],
+  [["grpo", "--model", model, "--size", "own", "--prompts", "2", "--group", "2", "--prompt-tokens", "5", "--new-tokens", "6", "--steps", "1"], { engine: "longjing" }],
   [["decode", model, "tg:3:8", "pp:8", "--repetitions", "1"], { engine: "longjing", test: "pp:8" }],
 ])("bench %j ends with a JSON line", async (args, facts) => {
   const { code, stdout } = await longjing(["bench", ...args, "--json"]);

@@ -11,6 +11,17 @@ interface TrainBench extends BackendOptions {
   readonly json?: true;
 }
 
+interface GrpoBench extends BackendOptions {
+  readonly model: string;
+  readonly size: "S" | "own";
+  readonly prompts: number;
+  readonly group: number;
+  readonly promptTokens: number;
+  readonly newTokens: number;
+  readonly steps: number;
+  readonly json?: true;
+}
+
 interface DecodeBench extends BackendOptions {
   readonly repetitions: number;
   readonly json?: true;
@@ -38,6 +49,19 @@ export function addBench(program: Command): void {
     .addOption(threadsOption())
     .option("--json", "a JSON line a test")
     .action(benchDecoding);
+  bench
+    .command("grpo")
+    .description("Time whole GRPO steps: sampling groups and one optimiser step on them")
+    .requiredOption("--model <dir>", "folder with config.json; random weights")
+    .addOption(new Option("--size <name>", "S replaces the model's dimensions: 128 wide, 4 layers, 4 heads").choices(["S", "own"]).default("S"))
+    .option("--prompts <n>", "problems a step", wholeNumber(1, 4096), 8)
+    .option("--group <n>", "completions of each", wholeNumber(1, 4096), 8)
+    .option("--prompt-tokens <n>", "tokens of each problem", wholeNumber(1, 100_000), 24)
+    .option("--new-tokens <n>", "tokens of each completion", wholeNumber(1, 100_000), 64)
+    .option("--steps <n>", "counted steps, after one that is not", wholeNumber(1, 100_000), 4)
+    .addOption(threadsOption())
+    .option("--json", "one JSON line")
+    .action(benchPolicy);
   bench
     .command("load")
     .description("Time from a model's files to its first token, once: another process may still find the files in memory")
@@ -68,6 +92,15 @@ const now = (): number => performance.now() / 1000;
 async function benchTraining({ size, seconds, json, ...options }: TrainBench): Promise<void> {
   const { benchTrain } = await import("../train/bench-train.ts");
   say(await benchTrain(await openBackendWith(options), { size, seconds, now }), json);
+}
+
+async function benchPolicy({ model, size, prompts, group, promptTokens, newTokens, steps, json, ...options }: GrpoBench): Promise<void> {
+  const { benchGrpo, smallSize } = await import("../train/bench-grpo.ts");
+  const { openCheckpoint } = await import("../weights/index.ts");
+  const checkpoint = await openCheckpoint(model);
+  await checkpoint.close();
+  const { config } = checkpoint;
+  say(await benchGrpo(await openBackendWith(options), size === "S" ? smallSize(config) : config, { prompts, group, prompt_tokens: promptTokens, new_tokens: newTokens, steps, now }), json);
 }
 
 async function benchDecoding(model: string, names: readonly string[], { repetitions, json, ...options }: DecodeBench): Promise<void> {

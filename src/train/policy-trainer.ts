@@ -33,8 +33,11 @@ export interface PolicyMetrics {
   readonly [metric: string]: number;
 }
 
-// Minibatches are padded to a multiple of this, so that a handful of compiled steps serves every length.
-const timeBucket = 32;
+/** Minibatches are padded to one of eight lengths an octave: a handful of compiled steps, and at most an eighth of padding. */
+function paddedTime(longest: number): number {
+  const grain = Math.max(8, 2 ** (Math.floor(Math.log2(longest)) - 3));
+  return Math.ceil(longest / grain) * grain;
+}
 
 // The engine's kernels and the train step's differ in the order of their sums, by some 1e-5 in a log-probability.
 const onPolicyTolerance = 0.01;
@@ -99,7 +102,7 @@ export class PolicyTrainer {
 
   async #minibatch(samples: readonly TrainSample[], learningRate: number): Promise<{ metrics: Readonly<Record<string, number>>; count: number }> {
     const longest = Math.max(...samples.map((s) => s.prompt_ids.length + s.completion_ids.length - 1));
-    const time = Math.ceil(longest / timeBucket) * timeBucket;
+    const time = paddedTime(longest);
     const step = await this.#step(time);
     const count = this.#fill(step, samples);
     if (this.#reference) {
