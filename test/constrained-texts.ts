@@ -55,6 +55,8 @@ function pick(allowed: readonly number[], random: Random): number {
 /** Brackets close before anything opens, and a comma comes last. */
 function soonest(allowed: readonly number[], end: number): number {
   if (allowed.includes(end)) return end;
+  const [quote, letter] = [34, 81];
+  if (allowed.includes(quote) && allowed.includes(letter)) return quote; // inside of a string, where brackets are text
   const order = '}]"0123456789etnrufalsod';
   const found = [...order].map((char) => char.charCodeAt(0)).find((byte) => allowed.includes(byte));
   return found ?? allowed.find((id) => id < 256 && !",\\ \n".includes(String.fromCharCode(id))) ?? (allowed[0] as number);

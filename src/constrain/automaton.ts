@@ -150,16 +150,19 @@ export class AutomatonBuilder {
   }
 
   #addRepeat(nfa: NfaState[], item: Expression, min: number, max: number, from: number): number {
-    const copies = max === Infinity ? min + 1 : max;
+    // The last copy of what may be repeated for ever leads back to its own beginning.
+    const copies = max === Infinity ? Math.max(min, 1) : max;
     const fragment = copies < 2 ? null : this.#fragment(item, (inner, start) => this.#add(inner, item, start));
     const add = (at: number): number => (fragment === null ? this.#add(nfa, item, this.#step(nfa, at)) : this.#addFragment(nfa, fragment, at));
     let at = from;
-    for (let i = 0; i < min; i++) at = add(at);
     const to = this.#state(nfa);
+    const alone = max === Infinity ? copies - 1 : min;
+    for (let i = 0; i < alone; i++) at = add(at);
     if (max === Infinity) {
       const loop = this.#step(nfa, at);
-      nfa[add(loop)]?.free.push(loop);
-      nfa[loop]?.free.push(to);
+      const end = this.#step(nfa, add(loop));
+      nfa[end]?.free.push(loop, to);
+      if (min === 0) nfa[loop]?.free.push(to);
       return to;
     }
     for (let i = min; i < max; i++) {
@@ -281,7 +284,7 @@ export class AutomatonBuilder {
   #closure(nfa: readonly NfaState[], states: Iterable<number>): number[] {
     const seen = new Set(states);
     for (const state of seen) {
-      this.#fuel.burn(1);
+      this.#fuel.burn(3); // it is also sorted, and written into a key
       for (const to of nfa[state]?.free ?? []) seen.add(to);
     }
     return [...seen].sort((a, b) => a - b);

@@ -153,7 +153,7 @@ export class SchemaCompiler {
     const required = listOf(schema, "required", at) ?? [];
     const stray = required.find((name) => typeof name !== "string");
     if (stray !== undefined) throw at.in("required").error("not a name", stray);
-    const rest = schema["additionalProperties"] ?? Object.keys(declared).length === 0;
+    const rest = schema["additionalProperties"] ?? schema["properties"] === undefined;
     const undeclared = [...new Set(required as readonly string[])].filter((name) => !Object.hasOwn(declared, name));
     if (count(schema, "minProperties", at, 0) > new Set(required).size) throw at.unsupported("minProperties");
     if (schema["maxProperties"] !== undefined && (rest !== false || count(schema, "maxProperties", at, 0) < Object.keys(declared).length)) throw at.unsupported("maxProperties");

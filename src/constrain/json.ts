@@ -50,7 +50,7 @@ function digits(min: number, max: number): Expression {
   return min <= 1 ? choice(literal("0"), more) : more;
 }
 
-/** As long as the longest that JavaScript writes, and never so large that it is read as infinite. */
+/** As long as the longest that JavaScript writes, and never so large that it is read as infinite: up to 1e280 in the usual form. */
 function jsonNumber(): Expression {
   const exponent = (hundreds: Expression): Expression => choice(repeat(digit, 1, 2), hundreds);
   const large = choice(sequence(literal("1"), digit, digit), sequence(literal("2"), range("0", "7"), digit));

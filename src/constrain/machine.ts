@@ -35,7 +35,7 @@ export const bottom: Stacks = { id: 0, bottom: true, edges: [] };
 /** Situations and stacks that are remembered; more are found again. */
 const mostRemembered = 20_000;
 /** Places that one situation may have: beyond, the grammar is ambiguous without bound. */
-const mostPlaces = 10_000;
+const mostPlaces = 3_000;
 
 /**
  * The pushdown automaton of a grammar, run on all its stacks at once. Equal situations are the same object, so that work done

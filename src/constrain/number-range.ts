@@ -18,49 +18,68 @@ interface Decimal {
 
 const mostWhole = 18;
 const mostFraction = 25;
+const tiniest = 1e-20;
 const digit = range("0", "9");
 
-/** Numbers within bounds, written without an exponent wherever there is a bound. */
-export function numberWithin(bounds: Bounds): Expression {
-  const { integer, minimum, maximum, exclusiveMinimum, exclusiveMaximum } = bounds;
-  const limits = [
-    ...(minimum === undefined ? [] : [atLeast(minimum, integer, true)]),
-    ...(exclusiveMinimum === undefined ? [] : [atLeast(exclusiveMinimum, integer, false)]),
-    ...(maximum === undefined ? [] : [atMost(maximum, integer, true)]),
-    ...(exclusiveMaximum === undefined ? [] : [atMost(exclusiveMaximum, integer, false)]),
-  ];
+/**
+ * Numbers within bounds, written without an exponent wherever there is a bound. What is written is compared as it will be read:
+ * above a number means from the next number that there is.
+ */
+export function numberWithin({ integer, ...bounds }: Bounds): Expression {
+  const [low, high] = [lowest(bounds, integer), -lowest(negated(bounds), integer)];
+  const limits = [...(low === -Infinity ? [] : [atLeast(low, integer)]), ...(high === Infinity ? [] : [atMost(high, integer)])];
   if (limits.length === 0) return integer ? json.integer : json.number;
   return limits.reduce((item, other) => ({ type: "and", item, other }));
 }
 
-function atLeast(bound: number, integer: boolean, inclusive: boolean): Expression {
-  const size = decimal(Math.abs(bound));
-  if (bound > 0) return above(size, integer, inclusive);
-  if (bound < 0) return choice(any(integer), minus(below(size, integer, inclusive)));
-  return inclusive ? choice(any(integer), minus(zero(integer))) : above(size, integer, false);
+type Ends = Omit<Bounds, "integer">;
+
+const negated = ({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Ends): Ends => {
+  const ends = { minimum: maximum, maximum: minimum, exclusiveMinimum: exclusiveMaximum, exclusiveMaximum: exclusiveMinimum };
+  return Object.fromEntries(Object.entries(ends).flatMap(([name, value]) => (value === undefined ? [] : [[name, -value]])));
+};
+
+/** The lowest number that both minima allow. Tiny ones have too many digits: those nearer to 0 than any we write are left out. */
+function lowest({ minimum = -Infinity, exclusiveMinimum = -Infinity }: Ends, integer: boolean): number {
+  const above = integer ? Math.max(Math.floor(exclusiveMinimum) + 1, successor(exclusiveMinimum)) : successor(exclusiveMinimum);
+  const from = Math.max(integer ? Math.ceil(minimum) : minimum, exclusiveMinimum === -Infinity ? -Infinity : above);
+  return from !== 0 && Math.abs(from) < tiniest ? (from > 0 ? tiniest : 0) : from;
 }
 
-function atMost(bound: number, integer: boolean, inclusive: boolean): Expression {
+/** The next number upwards: of a double's bits, read as an integer, one more or, below 0, one less. */
+function successor(value: number): number {
+  if (value === 0) return Number.MIN_VALUE;
+  const bits = new BigInt64Array(new Float64Array([value]).buffer);
+  bits[0] = (bits[0] as bigint) + (value > 0 ? 1n : -1n);
+  return new Float64Array(bits.buffer)[0] as number;
+}
+
+function atLeast(bound: number, integer: boolean): Expression {
+  if (Math.abs(bound) >= 10 ** mostWhole) return bound > 0 ? nothing : choice(any(integer), minus(any(integer)));
   const size = decimal(Math.abs(bound));
-  if (bound > 0) return choice(minus(any(integer)), below(size, integer, inclusive));
-  if (bound < 0) return minus(above(size, integer, inclusive));
-  return inclusive ? choice(minus(any(integer)), zero(integer)) : minus(above(size, integer, false));
+  if (bound > 0) return from(size, integer);
+  return choice(any(integer), minus(bound < 0 ? upTo(size, integer) : zero(integer)));
+}
+
+function atMost(bound: number, integer: boolean): Expression {
+  if (Math.abs(bound) >= 10 ** mostWhole) return bound < 0 ? nothing : choice(any(integer), minus(any(integer)));
+  const size = decimal(Math.abs(bound));
+  if (bound < 0) return minus(from(size, integer));
+  return choice(minus(any(integer)), bound > 0 ? upTo(size, integer) : zero(integer));
 }
 
 const minus = (size: Expression): Expression => sequence(literal("-"), size);
 
-/** Sizes from, or above, a decimal. */
-function above({ whole, fraction }: Decimal, integer: boolean, inclusive: boolean): Expression {
-  const larger = sequence(wholeAbove(whole), anyFraction(integer));
-  const equal = sequence(literal(whole || "0"), fractionAbove(fraction, inclusive));
-  return integer ? choice(wholeAbove(whole), ...(inclusive && fraction === "" ? [literal(whole || "0")] : [])) : choice(larger, equal);
+/** Sizes from a decimal on. */
+function from({ whole, fraction }: Decimal, integer: boolean): Expression {
+  const equal = sequence(literal(whole || "0"), integer ? empty : fractionFrom(fraction));
+  return choice(sequence(wholeAbove(whole), anyFraction(integer)), equal);
 }
 
-/** Sizes up to, or below, a decimal. */
-function below({ whole, fraction }: Decimal, integer: boolean, inclusive: boolean): Expression {
-  const smaller = sequence(wholeBelow(whole), anyFraction(integer));
-  if (integer) return choice(wholeBelow(whole), ...(inclusive || fraction !== "" ? [literal(whole || "0")] : []));
-  return choice(smaller, sequence(literal(whole || "0"), fractionBelow(fraction, inclusive)));
+/** Sizes up to a decimal. */
+function upTo({ whole, fraction }: Decimal, integer: boolean): Expression {
+  const equal = sequence(literal(whole || "0"), integer ? empty : fractionUpTo(fraction));
+  return choice(sequence(wholeBelow(whole), anyFraction(integer)), equal);
 }
 
 /** Whole numbers above one: longer, or as long and larger at the first digit that differs. */
@@ -85,23 +104,23 @@ function differing(digits: string, bounds: (at: string, first: boolean) => reado
 
 const next = (at: string, step: 1 | -1): string => String.fromCodePoint((at.codePointAt(0) as number) + step);
 
-/** A fraction, or none, from or above the digits. */
-function fractionAbove(fraction: string, inclusive: boolean): Expression {
+/** A fraction, or none, from the digits on. */
+function fractionFrom(fraction: string): Expression {
   const any = repeat(digit, 0, mostFraction);
   const larger = [...fraction].flatMap((at, i) => (at === "9" ? [] : [sequence(literal(`.${fraction.slice(0, i)}`), range(next(at, 1), "9"), any)]));
   const longer = sequence(literal(`.${fraction}`), repeat(literal("0"), 0, mostFraction), range("1", "9"), any);
-  return choice(...larger, longer, ...(inclusive ? [equalTo(fraction)] : []));
+  return choice(...larger, longer, equalTo(fraction));
 }
 
-/** A fraction, or none, up to or below the digits. */
-function fractionBelow(fraction: string, inclusive: boolean): Expression {
+/** A fraction, or none, up to the digits. */
+function fractionUpTo(fraction: string): Expression {
   const any = repeat(digit, 0, mostFraction);
   const smaller = [...fraction].flatMap((at, i) => [
     ...(at === "0" ? [] : [sequence(literal(`.${fraction.slice(0, i)}`), range("0", next(at, -1)), any)]),
     // The digits end before theirs do: smaller, as theirs do not end in zeros.
-    ...(i === 0 ? [empty] : [literal(`.${fraction.slice(0, i)}`)]),
+    i === 0 ? empty : literal(`.${fraction.slice(0, i)}`),
   ]);
-  return choice(...smaller, ...(inclusive ? [equalTo(fraction)] : []));
+  return choice(...smaller, equalTo(fraction));
 }
 
 function equalTo(fraction: string): Expression {

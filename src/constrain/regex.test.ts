@@ -31,8 +31,14 @@ const text = fc.string({ unit: fc.constantFrom("a", "b", "c", "A", "1", "_", " "
 /** What an automaton of ours accepts; a language without any text accepts none. */
 function recogniser(expression: Expression): (text: string) => boolean {
   const grammar = { root: "root", rules: new Map([["root", choice(expression, sequence(literal("\u0000"), expression), literal("\u0000\u0000"))]]) };
-  const masks = new TokenMasks(compileGrammar(grammar), byteVocabulary);
-  return (candidate) => accepts(masks, candidate);
+  try {
+    const masks = new TokenMasks(compileGrammar(grammar), byteVocabulary);
+    return (candidate) => accepts(masks, candidate);
+  } catch (error) {
+    // Some expressions have no small automaton; what is said here is about the others.
+    fc.pre(!(error as Error).message.includes("too complex"));
+    throw error;
+  }
 }
 
 describe("a regular expression is JavaScript's", () => {

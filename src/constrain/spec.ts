@@ -2,7 +2,7 @@ import { LongjingError } from "../errors/index.ts";
 import type { ToolSyntax } from "../text/tool-syntax.ts";
 import { tags } from "../text/transcript.ts";
 import { compileGrammar, type CompiledGrammar } from "./compile.ts";
-import { choice, literal, optional, repeat, rule, sequence, type Expression, type Grammar } from "./expression.ts";
+import { choice, literal, optional, repeat, rule, sequence, type Grammar } from "./expression.ts";
 import { parseGbnf } from "./gbnf.ts";
 import { jsonRules } from "./json.ts";
 import { jsonSchemaGrammar } from "./json-schema.ts";

@@ -1,0 +1,115 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { compiled, masksOf, walk } from "../../test/constrained-texts.ts";
+import { random } from "../random/index.ts";
+import { grammarConstraint } from "./constraint.ts";
+import type { Situation } from "./machine.ts";
+import { TokenMasks } from "./masks.ts";
+import type { ConstraintSpec } from "./spec.ts";
+import { createVocabulary } from "./vocabulary.ts";
+
+const encoder = new TextEncoder();
+const bit = (mask: Uint32Array, id: number): boolean => (((mask[id >> 5] as number) >>> (id & 31)) & 1) === 1;
+
+const specs: readonly ConstraintSpec[] = [
+  { type: "json_object" },
+  { type: "json_schema", schema: { type: "object", properties: { a: { type: "string" }, ab: { type: "integer" }, é: { enum: ["x", "é", null] } }, required: ["ab"] } },
+  { type: "regex", regex: "(a|ab)(c|bcd)*é?" },
+  { type: "choice", choice: ["a", "ab", "abc", "é", "è"] },
+  { type: "grammar", grammar: 'root ::= "a" root "b" | "ab" | [é-ü] root?' },
+  { type: "grammar", grammar: 'root ::= expr\nexpr ::= term (("+" | "a") term)*\nterm ::= "(" expr ")" | [0-9]+ | list\nlist ::= "[" (expr ("," expr)*)? "]"' },
+  // Several readings at once: of which call it is, and of where one ends.
+  { type: "grammar", grammar: "root ::= x y | y x\nx ::= [a-c]* | [a-b] x\ny ::= [b-d]+ x? root?" },
+];
+
+/** Tokens over the characters that the grammars use, halves of characters among them, each byte too. */
+const vocabularies = fc
+  .array(fc.oneof(fc.string({ unit: fc.constantFrom(...'abcdé{}[]":, x1+()\\'), minLength: 1, maxLength: 5 }).map((text) => encoder.encode(text)), fc.uint8Array({ minLength: 1, maxLength: 3 })), { minLength: 1, maxLength: 40 })
+  .map((tokens) => createVocabulary([...Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte)), null, ...tokens]));
+
+describe("a mask", () => {
+  test.each(specs)("allows a token if and only if the grammar goes on after its bytes: %j", (spec) => {
+    const grammar = compiled(spec);
+    fc.assert(
+      fc.property(vocabularies, fc.integer(), (vocabulary, seed) => {
+        const masks = new TokenMasks(grammar, vocabulary);
+        const chance = random("walk", seed);
+        for (let at: Situation | null = masks.machine.start, step = 0; at !== null && step < 12; step++) {
+          const mask = masks.mask(at);
+          for (const [id, bytes] of vocabulary.tokens.entries()) {
+            let to: Situation | null = bytes === null ? null : at;
+            for (const byte of bytes ?? []) to = to && masks.machine.step(to, byte);
+            if (bit(mask, id) !== (to !== null)) expect([bytes, bit(mask, id)]).toEqual([bytes, to !== null]);
+          }
+          const allowed: number[] = [...vocabulary.tokens.keys()].filter((id) => bit(mask, id));
+          if (allowed.length === 0) {
+            expect(at.mayEnd).toBe(true);
+            break;
+          }
+          at = masks.step(at, chance.pick(allowed));
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test("is never empty, whatever bytes the vocabulary lacks: what cannot be finished is never begun", () => {
+    const grammar = compiled({ type: "grammar", grammar: 'root ::= "(" root ")" | "[" root "]" | "x" | "y" tail\ntail ::= "z" | "é" tail' });
+    fc.assert(
+      fc.property(fc.subarray([..."()[]xyz"], { minLength: 1 }), fc.integer(), (bytes, seed) => {
+        const vocabulary = createVocabulary(bytes.map((char) => encoder.encode(char)));
+        const finishable = bytes.includes("x") || (bytes.includes("y") && bytes.includes("z"));
+        if (!finishable) return void expect(() => new TokenMasks(grammar, vocabulary)).toThrow(expect.objectContaining({ code: "bad_argument" }));
+        const masks = new TokenMasks(grammar, vocabulary);
+        const chance = random("lacking", seed);
+        for (let at = masks.machine.start, step = 0; step < 8 && !at.mayEnd; step++) {
+          const allowed = bytes.flatMap((_, id) => (bit(masks.mask(at), id) ? [id] : []));
+          expect(allowed).not.toEqual([]);
+          at = masks.step(at, chance.pick(allowed)) as Situation;
+        }
+      }),
+    );
+  });
+
+  test("of one sequence does not depend on what others have asked", () => {
+    const shared = masksOf({ type: "json_object" });
+    for (let seed = 0; seed < 20; seed++) expect(walk(shared, random("one", seed))).toBe(walk(masksOf({ type: "json_object" }), random("one", seed)));
+  });
+
+  test("does not depend on what has been forgotten, however deep the nesting", () => {
+    const masks = masksOf({ type: "json_object" });
+    const [before, open] = [masks.mask(masks.machine.start).slice(), encoder.encode('{"a":[')];
+    let at: Situation | null = masks.machine.start;
+    for (let depth = 0; depth < 12_000; depth++) for (const byte of open) at = at && masks.machine.step(at, depth === 0 || byte !== 123 ? byte : 91);
+    expect(masks.mask(masks.machine.start)).toEqual(before);
+  });
+});
+
+describe("the end", () => {
+  test("is allowed exactly where the text may end, and nothing follows it", () => {
+    const constraint = grammarConstraint(masksOf({ type: "choice", choice: ["a", "ab"] }), [300, 301]);
+    const mask = new Uint32Array(10);
+    const allowed = (): number[] => {
+      constraint.mask(mask);
+      return Array.from({ length: 320 }, (_, id) => id).filter((id) => bit(mask, id));
+    };
+    expect(allowed()).toEqual([97]);
+    expect(() => constraint.accept(300)).toThrow(expect.objectContaining({ code: "bad_argument" }));
+    constraint.accept(97);
+    expect(allowed()).toEqual([98, 300, 301]);
+    expect(() => constraint.accept(97)).toThrow(expect.objectContaining({ code: "bad_argument" }));
+    constraint.accept(98);
+    expect(allowed()).toEqual([300, 301]);
+    constraint.accept(301);
+    expect(allowed()).toEqual([300, 301]);
+  });
+});
+
+describe("a grammar that is read in many ways", () => {
+  test.each(["root ::= a | b\na ::= [x] root? | \"xx\" a\nb ::= [x] root \"y\" | \"x\"", 'root ::= s\ns ::= "x" s "y"? | "x" t?\nt ::= s s? | "z"'])("stays small: %s", (grammar) => {
+    const { machine } = masksOf({ type: "grammar", grammar });
+    let at: Situation | null = machine.start;
+    for (let i = 0; i < 100; i++) at = at && machine.step(at, 120);
+    expect(at?.mayEnd).toBe(true);
+  });
+});
