@@ -1,3 +1,4 @@
+import { LongjingError } from "../src/errors/index.ts";
 import { createConstrainer } from "../src/constrain/index.ts";
 import type { Engine, EngineRequest, FinishReason, TokenConstraint } from "../src/engine/types.ts";
 import type { ServedModel } from "../src/serve/index.ts";
@@ -81,6 +82,12 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
       }
     },
     stats: () => ({ num_requests_running: 0, num_requests_waiting: 0, kv_cache_usage_perc: 0, prompt_tokens: 0, generation_tokens: 0, prefix_cache_queries: 0, prefix_cache_hits: 0, spec_decode_num_drafts: 0, spec_decode_num_draft_tokens: 0, spec_decode_num_accepted_tokens: 0 }),
+    async embed(ids) {
+      // How often each letter stands in the text, at unit length.
+      const counts = Float32Array.from({ length: 16 }, (_, bin) => ids.filter((id) => id % 16 === bin).length);
+      if (ids.length === 0) throw new LongjingError("bad_argument", "There is nothing to embed");
+      return counts.map((count) => count / Math.hypot(...counts));
+    },
     dispose() {},
   };
   const tokenizer: ServedModel["tokenizer"] = {

@@ -4,7 +4,7 @@ import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { createConstrainer } from "../constrain/index.ts";
-import { disposeParameters, Generator, loadFrozenModel, ModelRunner, type Engine } from "../engine/index.ts";
+import { disposeParameters, Embedder, Generator, loadFrozenModel, ModelRunner, type Engine } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, type ModelConfig } from "../model/index.ts";
 import { openBackend } from "../runtime/index.ts";
@@ -60,7 +60,7 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   return {
     id: path === model ? basename(resolve(path), ".gguf") : model,
     ...(await identity(path)),
-    engine: owning(generator, adapter, () => disposeParameters(parameters)),
+    engine: owning(generator, adapter, new Embedder(backend, config, parameters, max_model_len), () => disposeParameters(parameters)),
     tokenizer,
     constrainer: createConstrainer(tokenizer, stop_token_ids, compiler.compile, toolMarks(toolSyntaxOf(tokenizer.chatTemplate ?? ""))),
     stop_token_ids,
@@ -75,13 +75,16 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
 const compiler = openConstraintCompiler();
 
 /** The engine, with every request through an adapter if one is named, and with what it holds freed when it is disposed. */
-function owning(engine: Engine, adapter: string | undefined, free: () => void): Engine {
+function owning(engine: Engine, adapter: string | undefined, embedder: Embedder, free: () => void): Engine {
   return {
     max_model_len: engine.max_model_len,
     submit: (request) => engine.submit(adapter === undefined ? request : { ...request, adapter }),
+    // An adapter changes what a model says; how texts lie apart was never trained with it.
+    ...(adapter === undefined ? { embed: (prompt_ids, signal) => embedder.embed(prompt_ids, signal) } : {}),
     stats: () => engine.stats(),
     dispose: () => {
       engine.dispose();
+      void embedder.dispose();
       free();
     },
   };

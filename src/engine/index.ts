@@ -1,3 +1,4 @@
+export { Embedder } from "./embedder.ts";
 export type { Completion, GeneratorOptions } from "./generator.ts";
 export { Generator } from "./generator.ts";
 export type { LoadedModel } from "./load.ts";

@@ -89,6 +89,8 @@ export interface Engine {
   readonly max_model_len: number;
   /** Queues a sequence; its events follow as the scheduler reaches it. Ending the iteration early frees its slot. */
   submit(request: EngineRequest): AsyncIterable<EngineEvent>;
+  /** A text as a vector of unit length, [hidden]; absent where a model does not offer it. */
+  readonly embed?: (prompt_ids: readonly number[], signal?: AbortSignal) => Promise<Float32Array>;
   stats(): EngineStats;
   dispose(): void;
 }

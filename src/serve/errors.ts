@@ -6,7 +6,7 @@ export interface ErrorBody {
   readonly error: { readonly message: string; readonly type: string; readonly param: string | null; readonly code: string };
 }
 
-export type Status = 400 | 401 | 402 | 403 | 404 | 409 | 413 | 429 | 500 | 503 | 507;
+export type Status = 400 | 401 | 402 | 403 | 404 | 409 | 413 | 429 | 500 | 501 | 503 | 507;
 
 const wire: Record<ErrorCode, { readonly status: Status; readonly type: string; readonly code: string }> = {
   bad_argument: { status: 400, type: "invalid_request_error", code: "invalid_request_error" },

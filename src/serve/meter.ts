@@ -44,6 +44,7 @@ export class Meter {
         const own = { ...request, user: `${owner}/${request.user ?? ""}`, cache_salt: `${owner}/${request.cache_salt ?? ""}` };
         return tally.count(request, engine.submit(own));
       },
+      ...(engine.embed && { embed: (prompt_ids, signal) => tally.embed(prompt_ids, engine.embed!(prompt_ids, signal)) }),
       stats: () => engine.stats(),
       dispose: () => engine.dispose(),
     };
@@ -74,6 +75,16 @@ class Tally {
     this.#running.add(sequence);
     if (!this.#prompts.has(prompt_ids) && !this.#charged.has(prompt_ids)) this.#prompts.set(prompt_ids, null);
     return this.#counted(sequence, request.signal, events);
+  }
+
+  /** A text that is only read: its tokens count as a prompt's. */
+  async embed(prompt_ids: readonly number[], vector: Promise<Float32Array>): Promise<Float32Array> {
+    const read = async function* (): AsyncGenerator<EngineEvent, void> {
+      await vector;
+      yield { type: "finish", reason: "stop", prompt_tokens: prompt_ids.length, cached_tokens: 0, completion_tokens: 0 };
+    };
+    for await (const _ of this.count({ prompt_ids, sampling: { max_tokens: 1 } }, read()));
+    return await vector;
   }
 
   /** Settles what has been left running. */
