@@ -79,6 +79,7 @@ export function createConstrainer(tokenizer: ModelTokenizer, stop_token_ids: rea
 
 function continueFrom({ machine }: TokenMasks, begun: string): TokenMasks["machine"]["start"] {
   let at = machine.start;
+  machine.begin();
   for (const byte of new TextEncoder().encode(begun)) {
     const next = machine.step(at, byte);
     if (next === null) throw new LongjingError("bad_argument", "The answer begins otherwise than its format allows", { got: begun });

@@ -36,6 +36,8 @@ export const bottom: Stacks = { id: 0, bottom: true, edges: [] };
 const mostRemembered = 20_000;
 /** Places that one situation may have: beyond, the grammar is ambiguous without bound. */
 const mostPlaces = 3_000;
+/** Places that may be visited for one token: beyond, its request would keep all others waiting. */
+const mostVisits = 300_000;
 
 /**
  * The pushdown automaton of a grammar, run on all its stacks at once. Equal situations are the same object, so that work done
@@ -49,12 +51,18 @@ export class Machine {
   readonly #stacks = new Map<string, Stacks>();
   readonly #situations = new Map<string, Situation>();
   #ids = 1;
+  #visits = 0;
 
   constructor(grammar: CompiledGrammar) {
     const { accepting, classes, next } = grammar;
     this.grammar = grammar;
     this.#reads = accepting.map((_, state) => Number(next.subarray(state * classes, (state + 1) * classes).some((to) => to >= 0)));
     this.start = this.situation([{ state: grammar.starts[0] as number, stacks: bottom }]);
+  }
+
+  /** A new token is looked at: what was visited for those before does not count against it. */
+  begin(): void {
+    this.#visits = 0;
   }
 
   step(from: Situation, byte: number): Situation | null {
@@ -125,7 +133,7 @@ export class Machine {
       const key = stacks.id * grammar.accepting.length + state;
       if (seen.has(key)) continue;
       seen.add(key);
-      if (seen.size > mostPlaces) throw tooAmbiguous();
+      if (seen.size > mostPlaces || ++this.#visits > mostVisits) throw tooAmbiguous();
       if (this.#reads[state] === 1) readers.push(place);
       if (grammar.accepting[state] === 1) {
         mayEnd ||= stacks.bottom;

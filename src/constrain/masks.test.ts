@@ -105,6 +105,17 @@ describe("the end", () => {
   });
 });
 
+describe("a grammar that would take for ever", () => {
+  test("is refused at the token where it does", () => {
+    const rules = Array.from({ length: 40 }, (_, i) => `r${i} ::= "x" r${(i * 7 + 1) % 40} "${i % 10}"? | "x" r${(i * 3 + 2) % 40} | "x"`);
+    const { machine } = masksOf({ type: "grammar", grammar: `root ::= ${rules.map((_, i) => `r${i}`).join(" | ")}\n${rules.join("\n")}` });
+    const run = (): void => {
+      for (let i = 0, at: Situation | null = machine.start; i < 100_000 && at !== null; i++) at = machine.step(at, 120);
+    };
+    expect(run).toThrow(expect.objectContaining({ code: "bad_argument" }));
+  });
+});
+
 describe("a grammar that is read in many ways", () => {
   test.each(["root ::= a | b\na ::= [x] root? | \"xx\" a\nb ::= [x] root \"y\" | \"x\"", 'root ::= s\ns ::= "x" s "y"? | "x" t?\nt ::= s s? | "z"'])("stays small: %s", (grammar) => {
     const { machine } = masksOf({ type: "grammar", grammar });

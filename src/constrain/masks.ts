@@ -44,6 +44,7 @@ export class TokenMasks {
     const known = this.#masks.get(situation);
     if (known !== undefined) return known;
     const made = new Uint32Array(this.#words);
+    this.machine.begin();
     this.#fill(situation, made);
     this.#hold(made.length);
     this.#masks.set(situation, made);
@@ -54,6 +55,7 @@ export class TokenMasks {
   step(from: Situation, tokenId: number): Situation | null {
     const bytes = this.vocabulary.tokens[tokenId];
     if (bytes === null || bytes === undefined || bytes.length === 0) return null;
+    this.machine.begin();
     let at: Situation | null = from;
     for (let i = 0; at !== null && i < bytes.length; i++) at = this.machine.step(at, bytes[i] as number);
     return at;
