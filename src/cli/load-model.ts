@@ -47,10 +47,11 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const path = await findModel(model);
   const backend = await openBackend();
   const { config, specs, generationConfig, parameters } = await loadFrozenModel(backend, path);
-  const tokenizer = await loadTokenizer(path);
-  const renderer = openRenderer(tokenizer);
   const max_model_len = contextLength(config, options);
   const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters });
+  // The tokenizer is read while the runtime, in threads of its own, makes the program that the first request needs.
+  const [tokenizer] = await Promise.all([loadTokenizer(path), runner.prefill({}, 0, [[0]], false)]);
+  const renderer = openRenderer(tokenizer);
   const { adapter, adapters = [] } = options;
   const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1 });
   for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));

@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
-import { basename, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
+import { LongjingError } from "../errors/index.ts";
 import type { ModelSource } from "../serve/index.ts";
-import { openCheckpoint } from "../weights/index.ts";
+import { openCheckpoint, parseLoraConfig, readJson } from "../weights/index.ts";
 import { findModel } from "./find-model.ts";
 import { contextLength, examplesOf, loadServedModel, weightFiles, type LoadOptions } from "./load-model.ts";
 
@@ -33,8 +34,36 @@ export async function modelSource({ id, path }: NamedModel, options: LoadOptions
     id,
     created: Math.floor(Math.max(...files.map(({ mtimeMs }) => mtimeMs)) / 1000),
     bytes: files.reduce((sum, { size }) => sum + size, 0),
+    adapters: (options.adapters ?? []).map((adapter) => adapter.id),
     max_model_len: contextLength(checkpoint.config, options),
     examples: await examplesOf(path),
     load: async () => ({ ...(await loadServedModel(path, options)), id }),
   };
+}
+
+/** An adapter as it was named on the command line. */
+export interface NamedAdapter extends NamedModel {
+  /** What its adapter_config.json calls the model that it was trained on. */
+  readonly base: string | undefined;
+}
+
+const largestConfig = 2 ** 20;
+
+/** Reads NAME=DIR. @throws LongjingError "bad_argument"; "not_found" and "bad_config" for the folder's adapter_config.json */
+export async function nameAdapter(text: string): Promise<NamedAdapter> {
+  const [, id, path] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (id === undefined || path === undefined) throw new LongjingError("bad_argument", "An adapter needs a name", { where: "--adapter", got: text, expected: "NAME=DIR" });
+  const file = join(path, "adapter_config.json");
+  return { id, path, base: parseLoraConfig(await readJson(file, largestConfig), file).base_model_name_or_path };
+}
+
+/**
+ * The model that an adapter belongs to: the only one, or the one that its configuration names, in whole or by the last part.
+ * @throws LongjingError "bad_argument"
+ */
+export function baseOf({ id, base }: NamedAdapter, models: readonly NamedModel[]): NamedModel {
+  const named = models.filter((model) => base !== undefined && (model.id === base || basename(model.id) === basename(base) || resolve(model.path) === resolve(base)));
+  const [found, other] = models.length === 1 ? models : named;
+  if (found !== undefined && other === undefined) return found;
+  throw new LongjingError("bad_argument", "The adapter does not say which of the models it belongs to", { where: `--adapter ${id}`, got: base ?? "no base_model_name_or_path", expected: models.map((model) => model.id).join(", "), hint: "Name the model so: NAME=PATH" });
 }

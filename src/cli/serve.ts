@@ -18,6 +18,7 @@ interface ServeOptions {
   readonly database?: string;
   readonly allowedHosts?: readonly string[];
   readonly allowedOrigins?: readonly string[];
+  readonly adapter?: readonly string[];
   readonly maxModelLen?: number;
   readonly maxNumSeqs?: number;
   readonly maxModels: number;
@@ -46,6 +47,7 @@ export function addServe(program: Command): void {
     .option("--database <file>", "SQLite file of keys and usage (default: the environment's LONGJING_DATABASE, or ~/.longjing/server.db where that exists)")
     .option("--allowed-hosts <name...>", "names that requests may be addressed to, beside this machine's")
     .option("--allowed-origins <origin...>", "web origins whose pages may use the server")
+    .option("--adapter <name=dir>", "serve a LoRA adapter in PEFT's format as a model of this name; may be given again", (text, before: readonly string[] = []) => [...before, text])
     .option("--max-model-len <n>", "longest prompt plus completion, in tokens (default: the model's own, at most 4096)", wholeNumber(16))
     .option("--max-num-seqs <n>", "sequences that a model runs at once (default: what a cache of 1 GiB holds, at most 64)", wholeNumber(1, 4096))
     .option("--max-models <n>", "models in memory at once", wholeNumber(1), 4)
@@ -100,7 +102,7 @@ async function serve(names: readonly string[], options: ServeOptions): Promise<v
     ...(options.studio && existsSync(studio) ? { studio } : {}),
   });
   const listening = await listen(app, options);
-  announce(listening.url, sources.map(({ id }) => id), options, terminal);
+  announce(listening.url, registry.list().map(({ id }) => id), options, terminal);
 
   await Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
   closing.abort();
@@ -138,9 +140,13 @@ function allowedHosts({ host, insecure, allowedHosts: named = [] }: ServeOptions
 }
 
 async function sourcesOf(names: readonly string[], options: ServeOptions): Promise<readonly ModelSource[]> {
-  const [{ modelSource, nameModel }, { shippedModel }] = await Promise.all([import("./model-sources.ts"), import("./load-model.ts")]);
-  const models = names.length > 0 ? names : await shippedModel().then((path) => [path], whereNoneShips);
-  return await Promise.all(models.map(async (name) => modelSource(await nameModel(name), options)));
+  const [{ baseOf, modelSource, nameAdapter, nameModel }, { shippedModel }] = await Promise.all([import("./model-sources.ts"), import("./load-model.ts")]);
+  const given = names.length > 0 ? names : await shippedModel().then((path) => [path], whereNoneShips);
+  const models = await Promise.all(given.map(nameModel));
+  const adapters = await Promise.all((options.adapter ?? []).map(nameAdapter));
+  const bases = new Map(adapters.map((adapter) => [adapter, baseOf(adapter, models)]));
+  const { maxModelLen, maxNumSeqs } = options;
+  return await Promise.all(models.map((model) => modelSource(model, { maxModelLen, maxNumSeqs, adapters: adapters.filter((adapter) => bases.get(adapter) === model) })));
 }
 
 /** The page can train one. */

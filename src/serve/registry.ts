@@ -6,6 +6,8 @@ import { aliases, unknownModel, type ModelCard } from "./models.ts";
 export interface ModelSource extends ModelCard {
   /** What its files take; memory is counted by it. */
   readonly bytes: number;
+  /** Names of the LoRA adapters that are loaded with it. They are asked for as models are. */
+  readonly adapters?: readonly string[];
   load(): Promise<ServedModel>;
 }
 
@@ -51,21 +53,28 @@ export function loadedSources(models: readonly ServedModel[]): ModelSource[] {
  * never one in use. Models load one after the other, so that the limits hold while they do.
  */
 export class ModelRegistry {
+  /** By the names of models. */
   readonly #slots: ReadonlyMap<string, Slot>;
+  /** Models by the names of their adapters. */
+  readonly #bases: ReadonlyMap<string, Slot>;
   readonly #limits: RegistryLimits;
   readonly #listeners: ((model: ServedModel) => void)[] = [];
   #loads: Promise<unknown> = Promise.resolve();
   #clock = 0;
 
   constructor(sources: readonly ModelSource[], limits: RegistryLimits = {}) {
-    const twice = sources.find(({ id }, at) => sources.findIndex((other) => other.id === id) !== at);
-    if (twice !== undefined) throw new LongjingError("bad_argument", "Two models have the same name", { got: twice.id, hint: "Name one of them: NAME=PATH" });
+    const names = sources.flatMap(({ id, adapters = [] }) => [id, ...adapters]);
+    const twice = names.find((name, at) => names.indexOf(name) !== at);
+    if (twice !== undefined) throw new LongjingError("bad_argument", "Two models have the same name", { got: twice, hint: "Name one of them: NAME=PATH" });
     this.#slots = new Map(sources.map((source) => [source.id, { source, users: 0, used: 0, loading: undefined, model: undefined, idle: undefined }]));
+    this.#bases = new Map([...this.#slots.values()].flatMap((slot) => (slot.source.adapters ?? []).map((name) => [name, slot] as const)));
     this.#limits = limits;
   }
 
   list(): readonly ModelCard[] {
-    return [...this.#slots.values()].map(({ source: { id, created, max_model_len, examples } }) => ({ id, created, max_model_len, examples }));
+    return [...this.#slots.values()].flatMap(({ source: { id, adapters = [], created, max_model_len, examples } }) =>
+      [id, ...adapters].map((name) => ({ id: name, created, max_model_len, examples: name === id ? examples : [] })),
+    );
   }
 
   /** `listener` hears of a model before its engine is disposed. */
@@ -95,7 +104,8 @@ export class ModelRegistry {
       if (--slot.users === 0) this.#rest(slot);
     };
     try {
-      return { model: slot.model ?? (await (slot.loading ??= this.#load(slot))), release };
+      const model = slot.model ?? (await (slot.loading ??= this.#load(slot)));
+      return { model: this.#bases.has(name) ? adapted(model, name) : model, release };
     } catch (error) {
       release();
       throw error;
@@ -108,8 +118,8 @@ export class ModelRegistry {
   }
 
   #find(name: string): Slot {
-    const slot = this.#slots.get(name) ?? (aliases.includes(name) ? this.#slots.values().next().value : undefined);
-    if (slot === undefined) throw unknownModel(name, [...this.#slots.keys()]);
+    const slot = this.#slots.get(name) ?? this.#bases.get(name) ?? (aliases.includes(name) ? this.#slots.values().next().value : undefined);
+    if (slot === undefined) throw unknownModel(name, [...this.#slots.keys(), ...this.#bases.keys()]);
     return slot;
   }
 
@@ -155,4 +165,19 @@ export class ModelRegistry {
     slot.model.engine.dispose();
     slot.model = undefined;
   }
+}
+
+/** The model as one of its adapters changes it. */
+function adapted(model: ServedModel, adapter: string): ServedModel {
+  const { engine } = model;
+  return {
+    ...model,
+    id: adapter,
+    engine: {
+      max_model_len: engine.max_model_len,
+      submit: (request) => engine.submit({ ...request, adapter }),
+      stats: () => engine.stats(),
+      dispose: () => engine.dispose(),
+    },
+  };
 }
