@@ -10,7 +10,8 @@ import { table } from "./table.ts";
 import { openTerminal } from "./terminal.ts";
 
 interface EvalOptions extends BackendOptions {
-  readonly task: TaskName;
+  readonly task?: TaskName;
+  readonly perplexity?: string;
   readonly problems: number;
   readonly samples: number;
   readonly level?: number;
@@ -23,9 +24,10 @@ interface EvalOptions extends BackendOptions {
 export function addEval(program: Command): void {
   program
     .command("eval")
-    .description("Measure a model on held-out problems of a task: accuracy with its interval, pass@k, form, length")
+    .description("Measure a model on held-out problems of a task (accuracy with its interval, pass@k, form, length), or by the perplexity of a text")
     .argument("<model>", "folder with config.json, weights and tokenizer, as a run's checkpoint is, or GGUF file")
-    .addOption(new Option("--task <name>", "what is asked").choices(Object.keys(tasks)).makeOptionMandatory())
+    .addOption(new Option("--task <name>", "what is asked").choices(Object.keys(tasks)))
+    .addOption(new Option("--perplexity <text>", "how well it predicts a text file, in windows of 512 tokens").conflicts("task"))
     .option("--problems <n>", "how many held-out problems", wholeNumber(1, 1_000_000), 200)
     .option("--samples <n>", "answers to each at temperature 1, beside a greedy one", wholeNumber(1, 1024), 8)
     .option("--level <n>", "difficulty, from 1 (default: the task's own)", wholeNumber(1))
@@ -35,13 +37,35 @@ export function addEval(program: Command): void {
     .addOption(providerOption())
     .addOption(threadsOption())
     .option("--json", "one JSON line")
-    .action(evaluateModel);
+    .action(measure);
+}
+
+async function measure(folder: string, { task, perplexity, ...options }: EvalOptions): Promise<void> {
+  if (perplexity !== undefined) return perplexityOfText(folder, perplexity, options);
+  if (task === undefined) throw new LongjingError("bad_argument", "There is nothing to measure by", { expected: "--task NAME or --perplexity FILE" });
+  return evaluateModel(folder, { ...options, task });
+}
+
+async function perplexityOfText(folder: string, file: string, options: BackendOptions & { readonly json?: true }): Promise<void> {
+  const terminal = openTerminal();
+  const { loadFrozenModel, perplexity } = await import("../engine/index.ts");
+  const { loadTokenizer } = await import("./load-model.ts");
+  const { readText } = await import("./text-file.ts");
+  const ids = (await loadTokenizer(folder)).encode(await readText(file));
+  const backend = await openBackendWith(options);
+  const bar = progress(terminal, { label: "perplexity", total: ids.length, unit: "tokens" });
+  const result = await perplexity(backend, await loadFrozenModel(backend, folder), ids, { onProgress: (done) => bar.update(done) });
+  bar.end();
+  if (options.json) terminal.out(`${JSON.stringify({ model: basename(resolve(folder)), text: basename(file), ...result })}\n`);
+  else terminal.out(table([["perplexity", result.perplexity.toFixed(3)], ["nats a token", result.nll.toFixed(4)], ["tokens", String(result.tokens)]]));
 }
 
 /** Rows of the cache; more do not make a step of a small model any faster. */
 const mostSequences = 256;
 
-async function evaluateModel(folder: string, options: EvalOptions): Promise<void> {
+type TaskOptions = EvalOptions & { readonly task: TaskName };
+
+async function evaluateModel(folder: string, options: TaskOptions): Promise<void> {
   const terminal = openTerminal();
   const { loadModel } = await import("../engine/load.ts");
   const { Generator, ModelRunner } = await import("../engine/index.ts");
@@ -63,7 +87,7 @@ async function evaluateModel(folder: string, options: EvalOptions): Promise<void
   };
   const longest = Math.max(...evaluationProblems(task, asked).map(({ prompt }) => encoder.prompt(prompt).length));
   const backend = await openBackendWith(options);
-  const { config, specs, parameters } = await loadModel(backend, folder);
+  const { config, parameters } = await loadModel(backend, folder);
   if (longest + options.maxTokens > config.max_position_embeddings)
     throw new LongjingError("too_large", "The model has too few positions for such answers", { where: "--max-tokens", got: options.maxTokens, expected: `at most ${config.max_position_embeddings - longest}: the longest problem has ${longest} tokens` });
   const runner = new ModelRunner(backend, config, { max_num_seqs: Math.min(mostSequences, options.problems * options.samples), max_model_len: longest + options.maxTokens });
@@ -78,7 +102,7 @@ async function evaluateModel(folder: string, options: EvalOptions): Promise<void
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 const between = ({ low, high }: Interval): string => `95 % interval ${percent(low)} to ${percent(high)}`;
 
-function evaluationText({ sampled, greedy, pass_at, format, mean_length, clipped_ratio, problems, samples }: Evaluation, { task, maxTokens }: EvalOptions): string {
+function evaluationText({ sampled, greedy, pass_at, format, mean_length, clipped_ratio, problems, samples }: Evaluation, { task, maxTokens }: TaskOptions): string {
   return table([
     [task, `${problems} problems, ${samples} answers each`, ""],
     ["accuracy", percent(sampled.accuracy), between(sampled.interval)],

@@ -9,6 +9,7 @@ import { exitCodesHelp } from "./exit-codes.ts";
 import { addKeys } from "./keys.ts";
 import { addProbe } from "./probe.ts";
 import { addPull } from "./pull.ts";
+import { addQuantize } from "./quantize.ts";
 import { addServe } from "./serve.ts";
 import { addTop } from "./top.ts";
 import { addTrain } from "./train.ts";
@@ -31,6 +32,7 @@ export function createProgram(): Command {
   addBench(program);
   addPull(program);
   addExport(program);
+  addQuantize(program);
   addChat(program);
   addDoctor(program);
   return program;

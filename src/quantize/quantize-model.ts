@@ -36,8 +36,8 @@ export interface StoredParameter {
   /** What `matrix` stands for, or the weights as they were, row-major. */
   readonly weights: Float32Array;
   readonly bits: 4 | 8 | 16 | 32;
-  /** How it was rounded: calibrated ("gptq"), to nearest ("rtn"), or not ("none"). */
-  readonly method: "gptq" | "rtn" | "none";
+  /** How it was rounded: calibrated ("gptq"), to nearest ("rtn"), not ("none"), or not because its rows are no whole blocks ("unfit"). */
+  readonly method: "gptq" | "rtn" | "none" | "unfit";
 }
 
 const embeddingName = "model.embed_tokens.weight";
@@ -68,7 +68,7 @@ export async function* quantizeModel(config: ModelConfig, read: (spec: Parameter
   for (const stage of stages(config)) {
     const weights = new Map<string, Float32Array>();
     if (runner) for (const spec of stage.specs) weights.set(spec.name, await read(spec));
-    const rounded = (spec: ParameterSpec): boolean => typeof storageOf(spec, options) === "object";
+    const rounded = (spec: ParameterSpec): boolean => typeof storageOf(spec, options) === "object" && fits(spec);
     const grams = stage.specs.some(rounded) ? await runner?.grams(stage, weights, windows) : undefined;
     const felt = new Map<Gram, Sensitivity>();
     for (const spec of stage.specs) {
@@ -83,13 +83,15 @@ export async function* quantizeModel(config: ModelConfig, read: (spec: Parameter
   await runner?.dispose();
 }
 
-function storageOf({ name, shape, quantizable }: ParameterSpec, { linear, embeddings, head }: QuantizeOptions): Storage {
-  const asked = name === embeddingName ? embeddings : name === "lm_head.weight" ? head : quantizable ? linear : 32;
-  return typeof asked === "object" && shape.at(-1)! % blockLength !== 0 ? 16 : asked;
+function storageOf({ name, quantizable }: ParameterSpec, { linear, embeddings, head }: QuantizeOptions): Storage {
+  return name === embeddingName ? embeddings : name === "lm_head.weight" ? head : quantizable ? linear : 32;
 }
+
+const fits = ({ shape }: ParameterSpec): boolean => shape.at(-1)! % blockLength === 0;
 
 function storeParameter(spec: ParameterSpec, weights: Float32Array, storage: Storage, felt: Sensitivity | null): StoredParameter {
   if (typeof storage !== "object") return { spec, matrix: null, weights, bits: storage, method: "none" };
+  if (!fits(spec)) return { spec, matrix: null, weights, bits: 16, method: "unfit" };
   const matrix = felt ? roundCalibrated(weights, spec.shape, storage, felt) : roundToNearest(weights, spec.shape, storage);
   return { spec, matrix, weights: dequantize(matrix), bits: storage.bits, method: felt ? "gptq" : "rtn" };
 }
