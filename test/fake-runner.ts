@@ -21,7 +21,7 @@ export class FakeRunner implements Runner {
   readonly #weights = new Map<ModelParameters, number>();
 
   constructor(max_num_seqs: number, max_model_len: number) {
-    this.options = { max_num_seqs, max_model_len };
+    this.options = { max_num_seqs, max_model_len, mtp: true };
     this.#rows = Array.from({ length: max_num_seqs }, () => new Float32Array(max_model_len));
   }
 
@@ -38,6 +38,14 @@ export class FakeRunner implements Runner {
   extend(parameters: ModelParameters, row: number, past: number, token_ids: readonly number[], wanted: number): Promise<Float32Array> {
     this.runs.push(token_ids.length);
     return this.#logits(this.#append(parameters, row, past, token_ids).slice(-wanted));
+  }
+
+  /** Guesses that are right now and then: what the model says, or the next token of the vocabulary. */
+  async draft(parameters: ModelParameters, { row, tokens }: { readonly row: number; readonly tokens: readonly number[] }): Promise<Float32Array> {
+    const kept = this.#rows[row]!.slice();
+    const [logits] = this.#append(parameters, row, tokens.length - 1, tokens.slice(-1));
+    this.#rows[row]!.set(kept);
+    return tokens.length % 3 === 0 ? logits!.toReversed() : logits!;
   }
 
   copyRow(from: number, to: number, tokens: number): void {

@@ -1,8 +1,10 @@
+import { LongjingError } from "../errors/index.ts";
 import { applyAdapters, cacheContext, cacheShape, hiddenStates, logits, rotaryTables, type CacheShape, type ModelConfig } from "../model/index.ts";
 import { compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
 import { gather, type QuantizedMatrix, type TensorType, type Value } from "../tensor/index.ts";
 import type { LoraAdapter } from "../weights/index.ts";
 import { adaptedModules, adapterTensors } from "./adapters.ts";
+import { DraftHead, ofDraftHead, type DraftRequest } from "./draft-head.ts";
 import { tensorsOf, typesOf, valuesOf, type ModelParameters } from "./model-parameters.ts";
 
 export interface RunnerOptions {
@@ -12,6 +14,8 @@ export interface RunnerOptions {
   readonly max_model_len: number;
   /** Parameters that never change: the session keeps and repacks them. Those that a trainer moves are given at each step. */
   readonly frozen?: ModelParameters;
+  /** Also guess with the model's next-token module, whose parameters are among those given. Default false. */
+  readonly mtp?: boolean;
   readonly session?: SessionOptions;
 }
 
@@ -46,7 +50,8 @@ export class ModelRunner {
   #lastId = 0;
   readonly #keys: readonly DeviceTensor<"float32">[];
   readonly #values: readonly DeviceTensor<"float32">[];
-  /** All of the cache's memory. */
+  readonly #draft: DraftHead | null;
+  /** All of the cache's memory, [max_num_seqs, heads, max_model_len, width] each. */
   readonly #lanes: readonly DeviceTensor<"float32">[];
   readonly #shape: CacheShape;
   /** Inputs and logits of every step; bindings see the parts that they need. */
@@ -62,12 +67,14 @@ export class ModelRunner {
     this.#keys = caches();
     this.#values = this.#shape.shared ? this.#keys : caches();
     this.#lanes = this.#shape.shared ? this.#keys : [...this.#keys, ...this.#values];
-    this.#io = new StepBuffers(config.vocab_size);
+    this.#draft = options.mtp ? new DraftHead(backend, config, options) : null;
+    if (this.#draft) this.#lanes = [...this.#lanes, this.#draft.keys, this.#draft.outputs];
+    this.#io = new StepBuffers(config.vocab_size, this.#draft ? config.hidden_size : 0);
   }
 
   /** Numbers that a token takes in the cache, over all layers. */
   get floatsPerToken(): number {
-    return this.#shape.floatsPerToken;
+    return this.#lanes.reduce((n, { shape }) => n + shape[1]! * shape[3]!, 0);
   }
 
   /**
@@ -116,15 +123,29 @@ export class ModelRunner {
     } finally {
       if (count > 1) step.dispose();
     }
+    if (this.#draft) for (const [b, { token_ids, past }] of chunks.entries()) this.#keepOutputs(this.#draft, start + b, past, b * count, token_ids.length);
     return io.logits.subarray(0, picks * this.config.vocab_size);
+  }
+
+  /** Keeps the last step's outputs of rows from, … as those of the tokens of a sequence from `past` on. */
+  #keepOutputs({ outputs }: DraftHead, row: number, past: number, from: number, count: number): void {
+    const width = this.config.hidden_size;
+    outputs.data.set(this.#io.hidden.subarray(from * width, (from + count) * width), (row * this.options.max_model_len + past) * width);
+  }
+
+  /** What the next-token module says of the token after the last of a row's. @throws LongjingError "bad_argument" without `mtp` */
+  draft(parameters: ModelParameters, request: DraftRequest, blocking: boolean): Promise<Float32Array> {
+    if (!this.#draft) throw new LongjingError("bad_argument", "The runner was made without the next-token module", { expected: "mtp: true" });
+    return this.#draft.run(parameters, request, blocking);
   }
 
   /** Copies the first `length` tokens of a row's cache to another row. */
   copyRow(from: number, to: number, length: number): void {
-    const lane = this.options.max_model_len * this.#shape.width;
-    const size = length * this.#shape.width;
-    const { heads } = this.#shape;
-    for (const { data } of this.#lanes) for (let h = 0; h < heads; h++) data.copyWithin((to * heads + h) * lane, (from * heads + h) * lane, (from * heads + h) * lane + size);
+    for (const { data, shape } of this.#lanes) {
+      const [, heads, capacity, width] = shape as [number, number, number, number];
+      const lane = capacity * width;
+      for (let h = 0; h < heads; h++) data.copyWithin((to * heads + h) * lane, (from * heads + h) * lane, (from * heads + h) * lane + length * width);
+    }
   }
 
   /** What a row's cache holds of tokens start, …, start + count − 1: count · floatsPerToken numbers. */
@@ -138,13 +159,14 @@ export class ModelRunner {
   }
 
   #eachLane(row: number, start: number, count: number, visit: (lane: Float32Array, at: number) => void): void {
-    const { heads, width } = this.#shape;
     let at = 0;
-    for (const { data } of this.#lanes)
+    for (const { data, shape } of this.#lanes) {
+      const [, heads, capacity, width] = shape as [number, number, number, number];
       for (let h = 0; h < heads; h++, at += count * width) {
-        const from = ((row * heads + h) * this.options.max_model_len + start) * width;
+        const from = ((row * heads + h) * capacity + start) * width;
         visit(data.subarray(from, from + count * width), at);
       }
+    }
   }
 
   /**
@@ -165,6 +187,7 @@ export class ModelRunner {
     for (const program of this.#programs.values()) (await program).dispose();
     this.#programs.clear();
     for (const tensor of this.#lanes) tensor.dispose();
+    await this.#draft?.dispose();
   }
 
   /** One for each set of types that steps bring as parameters. */
@@ -178,7 +201,8 @@ export class ModelRunner {
 
   #compile(parameters: ModelParameters): Promise<Program> {
     const { config, options } = this;
-    const { frozen = {}, max_model_len, session } = options;
+    const { max_model_len, session } = options;
+    const frozen = Object.fromEntries(Object.entries(options.frozen ?? {}).filter(([name]) => !ofDraftHead(config, name)));
     const tables = rotaryTables(config, max_model_len);
     const type = (shape: TensorType["shape"], dtype: TensorType["dtype"]): TensorType => ({ shape, dtype });
     const cache = (): TensorType[] => this.#keys.map(() => type(["batch", this.#shape.heads, max_model_len, this.#shape.width], "float32"));
@@ -201,7 +225,7 @@ export class ModelRunner {
         const all = applyAdapters(given, adaptedModules(parameters), given);
         const context = cacheContext({ batch: "batch", count: "count", rows: "rows", positions: v.positions, last: v.last, longest: v.longest, cache: { keys: v.keys, values: v.values } }, tables);
         const { hidden } = hiddenStates(config, all, v.ids, context);
-        return { logits: logits(config, all, gather(hidden, v.pick)), presentKeys: context.present.keys, presentValues: context.present.values };
+        return { ...(options.mtp && { hidden }), logits: logits(config, all, gather(hidden, v.pick)), presentKeys: context.present.keys, presentValues: context.present.values };
       },
       types,
       { ...session, frozen: { frozen: tensorsOf(frozen) } },
@@ -239,7 +263,7 @@ export class ModelRunner {
     const part = (cache: DeviceTensor<"float32">): DeviceTensor => over("float32", [rows, heads, max_model_len, width], cache.data.subarray(start * lane, (start + rows) * lane));
     const keys = this.#keys.map(part);
     const values = this.#shape.shared ? keys : this.#values.map(part);
-    const { ids, positions, last, longest, pick, logits: out } = this.#io;
+    const { ids, positions, last, longest, pick, hidden, logits: out } = this.#io;
     const inputs = {
       ids: over("int64", [rows * count], ids.subarray(0, rows * count)),
       positions: over("int64", [rows, count], positions.subarray(0, rows * count)),
@@ -248,8 +272,10 @@ export class ModelRunner {
       pick: over("int64", [picks], pick.subarray(0, picks)),
     };
     const written = over("float32", [picks, this.config.vocab_size], out.subarray(0, picks * this.config.vocab_size));
-    const binding = program.bind({ parameters: tensorsOf(parameters), keys, values, ...inputs }, { logits: written, presentKeys: keys, presentValues: values });
-    const views = [...new Set([...keys, ...values]), ...Object.values(inputs), written];
+    const { hidden_size } = this.config;
+    const outputs = this.#draft ? { hidden: over("float32", [rows * count, hidden_size], hidden.subarray(0, rows * count * hidden_size)) } : {};
+    const binding = program.bind({ parameters: tensorsOf(parameters), keys, values, ...inputs }, { ...outputs, logits: written, presentKeys: keys, presentValues: values });
+    const views = [...Object.values(outputs), ...new Set([...keys, ...values]), ...Object.values(inputs), written];
     return {
       binding,
       dispose: () => {
@@ -268,18 +294,23 @@ class StepBuffers {
   pick = new BigInt64Array(0);
   readonly longest = new Int32Array(1);
   logits = new Float32Array(0);
+  hidden = new Float32Array(0);
   /** Bindings over the memory before are of no use any more. */
   moved = false;
   readonly #vocabulary: number;
+  readonly #width: number;
 
-  constructor(vocabulary: number) {
+  /** @param width of the outputs that are kept; 0 for none */
+  constructor(vocabulary: number, width: number) {
     this.#vocabulary = vocabulary;
+    this.#width = width;
   }
 
   reserve(rows: number, count: number, picks: number): void {
     if (rows * count > this.ids.length) {
       this.ids = new BigInt64Array(rows * count);
       this.positions = new BigInt64Array(rows * count);
+      this.hidden = new Float32Array(rows * count * this.#width);
       this.moved = true;
     }
     if (rows > this.last.length) {

@@ -226,7 +226,7 @@ function draw(weights: Float64Array, total: number, uniform: number): number {
 }
 
 /** The lowest id among the largest scores. */
-function argmax(scores: Float32Array | Float64Array): number {
+export function argmax(scores: Float32Array | Float64Array): number {
   let best = 0;
   for (let i = 1; i < scores.length; i++) if ((scores[i] as number) > (scores[best] as number)) best = i;
   return best;

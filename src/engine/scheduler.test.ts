@@ -15,7 +15,10 @@ const requests = fc.array(
   }),
   { minLength: 1, maxLength: 12 },
 );
-const speculative = fc.record({ method: fc.constant("ngram" as const), num_speculative_tokens: fc.integer({ min: 1, max: 5 }), prompt_lookup_min: fc.constant(1) });
+const speculative = fc.oneof(
+  fc.record({ method: fc.constant("ngram" as const), num_speculative_tokens: fc.integer({ min: 1, max: 5 }), prompt_lookup_min: fc.constant(1) }),
+  fc.constant({ method: "mtp" as const, num_speculative_tokens: 1 }),
+);
 const setups = fc.record({ speculative, max_num_seqs: fc.integer({ min: 1, max: 5 }), extra: fc.integer({ min: 1, max: 30 }), block_size: fc.integer({ min: 1, max: 5 }), kv_cache_memory_bytes: fc.constantFrom(0, 64, 4096) });
 
 const alone = async (request: EngineRequest) => (await new Generator(new FakeRunner(1, max_model_len), {}).generate([request]))[0]!;

@@ -4,13 +4,13 @@ import type { ModelParameters } from "./model-parameters.ts";
 import type { ModelRunner } from "./model-runner.ts";
 import { PrefixCache } from "./prefix-cache.ts";
 import { Rows, type RowGroup } from "./rows.ts";
-import { samplerScratch, type SamplerScratch } from "./sampler.ts";
+import { argmax, samplerScratch, type SamplerScratch } from "./sampler.ts";
 import type { Sequence } from "./sequence.ts";
 import { checkSpeculative, promptLookup, type SpeculativeConfig } from "./speculation.ts";
 import type { EngineStats, FinishReason } from "./types.ts";
 
 /** What the scheduler needs of a ModelRunner. */
-export type Runner = Pick<ModelRunner, "config" | "options" | "floatsPerToken" | "prefill" | "decode" | "extend" | "copyRow" | "readRow" | "writeRow">;
+export type Runner = Pick<ModelRunner, "config" | "options" | "floatsPerToken" | "prefill" | "decode" | "extend" | "draft" | "copyRow" | "readRow" | "writeRow">;
 
 export interface SchedulerOptions {
   /** Run each step on this thread: fastest, for training loops that have nothing else to serve. Default false. */
@@ -64,7 +64,7 @@ export class Scheduler {
   constructor(runner: Runner, options: SchedulerOptions) {
     const { max_num_seqs } = runner.options;
     const { blocking = false, max_num_batched_tokens = Math.max(512, 4 * max_num_seqs), kv_cache_memory_bytes = 0, block_size = 16, speculative = null } = options;
-    if (speculative) checkSpeculative(speculative);
+    if (speculative) checkSpeculative(speculative, runner.options.mtp ?? false);
     if (max_num_batched_tokens <= max_num_seqs) throw new LongjingError("bad_argument", "A step has no room for prompts", { where: "max_num_batched_tokens", got: max_num_batched_tokens, expected: `more than max_num_seqs, ${max_num_seqs}` });
     this.#runner = runner;
     this.#rows = new Rows((from, to, tokens) => runner.copyRow(from, to, tokens));
@@ -251,10 +251,16 @@ export class Scheduler {
   }
 
   /** No more than the sequence may still say, but for the token that follows them all. */
-  async #guesses(sequence: Sequence, _base: ModelParameters): Promise<readonly number[]> {
-    const { num_speculative_tokens, prompt_lookup_max, prompt_lookup_min } = this.#speculative!;
+  async #guesses(sequence: Sequence, base: ModelParameters): Promise<readonly number[]> {
+    const { method, num_speculative_tokens, prompt_lookup_max, prompt_lookup_min } = this.#speculative!;
     const count = Math.min(num_speculative_tokens, sequence.remaining - 1);
-    return count > 0 ? promptLookup(sequence.tokens, count, prompt_lookup_max, prompt_lookup_min) : [];
+    if (count <= 0) return [];
+    if (method === "ngram") return promptLookup(sequence.tokens, count, prompt_lookup_max, prompt_lookup_min);
+    // The module lags by a token; one that is alone has none before it to see.
+    if (sequence.computed === 0) return [];
+    const logits = await this.#runner.draft(base, { row: sequence.row, tokens: sequence.tokens, past: sequence.drafted }, this.#blocking);
+    sequence.drafted = sequence.computed;
+    return [argmax(logits)];
   }
 
   /** Draws from row `i` of the logits; undefined where that fails. */

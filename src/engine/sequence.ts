@@ -20,6 +20,8 @@ export class Sequence implements Occupant {
   readonly tokens: number[];
   row = -1;
   computed = 0;
+  /** Tokens that the guesser's cache holds. */
+  drafted = 0;
   /** Tokens of the prompt that were not computed for this sequence. */
   cached = 0;
   readonly #listener: Listener;

@@ -27,4 +27,4 @@ test.each([
   { method: "ngram", num_speculative_tokens: 0 },
   { method: "mtp", num_speculative_tokens: 2 },
   { method: "ngram", num_speculative_tokens: 1, prompt_lookup_min: 3, prompt_lookup_max: 2 },
-] as const)("%j is refused", (config) => expect(() => checkSpeculative(config)).toThrow(expect.objectContaining({ code: "bad_argument" })));
+] as const)("%j is refused", (config) => expect(() => checkSpeculative(config, true)).toThrow(expect.objectContaining({ code: "bad_argument" })));

@@ -11,8 +11,9 @@ export interface SpeculativeConfig {
   readonly prompt_lookup_min?: number;
 }
 
-/** @throws LongjingError "bad_argument" */
-export function checkSpeculative({ method, num_speculative_tokens: k, prompt_lookup_max: max = 4, prompt_lookup_min: min = 2 }: SpeculativeConfig): void {
+/** @throws LongjingError "bad_argument"; also for "mtp" with a model that was loaded without the module */
+export function checkSpeculative({ method, num_speculative_tokens: k, prompt_lookup_max: max = 4, prompt_lookup_min: min = 2 }: SpeculativeConfig, mtp: boolean): void {
+  if (method === "mtp" && !mtp) throw new LongjingError("bad_argument", "The model was loaded without its next-token module", { where: "speculative", got: method });
   const most = method === "mtp" ? 1 : 64;
   if (!Number.isInteger(k) || k < 1 || k > most) throw new LongjingError("bad_argument", "So many tokens cannot be guessed at once", { where: "num_speculative_tokens", got: k, expected: `an integer from 1 to ${most}` });
   if (!Number.isInteger(min) || min < 1 || !Number.isInteger(max) || max < min) throw new LongjingError("bad_argument", "The lengths to look up are no range", { where: "prompt_lookup_min, prompt_lookup_max", got: [min, max], expected: "integers, 1 ≤ min ≤ max" });

@@ -76,18 +76,26 @@ export const logits = (config: ModelConfig, parameters: Parameters, hidden: Valu
  * DeepSeek-V3's multi-token prediction at depth 1 (section 2.2): at each position the main model's output and the embedding of
  * the next token, normalised and joined, go through one more block and the shared head to predict the token after next. The
  * embedding comes first, as in the released weights (eq. 21 has it second).
- *
- * Rows are ordered by time; the last time has no token after next, so the result has (time − 1) · batch rows.
- * @param targets next tokens [rows] int64
- * @param context of time − 1
+ * @param main [rows, hidden]
+ * @param next the token after each row's, [rows] int64
  * @param routings takes that of the module's own mixture
  */
-export function nextTokenHidden(config: ModelConfig, parameters: Parameters, main: Value, targets: Value, context: ModelContext, routings: Routing[] = []): Value {
+export function tokenAfterNextHidden(config: ModelConfig, parameters: Parameters, main: Value, next: Value, context: ModelContext, routings: Routing[] = []): Value {
   const layer = config.num_hidden_layers;
   const p = scope(parameters, `model.layers.${layer}.`);
-  const rows = sizeOf(context.rows, "nextTokenHidden");
-  const embedded = embedding(parameters["model.embed_tokens.weight"]!, slice(targets, 0, 0, rows));
-  const joined = concat([rmsNorm(embedded, p("enorm.weight"), config.rms_norm_eps), rmsNorm(slice(main, 0, 0, rows), p("hnorm.weight"), config.rms_norm_eps)], 1);
+  const embedded = embedding(parameters["model.embed_tokens.weight"]!, next);
+  const joined = concat([rmsNorm(embedded, p("enorm.weight"), config.rms_norm_eps), rmsNorm(main, p("hnorm.weight"), config.rms_norm_eps)], 1);
   const out = block(config, parameters, linear(joined, p("eh_proj.weight")), layer, context, routings);
   return rmsNorm(out, p("shared_head.norm.weight"), config.rms_norm_eps);
+}
+
+/**
+ * `tokenAfterNextHidden` of a batch in training. Rows are ordered by time; the last time has no token after next, so the result
+ * has (time − 1) · batch rows.
+ * @param targets next tokens [rows] int64
+ * @param context of time − 1
+ */
+export function nextTokenHidden(config: ModelConfig, parameters: Parameters, main: Value, targets: Value, context: ModelContext, routings: Routing[] = []): Value {
+  const rows = sizeOf(context.rows, "nextTokenHidden");
+  return tokenAfterNextHidden(config, parameters, slice(main, 0, 0, rows), slice(targets, 0, 0, rows), context, routings);
 }

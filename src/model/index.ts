@@ -7,7 +7,7 @@ export { cacheContext, cacheShape, trainingContext } from "./context.ts";
 export type { Hidden, Parameters } from "./decoder.ts";
 export type { GrowingCacheLayout } from "./growing-cache.ts";
 export { growingCacheContext } from "./growing-cache.ts";
-export { block, headWeight, hiddenStates, logits, nextTokenHidden, rotaryTables } from "./decoder.ts";
+export { block, headWeight, hiddenStates, logits, nextTokenHidden, rotaryTables, tokenAfterNextHidden } from "./decoder.ts";
 export type { ParameterSpec, Scope } from "./parameters.ts";
 export { expertCount, initParameters, isSparse, parameterCount, parameterSpecs, projectionGroups, scope } from "./parameters.ts";
 export type { LlamaShape, VocabularyIds } from "./llama-config.ts";

@@ -1,0 +1,129 @@
+import { LongjingError } from "../errors/index.ts";
+import { cacheContext, cacheShape, logits, rotaryTables, tokenAfterNextHidden, type ModelConfig } from "../model/index.ts";
+import { compile, type Backend, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
+import { gather, type QuantizedMatrix, type TensorType, type Value } from "../tensor/index.ts";
+import { tensorsOf, typesOf, valuesOf, type ModelParameters } from "./model-parameters.ts";
+
+interface DraftOptions {
+  readonly max_num_seqs: number;
+  readonly max_model_len: number;
+  readonly frozen?: ModelParameters;
+  readonly session?: SessionOptions;
+}
+
+/** Whether a parameter is the next-token module's own, which stands behind the last layer. */
+export const ofDraftHead = ({ num_hidden_layers }: ModelConfig, name: string): boolean => name.startsWith(`model.layers.${num_hidden_layers}.`);
+
+/** A row of tokens whose next but one is wanted. */
+export interface DraftRequest {
+  readonly row: number;
+  /** Tokens of the row, the last of which the main model has not seen yet. */
+  readonly tokens: readonly number[];
+  /** Tokens of the row that the module has seen already. */
+  readonly past: number;
+}
+
+/**
+ * DeepSeek-V3's next-token module as a guesser (section 2.2, inference): from the main model's outputs it guesses the token that
+ * will follow the next. It has a cache of its own, and keeps the main model's outputs of every row, so that it can catch up on
+ * tokens that were computed while nobody guessed.
+ */
+export class DraftHead {
+  /** The main model's outputs, [max_num_seqs, 1, max_model_len, hidden]. */
+  readonly outputs: DeviceTensor<"float32">;
+  /** As a layer's cache. */
+  readonly keys: DeviceTensor<"float32">;
+  readonly #backend: Backend;
+  readonly #config: ModelConfig;
+  readonly #options: DraftOptions;
+  #program: Promise<Program> | null = null;
+
+  /** @throws LongjingError "unsupported" for a model without the module */
+  constructor(backend: Backend, config: ModelConfig, options: DraftOptions) {
+    if (config.model_type !== "deepseek_v3" || config.num_nextn_predict_layers < 1)
+      throw new LongjingError("unsupported", "The model has no module that predicts the token after next", { got: config.model_type, expected: "deepseek_v3 with num_nextn_predict_layers" });
+    const { max_num_seqs, max_model_len } = options;
+    const { heads, width } = cacheShape(config);
+    this.#backend = backend;
+    this.#config = config;
+    this.#options = options;
+    this.outputs = backend.tensor("float32", [max_num_seqs, 1, max_model_len, config.hidden_size]);
+    this.keys = backend.tensor("float32", [max_num_seqs, heads, max_model_len, width]);
+  }
+
+  /** Logits of the token after the last of `tokens`, [vocabulary]: row `i` of the module sees output i and token i + 1. */
+  async run(parameters: ModelParameters, { row, tokens, past }: DraftRequest, blocking: boolean): Promise<Float32Array> {
+    const [on, { max_model_len }] = [this.#backend, this.#options];
+    const { hidden_size, vocab_size } = this.#config;
+    const { heads, width } = cacheShape(this.#config);
+    const total = tokens.length - 1;
+    const count = total - past;
+    const used = this.#used(parameters);
+    const program = await (this.#program ??= this.#compile(used));
+    const lane = heads * max_model_len * width;
+    const key = on.tensorOver("float32", [1, heads, max_model_len, width], this.keys.data.subarray(row * lane, (row + 1) * lane));
+    const at = row * max_model_len;
+    const out = on.tensor("float32", [1, vocab_size]);
+    const inputs = {
+      main: on.tensorOver("float32", [count, hidden_size], this.outputs.data.subarray((at + past) * hidden_size, (at + total) * hidden_size)),
+      next: on.tensorOver("int64", [count], BigInt64Array.from(tokens.slice(past + 1), BigInt)),
+      positions: on.tensorOver("int64", [1, count], BigInt64Array.from({ length: count }, (_, t) => BigInt(past + t))),
+      last: on.tensorOver("int32", [1], Int32Array.of(total - 1)),
+      longest: on.tensorOver("int32", [], Int32Array.of(total)),
+      pick: on.tensorOver("int64", [1], BigInt64Array.of(BigInt(count - 1))),
+    };
+    const binding = program.bind({ parameters: tensorsOf(used), key, ...inputs }, { logits: out, present: { key, value: key } });
+    try {
+      if (blocking) binding.runSync();
+      else await binding.run();
+      return out.data;
+    } finally {
+      binding.dispose();
+      for (const tensor of [key, out, ...Object.values(inputs)]) tensor.dispose();
+    }
+  }
+
+  async dispose(): Promise<void> {
+    (await this.#program)?.dispose();
+    this.outputs.dispose();
+    this.keys.dispose();
+  }
+
+  /** The module's own parameters, the embedding and the head. */
+  #used(parameters: ModelParameters): ModelParameters {
+    return Object.fromEntries(Object.entries(parameters).filter(([name]) => ofDraftHead(this.#config, name) || name === "model.embed_tokens.weight" || name === "lm_head.weight"));
+  }
+
+  #compile(parameters: ModelParameters): Promise<Program> {
+    const config = this.#config;
+    const { max_model_len, session } = this.#options;
+    const frozen = this.#used(this.#options.frozen ?? {});
+    const { heads, width } = cacheShape(config);
+    const tables = rotaryTables(config, max_model_len);
+    const type = (shape: TensorType["shape"], dtype: TensorType["dtype"]): TensorType => ({ shape, dtype });
+    const types = {
+      frozen: typesOf(frozen),
+      parameters: typesOf(parameters),
+      key: type(["batch", heads, max_model_len, width], "float32"),
+      main: type(["rows", config.hidden_size], "float32"),
+      next: type(["rows"], "int64"),
+      positions: type(["batch", "count"], "int64"),
+      last: type(["batch"], "int32"),
+      longest: type([], "int32"),
+      pick: type(["picks"], "int64"),
+    };
+    return compile(
+      this.#backend,
+      (v) => {
+        type Traced = Readonly<Record<string, Value | QuantizedMatrix>>;
+        const all = { ...valuesOf(frozen, v.frozen as Traced), ...valuesOf(parameters, v.parameters as Traced) };
+        const cache = new Array<Value>(config.num_hidden_layers + 1).fill(v.key);
+        const context = cacheContext({ batch: "batch", count: "count", rows: "rows", positions: v.positions, last: v.last, longest: v.longest, cache: { keys: cache, values: cache } }, tables);
+        const hidden = tokenAfterNextHidden(config, all, v.main, v.next, context);
+        return { logits: logits(config, all, gather(hidden, v.pick)), present: { key: context.present.keys.at(-1)!, value: context.present.values.at(-1)! } };
+      },
+      types,
+      { ...session, frozen: { frozen: tensorsOf(frozen) } },
+    );
+  }
+}
