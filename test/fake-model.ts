@@ -81,7 +81,7 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
         running--;
       }
     },
-    stats: () => ({ num_requests_running: 0, num_requests_waiting: 0, kv_cache_usage_perc: 0, prompt_tokens: 0, generation_tokens: 0, prefix_cache_queries: 0, prefix_cache_hits: 0, spec_decode_num_drafts: 0, spec_decode_num_draft_tokens: 0, spec_decode_num_accepted_tokens: 0 }),
+    stats: () => ({ num_requests_running: running, num_requests_waiting: 0, kv_cache_usage_perc: 0, prompt_tokens: 0, generation_tokens: 0, prefix_cache_queries: 0, prefix_cache_hits: 0, spec_decode_num_drafts: 0, spec_decode_num_draft_tokens: 0, spec_decode_num_accepted_tokens: 0 }),
     async embed(ids) {
       // How often each letter stands in the text, at unit length.
       const counts = Float32Array.from({ length: 16 }, (_, bin) => ids.filter((id) => id % 16 === bin).length);

@@ -20,7 +20,7 @@ export class Embedder {
   constructor(backend: Backend, config: ModelConfig, parameters: ModelParameters, capacity: number) {
     this.#backend = backend;
     this.#config = config;
-    this.#parameters = parameters;
+    this.#parameters = bodyOf(config, parameters);
     this.#capacity = capacity;
   }
 
@@ -103,6 +103,12 @@ export class Embedder {
       { frozen: { parameters: tensorsOf(parameters) } },
     );
   }
+}
+
+/** The parameters of the hidden states: a program names what it reads and nothing else. */
+function bodyOf({ num_hidden_layers, tie_word_embeddings }: ModelConfig, parameters: ModelParameters): ModelParameters {
+  const beyond = `model.layers.${num_hidden_layers}.`;
+  return Object.fromEntries(Object.entries(parameters).filter(([name]) => (tie_word_embeddings || name !== "lm_head.weight") && !name.startsWith(beyond)));
 }
 
 /** Mean of the rows of x [rows, width], at unit length. */

@@ -72,7 +72,7 @@ test("openai", async (t) => {
   await t.test("logprobs, n and seed", async () => {
     const { choices } = await client.chat.completions.create({ model, messages, n: 2, seed: 1, logprobs: true, top_logprobs: 1 });
     assert.equal(choices.length, 2);
-    assert.equal(choices[1].logprobs.content.map(({ token }) => token).join(""), "hello");
+    assert.ok(choices[1].logprobs.content.map(({ token }) => token).join("").endsWith("hello"));
   });
   await t.test("text completions", async () => {
     const { choices } = await client.completions.create({ model, prompt: "user:a\n", max_tokens: 5 });
