@@ -1,13 +1,15 @@
-import { spawn } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { createApp, openRuns, type RunInfo, type Runs } from "../src/serve/index.ts";
+import { fakeModel } from "./fake-model.ts";
 
 let folder: string;
 let runs: Runs;
 let app: ReturnType<typeof createApp>;
+let child: ChildProcess;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "runs-"));
@@ -16,9 +18,9 @@ beforeEach(async () => {
   runs = openRuns({
     runsDir: join(folder, "runs"),
     recipesDir: folder,
-    launch: (args) => spawn(process.execPath, [trainer, ...args], { stdio: ["ignore", "ignore", "pipe"] }),
+    launch: (args) => (child = spawn(process.execPath, [trainer, ...args], { stdio: ["ignore", "ignore", "pipe"] })),
   });
-  app = createApp({ models: [], runs });
+  app = createApp({ models: [fakeModel()], runs });
 });
 afterEach(async () => {
   await runs.close();
@@ -110,6 +112,16 @@ test("a trainer that fails is reported in its own words", async () => {
   expect((await list()).map((run) => [run.id, run.error])).toEqual([[id, "the trainer does not like this seed"]]);
   const seen = await listen(id, (messages) => messages.some(({ data }) => data.state === "failed"));
   expect(steps(seen)).toEqual([]);
+});
+
+test("a trainer that is killed fails its run, not the server, and the run can be resumed", async () => {
+  const { id } = await start();
+  await listen(id, (messages) => steps(messages).length >= 1);
+  child.kill("SIGKILL");
+  await settled("failed");
+  expect((await list())[0]?.error).toContain("SIGKILL");
+  expect((await app.request("/v1/completions", { method: "POST", body: JSON.stringify({ model: "fake", prompt: "hi" }) })).status).toBe(200);
+  expect((await call("POST", `/runs/${id}/resume`)).json).toMatchObject({ id, state: "running" });
 });
 
 test("what is not a run or a recipe is refused", async () => {

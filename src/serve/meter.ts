@@ -3,7 +3,7 @@ import type { Accounts } from "./accounts.ts";
 import type { Admission } from "./admission.ts";
 import { costOf, freeTerms } from "./keys.ts";
 import type { RequestScope } from "./request-scope.ts";
-import type { FinishedReason, ServingMetrics } from "./serving-metrics.ts";
+import type { FinishedReason, ModelMetrics, ServingMetrics } from "./serving-metrics.ts";
 
 export interface MeterOptions {
   readonly metrics: ServingMetrics;
@@ -56,6 +56,7 @@ class Tally {
   readonly #options: MeterOptions;
   readonly #scope: RequestScope;
   readonly #model: string;
+  readonly #metrics: ModelMetrics;
   readonly #running = new Set<Sequence>();
   /** Prompts that have not been charged, with the least that one of their sequences found in the cache. */
   readonly #prompts = new Map<readonly number[], number | null>();
@@ -67,6 +68,7 @@ class Tally {
     this.#options = options;
     this.#scope = scope;
     this.#model = model;
+    this.#metrics = options.metrics.model(model);
   }
 
   count(request: EngineRequest, events: AsyncIterable<EngineEvent>): AsyncIterable<EngineEvent> {
@@ -119,18 +121,17 @@ class Tally {
 
   #token(sequence: Sequence): void {
     const now = performance.now();
-    const metrics = this.#options.metrics.model(this.#model);
     if (sequence.tokens === 0) {
       sequence.firstAt = now;
       this.#scope.firstToken(now);
-      metrics.time_to_first_token.observe((now - this.#scope.startedAt) / 1000);
+      this.#metrics.time_to_first_token.observe((now - this.#scope.startedAt) / 1000);
     } else {
-      metrics.inter_token_latency.observe((now - sequence.lastAt) / 1000);
+      this.#metrics.inter_token_latency.observe((now - sequence.lastAt) / 1000);
     }
     sequence.lastAt = now;
     sequence.tokens++;
     this.#completion++;
-    metrics.generation_tokens.add(1);
+    this.#metrics.generation_tokens.add(1);
   }
 
   #found(prompt: readonly number[], cached: number): void {
@@ -143,7 +144,7 @@ class Tally {
     sequence.settled = true;
     this.#running.delete(sequence);
     const { tokens, firstAt, lastAt, prompt_ids } = sequence;
-    const of = metrics.model(this.#model);
+    const of = this.#metrics;
     if (tokens > 1) of.time_per_output_token.observe((lastAt - firstAt) / 1000 / (tokens - 1));
     of.e2e_request_latency.observe((performance.now() - this.#scope.startedAt) / 1000);
     of.request_prompt_tokens.observe(prompt_ids.length);
@@ -165,7 +166,7 @@ class Tally {
     for (const [prompt] of prompts) this.#charged.add(prompt);
     this.#prompts.clear();
     this.#completion = 0;
-    metrics.model(this.#model).prompt_tokens.add(usage.prompt_tokens);
+    this.#metrics.prompt_tokens.add(usage.prompt_tokens);
     metrics.used(key, usage.prompt_tokens, usage.completion_tokens);
     admission.spend(key, usage.prompt_tokens + usage.completion_tokens);
     this.#scope.add(usage);
