@@ -4,7 +4,7 @@ import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { createConstrainer } from "../constrain/index.ts";
-import { disposeParameters, Embedder, Generator, loadFrozenModel, ModelRunner, type Engine } from "../engine/index.ts";
+import { disposeParameters, Embedder, Generator, loadFrozenModel, ModelRunner, type Engine, type ModelDtype, type SpeculativeConfig } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, type ModelConfig } from "../model/index.ts";
 import { openBackend } from "../runtime/index.ts";
@@ -21,6 +21,10 @@ export interface LoadOptions {
   readonly maxNumSeqs?: number | undefined;
   /** Memory for prefixes of earlier requests, in bytes. Default 512 MiB. */
   readonly prefixCacheBytes?: number | undefined;
+  /** Default "auto". */
+  readonly dtype?: ModelDtype | undefined;
+  /** How tokens are guessed while a sequence runs alone. Default: not. */
+  readonly speculative?: SpeculativeConfig | undefined;
   /** Folder of a LoRA adapter that every request goes through. */
   readonly adapter?: string | undefined;
   /** Adapters that requests may ask for, by name. */
@@ -46,14 +50,16 @@ const mostTokenizerBytes = 2 ** 26;
 export async function loadServedModel(model: string, options: LoadOptions = {}): Promise<ServedModel> {
   const path = await findModel(model);
   const backend = await openBackend();
-  const { config, specs, generationConfig, parameters } = await loadFrozenModel(backend, path);
+  const { speculative } = options;
+  const mtp = speculative?.method === "mtp";
+  const { config, specs, generationConfig, parameters } = await loadFrozenModel(backend, path, { dtype: options.dtype, mtp });
   const max_model_len = contextLength(config, options);
-  const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters });
+  const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, mtp });
   // The tokenizer is read while the runtime, in threads of its own, makes the program that the first request needs.
   const [tokenizer] = await Promise.all([loadTokenizer(path), runner.prefill({}, 0, [[0]], false)]);
   const renderer = openRenderer(tokenizer);
   const { adapter, adapters = [] } = options;
-  const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1 });
+  const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1, ...(speculative && { speculative }) });
   for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));
   if (adapter !== undefined) generator.addAdapter(adapter, await readAdapter(adapter, specs));
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
@@ -124,6 +130,15 @@ function openRenderer({ chatTemplate }: Tokenizer): ChatRenderer {
   return () => {
     throw new LongjingError("bad_argument", "The model has no chat template, so it cannot be talked to", { where: "messages", expected: "chat_template.jinja, chat_template in tokenizer_config.json, or tokenizer.chat_template in a GGUF file", hint: "It completes text: /v1/completions" });
   };
+}
+
+// A gibibyte of float32, from files of 8 bits.
+const smallWeights = 2 ** 28;
+
+/** Exact for models that are small as they lie on the disk: rounding can turn an answer that is a near tie. */
+export async function exactWhereSmall(model: string): Promise<ModelDtype> {
+  const files = await Promise.all((await weightFiles(await findModel(model))).map((file) => stat(file)));
+  return files.reduce((bytes, { size }) => bytes + size, 0) <= smallWeights ? "float32" : "auto";
 }
 
 /** Files with a model's weights. */

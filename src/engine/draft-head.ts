@@ -11,9 +11,6 @@ interface DraftOptions {
   readonly session?: SessionOptions;
 }
 
-/** Whether a parameter is the next-token module's own, which stands behind the last layer. */
-export const ofDraftHead = ({ num_hidden_layers }: ModelConfig, name: string): boolean => name.startsWith(`model.layers.${num_hidden_layers}.`);
-
 /** A row of tokens whose next but one is wanted. */
 export interface DraftRequest {
   readonly row: number;
@@ -89,15 +86,15 @@ export class DraftHead {
     this.keys.dispose();
   }
 
-  /** The module's own parameters, the embedding and the head. */
+  /** The module's own parameters, which stand behind the last layer, the embedding and the head. */
   #used(parameters: ModelParameters): ModelParameters {
-    return Object.fromEntries(Object.entries(parameters).filter(([name]) => ofDraftHead(this.#config, name) || name === "model.embed_tokens.weight" || name === "lm_head.weight"));
+    const own = `model.layers.${this.#config.num_hidden_layers}.`;
+    return Object.fromEntries(Object.entries(parameters).filter(([name]) => name.startsWith(own) || name === "model.embed_tokens.weight" || name === "lm_head.weight"));
   }
 
   #compile(parameters: ModelParameters): Promise<Program> {
     const config = this.#config;
-    const { max_model_len, session } = this.#options;
-    const frozen = this.#used(this.#options.frozen ?? {});
+    const { frozen = {}, max_model_len, session } = this.#options;
     const { heads, width } = cacheShape(config);
     const tables = rotaryTables(config, max_model_len);
     const type = (shape: TensorType["shape"], dtype: TensorType["dtype"]): TensorType => ({ shape, dtype });

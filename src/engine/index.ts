@@ -1,7 +1,7 @@
 export { Embedder } from "./embedder.ts";
 export type { Completion, GeneratorOptions } from "./generator.ts";
 export { Generator } from "./generator.ts";
-export type { LoadedModel } from "./load.ts";
+export type { LoadedModel, LoadModelOptions, ModelDtype } from "./load.ts";
 export { loadFrozenModel, loadModel, quantizedTensors } from "./load.ts";
 export type { ModelParameters, ParameterTensors, QuantizedTensors } from "./model-parameters.ts";
 export { disposeParameters } from "./model-parameters.ts";
@@ -12,4 +12,5 @@ export type { Perplexity, PerplexityOptions } from "./perplexity.ts";
 export type { SampledToken, SamplerScratch, TokenHistory, TokenLogprob } from "./sampler.ts";
 export { processLogits, sample, samplerScratch } from "./sampler.ts";
 export { checkSamplingParams } from "./sampling-params.ts";
+export type { SpeculativeConfig } from "./speculation.ts";
 export type { Engine, EngineEvent, EngineRequest, EngineStats, FinishReason, SamplingParams, TokenConstraint } from "./types.ts";

@@ -10,29 +10,39 @@ export interface LoadedModel<P = ParameterTensors> {
   readonly parameters: P;
 }
 
+export interface LoadModelOptions {
+  /** Of a frozen model. Default "auto". */
+  readonly dtype?: ModelDtype | undefined;
+  /** Also the next-token module of deepseek_v3, for guessing. Default false. */
+  readonly mtp?: boolean;
+}
+
 /** Reads a Hugging Face folder or a GGUF file into tensors of the backend, float32 whatever the file holds. */
-export const loadModel = (backend: Backend, path: string): Promise<LoadedModel> => load(path, (checkpoint, specs) => readAll(specs, (spec) => readFloat32(backend, checkpoint, [spec])));
+export const loadModel = (backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel> => load(path, options, (checkpoint, specs) => readAll(specs, (spec) => readFloat32(backend, checkpoint, [spec])));
+
+/** What matrices are multiplied in. `auto`: the blocks that a file stores, where kernels take them; they round activations to 8 bits. */
+export type ModelDtype = "auto" | "float32";
 
 /**
  * Reads a model to be run and not trained: matrices keep the blocks that a file stores them in, where kernels take them as they
  * are, and projections of the same rows become one.
  */
-export const loadFrozenModel = (backend: Backend, path: string): Promise<LoadedModel<ModelParameters>> =>
-  load(path, async (checkpoint, specs) => {
+export const loadFrozenModel = (backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel<ModelParameters>> =>
+  load(path, options, async (checkpoint, specs) => {
     const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
     for (const [name, parts] of projectionGroups(specs)) {
-      const joined = await readJoined(backend, checkpoint, parts);
+      const joined = options.dtype === "float32" ? await readFloat32(backend, checkpoint, parts) : await readJoined(backend, checkpoint, parts);
       if (joined) parameters[name] = joined;
       else for (const spec of parts) parameters[spec.name] = (await readJoined(backend, checkpoint, [spec])) ?? (await readFloat32(backend, checkpoint, [spec]));
     }
     return parameters;
   });
 
-async function load<P>(path: string, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<P>): Promise<LoadedModel<P>> {
+async function load<P>(path: string, options: LoadModelOptions, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<P>): Promise<LoadedModel<P>> {
   const checkpoint = await openCheckpoint(path);
   try {
     const { config, generationConfig } = checkpoint;
-    const specs = parameterSpecs(config);
+    const specs = parameterSpecs(config, options);
     // Before memory is taken for them: a configuration may say anything.
     for (const { name, shape } of specs) checkpoint.info(name, shape);
     return { config, generationConfig, specs, parameters: await read(checkpoint, specs) };

@@ -4,7 +4,7 @@ import { compile, type Backend, type Binding, type DeviceTensor, type Program, t
 import { gather, type QuantizedMatrix, type TensorType, type Value } from "../tensor/index.ts";
 import type { LoraAdapter } from "../weights/index.ts";
 import { adaptedModules, adapterTensors } from "./adapters.ts";
-import { DraftHead, ofDraftHead, type DraftRequest } from "./draft-head.ts";
+import { DraftHead, type DraftRequest } from "./draft-head.ts";
 import { tensorsOf, typesOf, valuesOf, type ModelParameters } from "./model-parameters.ts";
 
 export interface RunnerOptions {
@@ -201,8 +201,7 @@ export class ModelRunner {
 
   #compile(parameters: ModelParameters): Promise<Program> {
     const { config, options } = this;
-    const { max_model_len, session } = options;
-    const frozen = Object.fromEntries(Object.entries(options.frozen ?? {}).filter(([name]) => !ofDraftHead(config, name)));
+    const { frozen = {}, max_model_len, session } = options;
     const tables = rotaryTables(config, max_model_len);
     const type = (shape: TensorType["shape"], dtype: TensorType["dtype"]): TensorType => ({ shape, dtype });
     const cache = (): TensorType[] => this.#keys.map(() => type(["batch", this.#shape.heads, max_model_len, this.#shape.width], "float32"));

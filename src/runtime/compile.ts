@@ -16,22 +16,29 @@ const isDeviceTensor = (x: unknown): x is DeviceTensor => typeof x === "object" 
 export interface CompileOptions extends Omit<SessionOptions, "initializers"> {
   /**
    * A part of the inputs, as a tree with the same paths, that never changes: its memory is given to the session once and is not
-   * bound. Kernels may repack it, so it runs faster than what is bound at each run.
+   * bound. Kernels may repack it, so it runs faster than what is bound at each run. What the function does not use is left out.
    */
   readonly frozen?: Tree<DeviceTensor>;
 }
 
 /** Traces `f` on inputs of the given types, lowers it for the backend's provider and makes a session of it. */
 export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, { frozen = {}, ...options }: CompileOptions = {}): Promise<Program> {
-  const graph = fuse(simplify(trace(f, types)));
+  const kept = new Map(leaves(frozen, isDeviceTensor));
+  const graph = withoutIdle(fuse(simplify(trace(f, types))), kept);
   verify(graph);
-  const initializers = Object.fromEntries(leaves(frozen, isDeviceTensor));
+  const initializers = Object.fromEntries(graph.inputs.flatMap(([name]) => (kept.has(name) ? [[name, kept.get(name)!]] : [])));
   const session = await backend.createSession(toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", new Set(Object.keys(initializers))), { ...options, initializers });
   return {
     graph,
     bind: (inputs, outputs) => session.bind(Object.fromEntries(leaves(inputs, isDeviceTensor)), Object.fromEntries(leaves(outputs, isDeviceTensor))),
     dispose: () => session.dispose(),
   };
+}
+
+/** The graph without those of the named inputs that no node reads. */
+function withoutIdle(graph: Graph, names: { has(name: string): boolean }): Graph {
+  const read = new Set(graph.nodes.flatMap(({ inputs }) => inputs));
+  return { ...graph, inputs: graph.inputs.filter(([name, value]) => !names.has(name) || read.has(value)) };
 }
 
 type Types = Readonly<Record<string, TensorType>>;
