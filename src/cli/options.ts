@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 
 /** Parses an option that is a whole number in a range. */
 export function wholeNumber(low: number, high: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -7,6 +7,11 @@ export function wholeNumber(low: number, high: number = Number.MAX_SAFE_INTEGER)
     if (/^\d+$/.test(text) && value >= low && value <= high) return value;
     throw new InvalidArgumentError(high === Number.MAX_SAFE_INTEGER ? `Expected a whole number, at least ${low}.` : `Expected a whole number from ${low} to ${high}.`);
   };
+}
+
+/** What a model's matrices are multiplied in. */
+export function dtypeOption(byDefault: string): Option {
+  return new Option("--dtype <type>", `auto: in the blocks that a file stores, faster, activations rounded to 8 bits; float32: exact (default: ${byDefault})`).choices(["auto", "float32"]);
 }
 
 /** Parses an option that is a number in a range. */
