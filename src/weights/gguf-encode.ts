@@ -110,17 +110,20 @@ function signedPeak(x: Float32Array, begin: number, end: number): number {
 
 /** A float16 of which every value is a whole multiple that [-most, most - 1] holds, or null. */
 function exactStep(x: Float32Array, begin: number, end: number, peak: number, most: number): number | null {
-  single[0] = peak;
-  // A float16 times a byte leaves the five lowest bits of a float32 empty, as few other values do.
-  if ((singleBits[0]! & 31) !== 0) return null;
   for (let m = most; m > 0; m--) {
-    const step = half(peak / (m === most ? -m : m));
-    if (step === 0 || Math.abs(step * m) !== Math.abs(peak)) continue;
+    const step = peak / (m === most ? -m : m);
+    if (!isHalf(step)) continue;
     let i = begin;
     while (i < end && Number.isInteger(x[i]! / step)) i++;
     if (i === end) return step;
   }
   return null;
+}
+
+/** Eleven bits from 2^-24 on. */
+function isHalf(value: number): boolean {
+  single[0] = value;
+  return single[0] === value && (singleBits[0]! & 0x1fff) === 0 && Number.isInteger(value * 2 ** 24) && Math.abs(value) <= largestHalf;
 }
 
 /** The better of a few steps by squared error: the peak at either end of [-most, most - 1], and what least squares makes of both. */
