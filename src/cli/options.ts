@@ -1,4 +1,6 @@
 import { InvalidArgumentError, Option } from "commander";
+import { z } from "zod";
+import type { SpeculativeConfig } from "../engine/index.ts";
 
 /** Parses an option that is a whole number in a range. */
 export function wholeNumber(low: number, high: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -12,6 +14,33 @@ export function wholeNumber(low: number, high: number = Number.MAX_SAFE_INTEGER)
 /** What a model's matrices are multiplied in. */
 export function dtypeOption(byDefault: string): Option {
   return new Option("--dtype <type>", `auto: in the blocks that a file stores, faster, activations rounded to 8 bits; float32: exact (default: ${byDefault})`).choices(["auto", "float32"]);
+}
+
+const speculative = z.strictObject({
+  method: z.enum(["ngram", "mtp"]),
+  num_speculative_tokens: z.int(),
+  prompt_lookup_max: z.int().optional(),
+  prompt_lookup_min: z.int().optional(),
+});
+
+/** Whether, and how, tokens are guessed. */
+export function speculativeOption(): Option {
+  const example = '{"method":"ngram","num_speculative_tokens":4}';
+  return new Option("--speculative-config <json>", `guess tokens while one request runs, and check several at once: ${example}, or method mtp with 1 (deepseek_v3)`).argParser((text): SpeculativeConfig => {
+    const parsed = z.string().transform(parsedJson).pipe(speculative).safeParse(text);
+    if (!parsed.success) throw new InvalidArgumentError(`Expected JSON as ${example}.`);
+    const { method, num_speculative_tokens, prompt_lookup_max: max, prompt_lookup_min: min } = parsed.data;
+    return { method, num_speculative_tokens, ...(max !== undefined && { prompt_lookup_max: max }), ...(min !== undefined && { prompt_lookup_min: min }) };
+  });
+}
+
+function parsedJson(text: string, context: z.RefinementCtx): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    context.addIssue("not JSON");
+    return z.NEVER;
+  }
 }
 
 /** Parses an option that is a number in a range. */

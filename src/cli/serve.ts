@@ -4,11 +4,11 @@ import { createWriteStream, existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
-import type { ModelDtype } from "../engine/index.ts";
+import type { ModelDtype, SpeculativeConfig } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import type { Accounts, ModelRegistry, ModelSource, RequestLogEntry } from "../serve/index.ts";
 import { databasePath } from "./database-path.ts";
-import { dtypeOption, realNumber, wholeNumber } from "./options.ts";
+import { dtypeOption, realNumber, speculativeOption, wholeNumber } from "./options.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
 
 interface ServeOptions {
@@ -23,6 +23,7 @@ interface ServeOptions {
   readonly maxModelLen?: number;
   readonly maxNumSeqs?: number;
   readonly dtype?: ModelDtype;
+  readonly speculativeConfig?: SpeculativeConfig;
   readonly maxModels: number;
   readonly maxModelGb?: number;
   readonly keepAlive: number;
@@ -52,6 +53,7 @@ export function addServe(program: Command): void {
     .option("--adapter <name=dir>", "serve a LoRA adapter in PEFT's format as a model of this name; may be given again", (text, before: readonly string[] = []) => [...before, text])
     .option("--max-model-len <n>", "longest prompt plus completion, in tokens (default: the model's own, at most 4096)", wholeNumber(16))
     .addOption(dtypeOption("auto"))
+    .addOption(speculativeOption())
     .option("--max-num-seqs <n>", "sequences that a model runs at once (default: what a cache of 1 GiB holds, at most 64)", wholeNumber(1, 4096))
     .option("--max-models <n>", "models in memory at once", wholeNumber(1), 4)
     .option("--max-model-gb <gb>", "size of the models in memory at once, by their files", realNumber(0, 1e6))
@@ -148,8 +150,8 @@ async function sourcesOf(names: readonly string[], options: ServeOptions): Promi
   const models = await Promise.all(given.map(nameModel));
   const adapters = await Promise.all((options.adapter ?? []).map(nameAdapter));
   const bases = new Map(adapters.map((adapter) => [adapter, baseOf(adapter, models)]));
-  const { maxModelLen, maxNumSeqs, dtype } = options;
-  return await Promise.all(models.map((model) => modelSource(model, { maxModelLen, maxNumSeqs, dtype, adapters: adapters.filter((adapter) => bases.get(adapter) === model) })));
+  const { maxModelLen, maxNumSeqs, dtype, speculativeConfig: speculative } = options;
+  return await Promise.all(models.map((model) => modelSource(model, { maxModelLen, maxNumSeqs, dtype, speculative, adapters: adapters.filter((adapter) => bases.get(adapter) === model) })));
 }
 
 /** The page can train one. */
