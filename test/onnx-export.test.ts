@@ -1,7 +1,8 @@
 import { readdirSync } from "node:fs";
 import * as ort from "onnxruntime-web";
 import { describe, expect, test } from "vitest";
-import { causalLmOnnx } from "../src/export/index.ts";
+import { causalLmOnnx, inBlocks, type ExportedWeights } from "../src/export/index.ts";
+import { parameterSpecs, type ModelConfig } from "../src/model/index.ts";
 import { openCheckpoint } from "../src/weights/index.ts";
 import { fixture, hasFixture, readFixture } from "./fixtures.ts";
 
@@ -17,16 +18,28 @@ const bar = 1e-4;
 const models = hasFixture("models") ? readdirSync(fixture("models"), { withFileTypes: true }).filter((e) => e.isDirectory()).map((e) => e.name) : [];
 const int64 = (rows: readonly (readonly number[])[]): ort.Tensor => new ort.Tensor("int64", BigInt64Array.from(rows.flat(), BigInt), [rows.length, rows[0]!.length]);
 
-async function openModel(name: string, mostInline: number): Promise<ort.InferenceSession> {
+async function openModel(name: string, mostInline: number, change: (config: ModelConfig, weights: Record<string, Float32Array>) => ExportedWeights = (_, weights) => weights): Promise<ort.InferenceSession> {
   const checkpoint = await openCheckpoint(fixture("models", name));
   const weights: Record<string, Float32Array> = {};
   for (const each of checkpoint.names) weights[each] = (await checkpoint.read(each)).data;
   await checkpoint.close();
-  const { model, data } = causalLmOnnx(checkpoint.config, weights, { dataName, mostInline });
+  const { model, data } = causalLmOnnx(checkpoint.config, change(checkpoint.config, weights), { dataName, mostInline });
   expect(data === null).toBe(mostInline > 0);
   const externalData = data === null ? [] : [{ path: dataName, data: Buffer.concat([...data]) }];
   return ort.InferenceSession.create(Buffer.concat([...model]), { externalData, logSeverityLevel: 4 });
 }
+
+/** What blocks stand for. */
+const values = (config: ModelConfig, weights: ExportedWeights): Record<string, Float32Array> =>
+  Object.fromEntries(
+    parameterSpecs(config).map(({ name }) => {
+      const weight = weights[name]!;
+      if (weight instanceof Float32Array) return [name, weight];
+      const { bits, blocks, scales, block_size, rows, columns } = weight;
+      const code = (i: number): number => (bits === 8 ? blocks[i]! : (blocks[i >> 1]! >> (4 * (i & 1))) & 15);
+      return [name, Float32Array.from({ length: rows * columns }, (_, i) => (code(i) - 2 ** (bits - 1)) * scales[Math.floor(i / block_size)]!)];
+    }),
+  );
 
 type Cache = Record<string, ort.Tensor>;
 
@@ -66,6 +79,19 @@ describe.each(models)("%s as ONNX", (name) => {
       cache = next.cache;
     }
     await session.release();
+  });
+
+  test.each([8, 4] as const)("in blocks of %i bits says what the rounded weights say, but for activations of 8 bits", async (bits) => {
+    const ones = rows.map(() => Array<number>(time).fill(1));
+    const say = async (session: ort.InferenceSession): Promise<number[]> => {
+      const { logits: all } = await step(session, rows, ones, rows.map(() => range(0, time)));
+      await session.release();
+      return all.flat(2);
+    };
+    const rounded = await say(await openModel(name, 1e9, (config, weights) => inBlocks(config, weights, bits)));
+    const plain = await say(await openModel(name, 1e9, (config, weights) => values(config, inBlocks(config, weights, bits))));
+    const gap = Math.sqrt(rounded.reduce((sum, x, i) => sum + (x - plain[i]!) ** 2, 0) / plain.length);
+    expect(gap).toBeLessThan(0.2);
   });
 
   test("rows that are padded on the left", async () => {

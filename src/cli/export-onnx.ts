@@ -1,23 +1,34 @@
 import { join } from "node:path";
 import type { ModelConfig } from "../model/index.ts";
 
-const [modelFile, dataName] = ["model.onnx", "model.onnx_data"] as const;
+/** What transformers.js calls a model by the type of its weights: `dtype: "fp32"`, `"q8"` (its default on processors in browsers) and `"q4"`. */
+const variants = [
+  { file: "model.onnx", bits: 32 },
+  { file: "model_quantized.onnx", bits: 8 },
+  { file: "model_q4.onnx", bits: 4 },
+] as const;
 
 /**
  * Writes a folder that transformers.js loads: the tokenizer's and configuration's files as on the hub, and the model with its
- * weights in `onnx/`.
+ * weights in `onnx/`, in float32 and in blocks of 8 and of 4 bits.
  * @param files name → content of what stands beside the model
  */
 export async function writeOnnxFolder(out: string, config: ModelConfig, weights: Readonly<Record<string, Float32Array>>, files: Readonly<Record<string, string>>): Promise<void> {
-  const { causalLmOnnx } = await import("../export/index.ts");
+  const { causalLmOnnx, inBlocks } = await import("../export/index.ts");
   const { configToText } = await import("../model/config.ts");
   const { writeFolder, writeNewFile, writeWholeFile } = await import("../weights/files.ts");
-  const { model, data } = causalLmOnnx(config, weights, { dataName });
-  const text = configToText(config, "float32");
-  const configText = data === null ? text : text.replace(/\n}\n$/, `,\n  "transformers.js_config": ${JSON.stringify({ use_external_data_format: { [modelFile]: 1 } })}\n}\n`);
   await writeFolder(out, false, async (folder) => {
-    await writeWholeFile(join(folder, "onnx", modelFile), model);
-    if (data !== null) await writeNewFile(join(folder, "onnx", dataName), data);
+    const apart: string[] = [];
+    for (const { file, bits } of variants) {
+      const { model, data } = causalLmOnnx(config, bits === 32 ? weights : inBlocks(config, weights, bits), { dataName: `${file}_data` });
+      await writeWholeFile(join(folder, "onnx", file), model);
+      if (data === null) continue;
+      await writeNewFile(join(folder, "onnx", `${file}_data`), data);
+      apart.push(file);
+    }
+    const text = configToText(config, "float32");
+    const external = { use_external_data_format: Object.fromEntries(apart.map((file) => [file, 1])) };
+    const configText = apart.length === 0 ? text : text.replace(/\n}\n$/, `,\n  "transformers.js_config": ${JSON.stringify(external)}\n}\n`);
     for (const [name, content] of Object.entries({ ...withChatTemplate(files), "config.json": configText })) await writeNewFile(join(folder, name), [new TextEncoder().encode(content)]);
   });
 }

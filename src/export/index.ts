@@ -1,1 +1,2 @@
-export { causalLmOnnx, type OnnxModel } from "./causal-lm.ts";
+export { causalLmOnnx, type ExportedWeights, type OnnxModel, type OnnxOptions } from "./causal-lm.ts";
+export { inBlocks } from "./in-blocks.ts";
