@@ -2,6 +2,7 @@
 # Exports with Longjing and loads the result with the real readers. They are installed into their own folder, test/peers/.venv
 # or the one that LONGJING_PEERS names; nothing of the machine is changed.
 set -euo pipefail
+shopt -s nullglob
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(dirname "$(dirname "$here")")"
 fixtures="${LONGJING_FIXTURES:-$root/test/golden}"
