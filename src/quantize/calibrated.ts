@@ -1,5 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
-import { blockLength, levels, nearest, quantizedMatrix, spans, type Grid, type Levels, type QuantizedMatrix } from "./grid.ts";
+import { blockLength, inverseOf, levels, nearest, quantizedMatrix, rangeOf, spans, type Grid, type Levels, type QuantizedMatrix } from "./grid.ts";
 
 /**
  * What a linear layer's inputs say of its weights: with the Gram matrix H = XᵀX of inputs X [rows, n], errors E of the weights
@@ -37,12 +37,19 @@ export function sensitivity({ rows, size, data: gram }: Gram): Sensitivity {
   const cost = new Float64Array(size);
   // Cholesky from the last column to the first: H = Rᵀ R with R lower triangular, kept over the lower triangle of H by rows of Rᵀ.
   const upper = gram;
+  const four = new Float64Array(4);
   for (let j = size - 1; j >= 0; j--) {
     const rest = size - 1 - j;
     const pivot = Math.sqrt(upper[j * size + j]! + damp - dot(upper, j * size + j + 1, upper, j * size + j + 1, rest));
     upper[j * size + j] = pivot;
     cost[j] = pivot * pivot;
-    for (let i = 0; i < j; i++) upper[i * size + j] = (upper[i * size + j]! - dot(upper, i * size + j + 1, upper, j * size + j + 1, rest)) / pivot;
+    for (let i = 0; i < j; i += 4) {
+      if (i + 4 <= j) fourDots(four, 0, upper, j * size + j + 1, upper, i * size + j + 1, size, rest);
+      for (let r = i; r < Math.min(j, i + 4); r++) {
+        const product = i + 4 <= j ? four[r - i]! : dot(upper, r * size + j + 1, upper, j * size + j + 1, rest);
+        upper[r * size + j] = (upper[r * size + j]! - product) / pivot;
+      }
+    }
   }
   const feedback = upper;
   for (let k = 0; k < size; k++) for (let i = 0; i < k; i++) feedback[k * size + i] = upper[i * size + k]! / upper[k * size + k]!;
@@ -50,16 +57,25 @@ export function sensitivity({ rows, size, data: gram }: Gram): Sensitivity {
 }
 
 function dot(a: Float64Array, i: number, b: Float64Array, j: number, length: number): number {
+  let sum = 0;
+  for (let k = 0; k < length; k++) sum += a[i + k]! * b[j + k]!;
+  return sum;
+}
+
+/** into[at … at + 3]: products of a's `length` values from i with those of four rows of b, the first from j: each value of a is read once for all. */
+function fourDots(into: Float64Array, at: number, a: Float64Array, i: number, b: Float64Array, j: number, width: number, length: number): void {
   let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  let k = 0;
-  for (; k + 4 <= length; k += 4) {
-    s0 += a[i + k]! * b[j + k]!;
-    s1 += a[i + k + 1]! * b[j + k + 1]!;
-    s2 += a[i + k + 2]! * b[j + k + 2]!;
-    s3 += a[i + k + 3]! * b[j + k + 3]!;
+  for (let k = 0; k < length; k++) {
+    const value = a[i + k]!;
+    s0 += value * b[j + k]!;
+    s1 += value * b[j + width + k]!;
+    s2 += value * b[j + 2 * width + k]!;
+    s3 += value * b[j + 3 * width + k]!;
   }
-  for (; k < length; k++) s0 += a[i + k]! * b[j + k]!;
-  return s0 + s1 + s2 + s3;
+  into[at] = s0;
+  into[at + 1] = s1;
+  into[at + 2] = s2;
+  into[at + 3] = s3;
 }
 
 /**
@@ -88,7 +104,7 @@ function roundRows(matrix: QuantizedMatrix, weights: Float32Array, first: number
       const at = row * columns + start;
       const e = (row - first) * columns;
       search.weights.set(weights.subarray(at, at + blockLength));
-      for (let k = 0; k < blockLength; k += 4) addFeedback(search.feedback, k, errors, e, feedback, (start + k) * size, size, start);
+      for (let k = 0; k < blockLength; k += 4) fourDots(search.feedback, k, errors, e, feedback, (start + k) * size, size, start);
       const { scale, min } = search.run();
       matrix.scales[at / blockLength] = scale;
       matrix.mins[at / blockLength] = min;
@@ -96,22 +112,6 @@ function roundRows(matrix: QuantizedMatrix, weights: Float32Array, first: number
       for (let k = 0; k < blockLength; k++) errors[e + start + k] = search.weights[k]! - (scale * search.codes[k]! + min);
     }
   }
-}
-
-/** into[k … k + 3] = Σ_i errors_i F_ki, four at a time so that each error is read once for them. */
-function addFeedback(into: Float64Array, k: number, errors: Float64Array, e: number, feedback: Float64Array, f: number, size: number, count: number): void {
-  let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  for (let i = 0; i < count; i++) {
-    const error = errors[e + i]!;
-    s0 += error * feedback[f + i]!;
-    s1 += error * feedback[f + size + i]!;
-    s2 += error * feedback[f + 2 * size + i]!;
-    s3 += error * feedback[f + 3 * size + i]!;
-  }
-  into[k] = s0;
-  into[k + 1] = s1;
-  into[k + 2] = s2;
-  into[k + 3] = s3;
 }
 
 /** Finds the grid and the codes of one block of one row. */
@@ -122,13 +122,16 @@ class BlockSearch {
   /** Of the best grid. */
   readonly codes = new Uint8Array(blockLength);
   readonly #grid: Grid;
+  readonly #top: number;
   readonly #flips: readonly boolean[];
   readonly #within = new Float64Array(blockLength * blockLength);
   readonly #cost = new Float64Array(blockLength);
   readonly #errors = new Float64Array(blockLength);
+  readonly #bests = new Float64Array(blockLength);
 
   constructor(grid: Grid) {
     this.#grid = grid;
+    this.#top = 2 ** grid.bits - 1;
     this.#flips = grid.kind === "symmetric" && grid.bits === 4 ? [false, true] : [false];
   }
 
@@ -144,11 +147,12 @@ class BlockSearch {
   /** The grid on which the weights' best values lie nearest, and on it their codes. */
   run(): Levels {
     const ideal = this.#ideal();
-    let best = levels(this.#grid, ideal, 0);
-    let least = this.#distance(ideal, best, Infinity);
+    const range = rangeOf(this.#grid, ideal, 0);
+    let best = levels(this.#grid, range);
+    let least = Infinity;
     for (const span of spans)
       for (const flipped of this.#flips) {
-        const tried = levels(this.#grid, ideal, 0, span, flipped);
+        const tried = levels(this.#grid, range, span, flipped);
         const distance = this.#distance(ideal, tried, least);
         if (distance < least) [best, least] = [tried, distance];
       }
@@ -158,9 +162,10 @@ class BlockSearch {
 
   /** What rounding alone would cost, without feedback; not all of it once it reaches `most`. */
   #distance(ideal: Float64Array, { scale, min }: Levels, most: number): number {
+    const inverse = inverseOf(scale);
     let distance = 0;
     for (let k = 0; k < blockLength && distance < most; k++) {
-      const error = ideal[k]! - (scale * nearest(ideal[k]!, scale, min, this.#grid.bits) + min);
+      const error = ideal[k]! - (scale * nearest(ideal[k]!, min, inverse, this.#top) + min);
       distance += this.#cost[k]! * error * error;
     }
     return distance;
@@ -168,7 +173,7 @@ class BlockSearch {
 
   /** What the weights would best be, given the blocks before, if they were not rounded. */
   #ideal(): Float64Array {
-    const ideal = new Float64Array(blockLength);
+    const ideal = this.#bests;
     for (let k = 0; k < blockLength; k++) {
       ideal[k] = this.#target(k);
       this.#errors[k] = this.weights[k]! - ideal[k]!;
@@ -177,8 +182,9 @@ class BlockSearch {
   }
 
   #round({ scale, min }: Levels): void {
+    const inverse = inverseOf(scale);
     for (let k = 0; k < blockLength; k++) {
-      const code = nearest(this.#target(k), scale, min, this.#grid.bits);
+      const code = nearest(this.#target(k), min, inverse, this.#top);
       this.codes[k] = code;
       this.#errors[k] = this.weights[k]! - (scale * code + min);
     }

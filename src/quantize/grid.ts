@@ -43,7 +43,7 @@ export function dequantize({ codes, scales, mins }: QuantizedMatrix, into: Float
 }
 
 /** Shares of the range of a block that its grid may span, so that rare large weights are clipped for the good of the others. */
-export const spans: readonly number[] = [1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65];
+export const spans: readonly number[] = [1, 0.95, 0.9, 0.85, 0.8, 0.72];
 
 /** The grid of one block: value = scale · code + min. */
 export interface Levels {
@@ -51,33 +51,31 @@ export interface Levels {
   readonly min: number;
 }
 
-/**
- * The grid that spans `span` of what the weights from `at` span. `flipped` gives a symmetric grid's longer side, which has one
- * level more, to the smaller peak.
- * @throws LongjingError "unsupported" for weights that are not finite or that no float16 scale reaches
- */
-export function levels({ bits, kind }: Grid, weights: Float64Array | Float32Array, at: number, span = 1, flipped = false): Levels {
-  let low = 0;
-  let high = 0;
-  if (kind === "minimum") low = high = weights[at]!;
+/** The least and the greatest weight of the block from `at`, and zero where the grid must have it. @throws LongjingError "unsupported" unless all are finite */
+export function rangeOf({ kind }: Grid, weights: Float64Array | Float32Array, at: number): readonly [low: number, high: number] {
+  let low = kind === "minimum" ? weights[at]! : 0;
+  let high = low;
   for (let i = at; i < at + blockLength; i++) {
     const weight = weights[i]!;
     if (!(Math.abs(weight) < Infinity)) throw new LongjingError("unsupported", "A weight is not finite, so that nothing can be rounded to it", { got: String(weight) });
     if (weight < low) low = weight;
     if (weight > high) high = weight;
   }
+  return [low, high];
+}
+
+/**
+ * The grid that spans `span` of a range. `flipped` gives a symmetric grid's longer side, which has one level more, to the
+ * smaller peak.
+ * @throws LongjingError "unsupported" for a range that no float16 scale reaches
+ */
+export function levels({ bits, kind }: Grid, [low, high]: readonly [number, number], span = 1, flipped = false): Levels {
   const top = 2 ** bits - 1;
-  if (kind === "minimum") {
-    const middle = (low + high) / 2;
-    const min = toFloat16(middle - ((high - low) / 2) * span);
-    return { scale: toFloat16(((high - low) * span) / top), min };
-  }
-  if (kind === "zero_point") {
-    const scale = toFloat16(((high - low) * span) / top);
-    const zero = scale === 0 ? 0 : Math.min(top, Math.max(0, Math.round((-low * span) / scale)));
-    return { scale, min: -zero * scale };
-  }
-  return symmetricLevels(bits, low, high, span, flipped);
+  if (kind === "symmetric") return symmetricLevels(bits, low, high, span, flipped);
+  const scale = toFloat16(((high - low) * span) / top);
+  if (kind === "minimum") return { scale, min: toFloat16((low + high - (high - low) * span) / 2) };
+  const zero = scale === 0 ? 0 : Math.min(top, Math.max(0, Math.round((-low * span) / scale)));
+  return { scale, min: -zero * scale };
 }
 
 /** 4 bits have 8 levels on one side of zero and 7 on the other; the scale's sign says which. 8 bits use 127 on both. */
@@ -88,21 +86,23 @@ function symmetricLevels(bits: 4 | 8, low: number, high: number, span: number, f
   return { scale, min: -half * scale };
 }
 
-/** The code of the nearest level. */
-export function nearest(weight: number, scale: number, min: number, bits: 4 | 8): number {
-  if (scale === 0) return 0;
-  const code = Math.round((weight - min) / scale);
-  return code < 0 ? 0 : Math.min(code, 2 ** bits - 1);
+/** The code of the nearest level; `inverse` is 1 / scale, or 0 where that is 0. */
+export function nearest(weight: number, min: number, inverse: number, top: number): number {
+  const code = Math.floor((weight - min) * inverse + 0.5);
+  return code < 0 ? 0 : code > top ? top : code;
 }
+
+export const inverseOf = (scale: number): number => (scale === 0 ? 0 : 1 / scale);
 
 /** Rounds each weight to the nearest level of a grid that spans its block. */
 export function roundToNearest(weights: Float32Array, shape: readonly number[], grid: Grid): QuantizedMatrix {
   const matrix = quantizedMatrix(shape, grid);
   for (let block = 0; block < matrix.scales.length; block++) {
-    const chosen = levels(grid, weights, block * blockLength);
-    matrix.scales[block] = chosen.scale;
-    matrix.mins[block] = chosen.min;
-    for (let i = block * blockLength; i < (block + 1) * blockLength; i++) matrix.codes[i] = nearest(weights[i]!, chosen.scale, chosen.min, grid.bits);
+    const { scale, min } = levels(grid, rangeOf(grid, weights, block * blockLength));
+    matrix.scales[block] = scale;
+    matrix.mins[block] = min;
+    const [inverse, top] = [inverseOf(scale), 2 ** grid.bits - 1];
+    for (let i = block * blockLength; i < (block + 1) * blockLength; i++) matrix.codes[i] = nearest(weights[i]!, min, inverse, top);
   }
   return matrix;
 }
