@@ -10,8 +10,8 @@ const callable = z.custom<() => unknown>((value) => typeof value === "function",
 
 const recipeShape = z.looseObject({
   name: z.string().min(1),
-  tokenizer: callable,
-  model: callable,
+  tokenizer: callable.optional(),
+  model: callable.optional(),
   stages: z
     .array(z.looseObject({ name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]*$/, "expected letters, digits, - and _"), steps: z.int().nonnegative(), run: callable }))
     .min(1)

@@ -7,6 +7,7 @@ import { openTerminal } from "./terminal.ts";
 
 interface TrainOptions extends BackendOptions {
   readonly out: string;
+  readonly base?: string;
   readonly resume?: true;
   readonly seed?: number;
   readonly maxSteps?: number;
@@ -20,6 +21,7 @@ export function addTrain(program: Command): void {
     .description("Run a recipe, or go on with one. Ctrl-C ends the step, saves it and stops; again, it stops at once")
     .argument("<recipe>", "file that exports `recipe`, such as recipes/countdown-zero.ts")
     .requiredOption("--out <dir>", "the run's folder: log, ledger, checkpoints")
+    .option("--base <model>", "what a recipe starts from that makes no model of its own: run, folder, GGUF file or ORG/NAME")
     .option("--resume", "go on with the run in the folder; begin one if there is none")
     .option("--seed <n>", "of everything random (default: the run's own, or 0)", wholeNumber(0))
     .option("--max-steps <n>", "end each stage after so many steps", wholeNumber(1))
@@ -38,7 +40,9 @@ async function train(path: string, options: TrainOptions): Promise<void> {
   const { defaultThreads } = await import("../runtime/cores.ts");
   const { summaryOf, summaryText } = await import("./run-summary.ts");
   const { trainView } = await import("./train-view.ts");
+  const { openStartingModel } = await import("./starting-model.ts");
   const recipe = await loadRecipe(path);
+  const base = options.base === undefined ? undefined : await openStartingModel(options.base);
   const backend = await openBackendWith(options);
   const view = trainView(terminal);
   const report = options.json ? (event: RecipeEvent): void => terminal.out(`${JSON.stringify(event)}\n`) : view.report;
@@ -47,6 +51,7 @@ async function train(path: string, options: TrainOptions): Promise<void> {
     backend,
     dir,
     resume,
+    ...(base && { base }),
     ...(seed !== undefined && { seed }),
     ...(maxSteps !== undefined && { maxSteps }),
     ...(checkpointEvery !== undefined && { checkpointEvery }),
@@ -56,6 +61,7 @@ async function train(path: string, options: TrainOptions): Promise<void> {
     signal: stop.signal,
   });
   stop.release();
+  await base?.close();
   if (ended === "stopped") process.exitCode = 128 + constants.signals[stop.name() ?? "SIGINT"];
   else if (options.json) terminal.out(`${JSON.stringify({ type: "summary", ...summaryOf(dir) })}\n`);
   else terminal.out(summaryText(summaryOf(dir), terminal.colors));

@@ -15,7 +15,8 @@ const lanes = 256;
 // Problems that count as one step of a measuring stage.
 const problemsPerStep = 50;
 
-async function withGenerator<T>(context: StageContext, problems: readonly { readonly prompt: string }[], max_tokens: number, f: (generator: Generator, encoder: DocumentEncoder) => Promise<T>): Promise<T> {
+/** An engine over the policy as it is, for problems and completions of known lengths. */
+export async function withGenerator<T>(context: StageContext, problems: readonly { readonly prompt: string }[], max_tokens: number, f: (generator: Generator, encoder: DocumentEncoder) => Promise<T>): Promise<T> {
   const encoder = documentEncoder(context.tokenizer);
   const longest = Math.max(...problems.map(({ prompt }) => encoder.prompt(prompt).length));
   const runner = new ModelRunner(context.backend, context.config, { max_num_seqs: lanes, max_model_len: longest + max_tokens });

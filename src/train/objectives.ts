@@ -63,6 +63,8 @@ export interface Objective {
   readonly loss: Value;
   /** Scalars under TRL's names. */
   readonly metrics: Readonly<Record<string, Value>>;
+  /** What else a stage reads after each step, of any shape. */
+  readonly statistics?: Readonly<Record<string, Value>>;
 }
 
 interface Terms {

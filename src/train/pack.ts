@@ -45,3 +45,14 @@ function take(documents: Iterator<TokenDocument>, time: number): TokenDocument {
   if (length > time + 1) throw new LongjingError("too_large", "A document does not fit a row", { got: `${length} tokens`, expected: `at most ${time + 1}`, hint: "Train with longer rows." });
   return next.value;
 }
+
+/** One document as a row of its own. `promptWeight` is what a prompt's token counts beside a completion's. */
+export function rowOf({ prompt, completion }: TokenDocument, time: number, pad: number, promptWeight: number): { readonly ids: readonly number[]; readonly targets: readonly number[]; readonly counts: readonly number[] } {
+  const tokens = [...prompt, ...completion];
+  const counts = [...prompt.map(() => promptWeight), ...completion.map(() => 1)];
+  while (tokens.length < time + 1) {
+    tokens.push(pad);
+    counts.push(0);
+  }
+  return { ids: tokens.slice(0, -1), targets: tokens.slice(1), counts: counts.slice(1) };
+}

@@ -1,30 +1,45 @@
-import { initParameters, parameterCount, parameterSpecs, type ModelConfig, type VocabularyIds } from "../model/index.ts";
+import { initParameters, parameterCount, parameterSpecs, type ModelConfig, type ParameterSpec, type VocabularyIds } from "../model/index.ts";
 import { configToText } from "../model/config.ts";
 import { random } from "../random/index.ts";
 import type { Backend, DeviceTensor } from "../runtime/index.ts";
 import { eventLoopTurn } from "../runtime/event-loop.ts";
 import { sameShape } from "../tensor/op.ts";
-import { createTokenizer, type TokenizerFiles } from "../text/index.ts";
+import { createTokenizer, type Tokenizer, type TokenizerFiles } from "../text/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { loadTensors, modelFile, optimizerFile, type Checkpoint, type CheckpointContents, type HostTensor, type JsonValue } from "./checkpoint.ts";
 import { openRun, readRunConfig, type Run } from "./run.ts";
 import type { LogType, Stage, StageContext, StageProgress } from "./stage.ts";
 import { TrainState } from "./train-state.ts";
 
-/** A whole training, from nothing: a tokenizer, a model, and stages in order. */
+/** A whole training: stages in order, on a model from nothing or on one that is there already. */
 export interface Recipe {
   readonly name: string;
   /** One sentence for lists. */
   readonly description: string;
-  readonly tokenizer: () => TokenizerFiles;
-  readonly model: (tokenizer: VocabularyIds) => ModelConfig;
+  /** What a model from nothing is made of. A recipe without it trains the model that its run is given. */
+  readonly tokenizer?: () => TokenizerFiles;
+  readonly model?: (tokenizer: VocabularyIds) => ModelConfig;
   readonly stages: readonly Stage[];
+}
+
+/** A model that a run starts from. */
+export interface StartingModel {
+  /** Names it in messages. */
+  readonly path: string;
+  readonly files: TokenizerFiles;
+  readonly config: ModelConfig;
+  /** Names of the parameters that it has. */
+  readonly names: readonly string[];
+  /** float32 */
+  read(name: string, shape: readonly number[]): Promise<Float32Array>;
 }
 
 export interface RecipeRunOptions {
   readonly backend: Backend;
   /** The run's folder. */
   readonly dir: string;
+  /** The model to start from, for recipes that do not make one. */
+  readonly base?: StartingModel;
   /** Default: that of the run which goes on, else 0. */
   readonly seed?: number;
   /** Go on with the run in the folder, if there is one. Without it a folder that holds a run is refused. */
@@ -65,13 +80,10 @@ type SharedContext = Pick<StageContext, "backend" | "config" | "tokenizer" | "st
 export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Promise<"finished" | "stopped"> {
   const { backend, dir, report = () => {}, signal = new AbortController().signal } = options;
   const seed = seedOf(recipe, options);
-  const files = recipe.tokenizer();
-  const tokenizer = createTokenizer(files.tokenizerJson, files.tokenizerConfig);
-  const config = recipe.model(tokenizer);
-  const specs = parameterSpecs(config);
+  const { files, tokenizer, config, specs, initial } = startOf(recipe, options.base, seed);
   const run = openRun(dir, { config: { recipe: recipe.name, seed, stages: recipe.stages.map((s) => ({ name: s.name, steps: s.steps })) }, resume: options.resume });
   try {
-    const state = new TrainState(backend, specs, initParameters(specs, config.initializer_range, random("init", recipe.name, seed)));
+    const state = new TrainState(backend, specs, await initial());
     const at = run.checkpoint ? await restore(recipe, run.checkpoint, state) : { index: 0, progress: null };
     report({ type: "start", recipe: recipe.name, parameters: parameterCount(specs), stages: recipe.stages.map((stage) => ({ name: stage.name, steps: stepsOf(stage, options) })), warnings: run.warnings });
     const extraFiles = { "config.json": configToText(config, "float32"), "tokenizer.json": JSON.stringify(files.tokenizerJson), "tokenizer_config.json": JSON.stringify(files.tokenizerConfig, null, 2) };
@@ -97,6 +109,36 @@ export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Prom
   } finally {
     run.close();
   }
+}
+
+interface Start {
+  readonly files: TokenizerFiles;
+  readonly tokenizer: Tokenizer;
+  readonly config: ModelConfig;
+  readonly specs: readonly ParameterSpec[];
+  readonly initial: () => Promise<Record<string, Float32Array>>;
+}
+
+/** @throws LongjingError "bad_argument" for a recipe without a model where none is given, or the other way round */
+function startOf(recipe: Recipe, base: StartingModel | undefined, seed: number): Start {
+  if (recipe.model && recipe.tokenizer) {
+    if (base) throw new LongjingError("bad_argument", "The recipe makes its own model and takes no other", { where: recipe.name, got: base.path });
+    const files = recipe.tokenizer();
+    const tokenizer = createTokenizer(files.tokenizerJson, files.tokenizerConfig);
+    const config = recipe.model(tokenizer);
+    const specs = parameterSpecs(config, { mtp: true });
+    return { files, tokenizer, config, specs, initial: async () => initParameters(specs, config.initializer_range, random("init", recipe.name, seed)) };
+  }
+  if (!base) throw new LongjingError("bad_argument", "The recipe trains a model that is there already", { where: recipe.name, hint: "Name it: --base DIR, FILE.gguf or ORG/NAME" });
+  const { files, config } = base;
+  const mtp = base.names.some((name) => name.endsWith(".eh_proj.weight"));
+  const specs = parameterSpecs(config, { mtp });
+  const initial = async (): Promise<Record<string, Float32Array>> => {
+    const parameters: Record<string, Float32Array> = {};
+    for (const { name, shape } of specs) parameters[name] = await base.read(name, shape);
+    return parameters;
+  };
+  return { files, tokenizer: createTokenizer(files.tokenizerJson, files.tokenizerConfig), config, specs, initial };
 }
 
 function stageContext(stage: Stage, resumed: StageProgress | null, shared: SharedContext, run: Run, options: RecipeRunOptions, save: (progress: StageProgress, done: boolean) => void): StageContext {

@@ -115,6 +115,8 @@ export class TrainStep<B extends Readonly<Record<string, TensorType>>> {
   readonly #options: StepOptions;
   readonly #scalars: Readonly<Record<"rate" | "epsilon" | "decay", DeviceTensor>>;
   readonly #metrics: Readonly<Record<string, DeviceTensor>>;
+  /** What the objective names beside its metrics, as the last step left it. */
+  readonly statistics: Readonly<Record<string, DeviceTensor>>;
   readonly #bindings: readonly Binding[];
 
   static async create<B extends Readonly<Record<string, TensorType>>>(
@@ -133,11 +135,11 @@ export class TrainStep<B extends Readonly<Record<string, TensorType>>> {
       backend,
       (v) => {
         const parameters = v.parameters as Readonly<Record<string, Value>>;
-        const { loss, metrics } = objective(parameters, v.batch as Symbolic<B>);
+        const { loss, metrics, statistics = {} } = objective(parameters, v.batch as Symbolic<B>);
         const gradients = gradientsOf(loss, Object.fromEntries(Object.entries(parameters).filter(([name]) => trained.has(name))));
         const { norm, scale } = globalNormScale(Object.values(gradients), options.max_grad_norm);
         const next = adamwUpdate(gradients, parameters, { m: v.m as Record<string, Value>, v: v.v as Record<string, Value> }, v.scalars, options.optimizer, scale, (name) => decayed.has(name));
-        return { next: { parameters: next.parameters, m: next.state.m, v: next.state.v }, metrics: { loss, grad_norm: norm, ...metrics } };
+        return { next: { parameters: next.parameters, m: next.state.m, v: next.state.v }, metrics: { loss, grad_norm: norm, ...metrics }, statistics };
       },
       { parameters: all, m: moments, v: moments, batch: batchTypes, scalars },
       options.session,
@@ -151,13 +153,14 @@ export class TrainStep<B extends Readonly<Record<string, TensorType>>> {
     this.#options = options;
     this.batch = allocate(backend, batchTypes) as { readonly [K in keyof B]: DeviceTensor };
     this.#scalars = { rate: backend.tensor("float32", []), epsilon: backend.tensor("float32", []), decay: backend.tensor("float32", []) };
-    const metrics = program.graph.outputs.flatMap(([name, v]) => (name.startsWith("metrics/") ? [[name.slice("metrics/".length), v] as const] : []));
-    this.#metrics = allocate(backend, Object.fromEntries(metrics));
+    const outputs = (prefix: string) => allocate(backend, Object.fromEntries(program.graph.outputs.flatMap(([name, v]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), v] as const] : []))));
+    this.#metrics = outputs("metrics/");
+    this.statistics = outputs("statistics/");
     this.#bindings = state.directions.map(([from, to]) => {
       const written = Object.fromEntries(state.trainedNames.map((name) => [name, to.parameters[name]!]));
       return program.bind(
         { parameters: from.parameters, m: from.m, v: from.v, batch: this.batch, scalars: this.#scalars },
-        { next: { parameters: written, m: to.m, v: to.v }, metrics: this.#metrics },
+        { next: { parameters: written, m: to.m, v: to.v }, metrics: this.#metrics, statistics: this.statistics },
       );
     });
   }

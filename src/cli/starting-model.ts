@@ -1,0 +1,14 @@
+import type { StartingModel } from "../train/index.ts";
+import { openCheckpoint, type Checkpoint } from "../weights/index.ts";
+import { findExportSource, tokenizerOf } from "./export-source.ts";
+
+/**
+ * Opens a model that a recipe starts from: a run's newest checkpoint, a folder, a GGUF file, or ORG/NAME that was pulled.
+ * @throws LongjingError that names what is missing or malformed
+ */
+export async function openStartingModel(model: string): Promise<StartingModel & Pick<Checkpoint, "close">> {
+  const { path } = await findExportSource(model);
+  const files = await tokenizerOf(path);
+  const { config, names, read, close } = await openCheckpoint(path);
+  return { path, files, config, names, read: async (name, shape) => (await read(name, shape)).data, close };
+}
