@@ -7,9 +7,9 @@ export interface ListenOptions {
   /** 0 picks a free one. */
   readonly port: number;
   readonly host?: string;
-  /** How long a client may take to send the head of a request. Default 20 seconds. */
+  /** How long a client may take to send the head of a request. Default one minute. */
   readonly headersTimeoutMs?: number;
-  /** How long it may take to send all of it. Default one minute. */
+  /** How long it may take to send all of it. Default two minutes. */
   readonly requestTimeoutMs?: number;
 }
 
@@ -21,7 +21,7 @@ export interface Listening {
 }
 
 /** Puts `app` on a port. Throws `conflict` when the port is taken. */
-export async function listen(app: Hono, { port, host = "127.0.0.1", headersTimeoutMs = 20_000, requestTimeoutMs = 60_000 }: ListenOptions): Promise<Listening> {
+export async function listen(app: Hono, { port, host = "127.0.0.1", headersTimeoutMs = 60_000, requestTimeoutMs = 120_000 }: ListenOptions): Promise<Listening> {
   // Longer than proxies and clients keep an idle connection, so that it is they who close it, and never under a request.
   const serverOptions = { keepAliveTimeout: 75_000, headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs, connectionsCheckingInterval: Math.min(headersTimeoutMs, 5_000) };
   const server = await new Promise<Server>((resolve, reject) => {
