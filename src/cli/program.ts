@@ -11,6 +11,7 @@ import { addProbe } from "./probe.ts";
 import { addPull } from "./pull.ts";
 import { addQuantize } from "./quantize.ts";
 import { addServe } from "./serve.ts";
+import { addTasks } from "./tasks.ts";
 import { addTop } from "./top.ts";
 import { addTrain } from "./train.ts";
 
@@ -28,6 +29,7 @@ export function createProgram(): Command {
   addKeys(program);
   addTop(program);
   addEval(program);
+  addTasks(program);
   addProbe(program);
   addBench(program);
   addPull(program);

@@ -11,4 +11,6 @@ export { block, headWeight, hiddenStates, logits, nextTokenHidden, rotaryTables,
 export type { ParameterSpec, Scope } from "./parameters.ts";
 export { expertCount, initParameters, isSparse, parameterCount, parameterSpecs, projectionGroups, scope } from "./parameters.ts";
 export type { LlamaShape, VocabularyIds } from "./llama-config.ts";
+export type { DeepseekShape } from "./deepseek-config.ts";
+export { deepseekConfig } from "./deepseek-config.ts";
 export { llamaConfig } from "./llama-config.ts";

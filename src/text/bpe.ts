@@ -12,6 +12,9 @@ export const ownTokens = {
   assistant: "<|assistant|>",
 } as const;
 
+/** Behind the vocabulary of each of our tokenizers, in this order. */
+export const addedTokens: readonly string[] = [...Object.values(ownTokens), ...Object.values(tags)];
+
 export interface BpeOptions {
   /** Size of the vocabulary, with the 256 bytes and the added tokens; smaller only when the texts have no more to merge. */
   readonly vocabSize: number;
@@ -38,7 +41,7 @@ const words = new RegExp(llama3Split.replace(/^\(\?i:.*?\)/, "'(?:[sStTmMdD]|[rR
  * The result is a Hugging Face tokenizer with Llama 3's split, which transformers, vLLM and llama.cpp ("llama-bpe") know.
  */
 export function trainBpe(texts: Iterable<string>, { vocabSize, minFrequency = 2 }: BpeOptions): TokenizerFiles {
-  const added = [...Object.values(ownTokens), ...Object.values(tags)];
+  const added = addedTokens;
   const smallest = byteToChar.length + added.length;
   if (!Number.isSafeInteger(vocabSize) || vocabSize < smallest) {
     const expected = `at least ${smallest}: 256 bytes and ${added.length} added tokens`;
@@ -50,7 +53,7 @@ export function trainBpe(texts: Iterable<string>, { vocabSize, minFrequency = 2 
 }
 
 /** How often each word occurs, a word being what the split leaves between added tokens. */
-function countWords(texts: Iterable<string>, added: readonly string[]): Map<string, number> {
+export function countWords(texts: Iterable<string>, added: readonly string[]): Map<string, number> {
   const boundary = new RegExp(added.map((token) => token.replaceAll("|", "\\|")).join("|"), "u");
   const counts = new Map<string, number>();
   for (const text of texts) {
@@ -149,8 +152,9 @@ class PairTable {
   }
 }
 
-function tokenizerFiles(vocab: readonly string[], merges: readonly [string, string][], added: readonly string[]): TokenizerFiles {
-  const addedTokens = added.map((content, i) => ({
+/** @param added tokens behind the vocabulary */
+export function tokenizerFiles(vocab: readonly string[], merges: readonly [string, string][], added: readonly string[]): TokenizerFiles {
+  const marked = added.map((content, i) => ({
     id: vocab.length + i,
     content,
     single_word: false,
@@ -168,7 +172,7 @@ function tokenizerFiles(vocab: readonly string[], merges: readonly [string, stri
       version: "1.0",
       truncation: null,
       padding: null,
-      added_tokens: addedTokens,
+      added_tokens: marked,
       normalizer: null,
       pre_tokenizer: {
         type: "Sequence",

@@ -32,3 +32,4 @@ export {
 export { createTokenizer, type DecodeOptions, type SpecialTokens, type Tokenizer, type TokenStream } from "./tokenizer.ts";
 export { ollamaTemplate } from "./ollama-template.ts";
 export { parseTranscript, renderTranscript, tags, type Transcript } from "./transcript.ts";
+export { trainWordVocabulary, type WordVocabularyOptions } from "./word-vocabulary.ts";
