@@ -40,6 +40,8 @@ async function usageOf(response: Response): Promise<{ prompt_tokens: number; com
   return ((await response.json()) as { usage: { prompt_tokens: number; completion_tokens: number; prompt_tokens_details: { cached_tokens: number } } }).usage;
 }
 
+type Counts = Readonly<Record<"prompt_tokens" | "completion_tokens" | "input_tokens" | "output_tokens" | "cache_read_input_tokens", number | undefined>>;
+
 describe("a server with keys", () => {
   test("asks for one on every route but the page and the health check", async () => {
     const runs = openRuns({ runsDir: join(dir, "runs"), recipesDir: dir, launch: () => { throw new Error("not started"); } });
@@ -203,6 +205,20 @@ describe("the ledger", () => {
     const chunks = streamed.split("\n\n").flatMap((event) => (event.startsWith("data: {") ? [JSON.parse(event.slice(6)) as { usage: object | null }] : []));
     expect(chunks.findLast(({ usage }) => usage !== null)?.usage).toEqual(usage);
     expect(sums(accounts)).toEqual(Object.fromEntries(Object.entries(told).map(([name, count]) => [name, 2 * count])));
+  });
+
+  test.each([
+    ["/v1/completions", { prompt: ["one", "three"], n: 2, max_tokens: 7 }, (u: Counts) => [u.prompt_tokens!, u.completion_tokens!]],
+    ["/v1/messages", { messages: [{ role: "user", content: "hi" }], max_tokens: 9 }, (u: Counts) => [u.input_tokens! + (u.cache_read_input_tokens ?? 0), u.output_tokens!]],
+    ["/v1/responses", { input: "hi" }, (u: Counts) => [u.input_tokens!, u.output_tokens!]],
+  ] as [string, object, (usage: Counts) => number[]][])("has what the client of %s was told", async (path, body, told) => {
+    const { app, key, accounts } = await serve({}, { cached: 2 });
+    const response = await app.request(path, { method: "POST", headers: { authorization: `Bearer ${key}` }, body: JSON.stringify({ model: "fake", ...body }) });
+    expect(response.status).toBe(200);
+    const { usage } = (await response.json()) as { usage: Counts };
+    const { prompt_tokens, completion_tokens } = sums(accounts);
+    expect([prompt_tokens, completion_tokens]).toEqual(told(usage));
+    expect(completion_tokens).toBeGreaterThan(0);
   });
 
   test("has what was generated for a client that left", async () => {

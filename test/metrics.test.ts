@@ -1,6 +1,9 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import fc from "fast-check";
 import parsePrometheus from "parse-prometheus-text-format";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { parseMetrics } from "../src/cli/prometheus-text.ts";
 import { topView } from "../src/cli/top-view.ts";
 import { createApp, ModelRegistry, type ModelSource, type RequestLogEntry } from "../src/serve/index.ts";
@@ -93,11 +96,12 @@ test("counts of an engine outlive it", async () => {
 
 test("whatever is in a label comes back from the page", () => {
   fc.assert(
-    fc.property(fc.string({ unit: "binary" }).filter((text) => !text.includes("\r")), fc.double({ noNaN: true }), (label, amount) => {
+    fc.property(fc.string({ unit: "binary", maxLength: 20 }).filter((text) => !text.includes("\r")), fc.double({ noNaN: true }), (label, amount) => {
       const metrics = new Metrics();
       metrics.observed("longjing:x", "Help with a \\ and a\nnewline", "gauge", () => [[{ a: label, b: "plain" }, amount]]);
       expect(parseMetrics(metrics.text())).toEqual([{ name: "longjing:x", labels: { a: label, b: "plain" }, value: amount === 0 ? 0 : amount }]);
     }),
+    { numRuns: 50 },
   );
 });
 
@@ -121,4 +125,20 @@ test("the request log says who, what and how much, and nothing that was asked or
     { status: 404, model: null, completion_tokens: 0 },
   ]);
   expect(JSON.stringify(lines)).not.toContain("secret");
+});
+
+test("what is asked and answered is written where that was asked for, for its owner alone", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "longjing-prompts-"));
+  const app = createApp({ models: [fakeModel()], promptsDir: dir });
+  for (const stream of [false, true]) {
+    const response = await ask(app, { stream, messages: [{ role: "user", content: "a secret" }] });
+    const answer = await response.text();
+    const file = join(dir, `${response.headers.get("x-request-id")}.json`);
+    const written = await vi.waitUntil(() => existsSync(file) && readFileSync(file, "utf8"));
+    expect(JSON.parse(written)).toMatchObject({ path: "/v1/chat/completions", model: "fake", request: expect.stringContaining("a secret"), response: answer });
+    if (process.platform !== "win32") expect(statSync(file).mode & 0o77).toBe(0);
+  }
+  await (await ask(app, { model: "nobody" })).text();
+  expect(readdirSync(dir)).toHaveLength(2);
+  rmSync(dir, { recursive: true });
 });

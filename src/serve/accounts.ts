@@ -70,10 +70,12 @@ const terms = ["requests_per_minute", "tokens_per_minute", "max_concurrency", "q
 /**
  * Keys and the ledger of usage in one SQLite file, made where it is not there. The file is shared: what `longjing keys` does a
  * running server sees with its next request.
- * @throws LongjingError "disk", "bad_file"
+ * @throws LongjingError "disk", "bad_file"; "unsupported" where libsql has no library for this platform
  */
 export async function openAccounts(path: string): Promise<SqliteAccounts> {
-  const { default: Sqlite } = await import("libsql");
+  const { default: Sqlite } = await import("libsql").catch((cause: Error) => {
+    throw new LongjingError("unsupported", "Keys and usage need libsql, which cannot be loaded", { got: cause.message, expected: "its package for this platform, which npm installs", hint: "npm install libsql" }, { cause });
+  });
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const database = new Sqlite(path);
