@@ -65,6 +65,19 @@ describe.runIf(hasFixture("models", base) && hasFixture("lora", "lora_llama"))("
     registry.close();
   });
 
+  test("SIGTERM lets the streams end, then the process ends with 0", async () => {
+    const server = spawn(process.execPath, [launcher, "serve", folder, "--port", "0", "--no-log", "--no-studio", "--json"], { stdio: ["ignore", "pipe", "inherit"] });
+    const closed = once(server, "close");
+    const [ready] = (await once(server.stdout, "data")) as [Buffer];
+    const { url } = JSON.parse(String(ready)) as { url: string };
+    const streams = await Promise.all(
+      Array.from({ length: 8 }, () => fetch(`${url}/v1/completions`, { method: "POST", body: JSON.stringify({ model: base, prompt: "a", max_tokens: 100, stream: true, ignore_eos: true }) })),
+    );
+    server.kill("SIGTERM");
+    for (const stream of streams) expect(await stream.text()).toMatch(/"completion_tokens":100\b[^]*data: \[DONE\]\n\n$/);
+    expect(await closed).toEqual([0, null]);
+  });
+
   test.each([
     [["--adapter", adapter], "NAME=DIR"],
     [["--adapter", `${base}=${adapter}`], "same name"],
