@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Asks a server through the clients that people use, and loads it with GuideLLM. The clients are installed into folders of their
-# own, test/clients/node_modules and .venv, or the folder that LONGJING_CLIENTS names; nothing of the machine is changed. The
-# JavaScript clients want Node 22 or newer: Node 24 comes from npm. The last line is `N passed, N failed`.
+# own, test/clients/node_modules (or the folder that LONGJING_CLIENTS names) and the Python of test/peers; nothing of the machine
+# is changed. The JavaScript clients want Node 22 or newer: Node 24 comes from npm. The last line is `N passed, N failed`.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(dirname "$(dirname "$here")")"
@@ -19,10 +19,11 @@ if [[ ! -d "$clients/node_modules/openai" || ! -x "$node24" ]]; then
 fi
 # Node looks for packages beside the file that imports them.
 [[ "$clients" == "$here" ]] || cp "$here/clients.test.mjs" "$clients/"
-python="$clients/.venv/bin/python"
+venv="${LONGJING_PEERS:-$root/test/peers/.venv}"
+python="$venv/bin/python"
 if ! "$python" -c 'import openai, lm_eval, guidellm' 2>/dev/null; then
-  python3 -m venv "$clients/.venv"
-  "$clients/.venv/bin/pip" install --quiet openai 'lm-eval[api]' guidellm
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet openai 'lm-eval[api]' guidellm
 fi
 
 # url FILE: waits for the first URL that a server has written there
@@ -53,7 +54,7 @@ passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
 
 # Every request is answered, with as many tokens as were asked for.
 loaded() {
-  HF_HUB_OFFLINE=1 "$clients/.venv/bin/guidellm" run --disable-progress --disable-console \
+  HF_HUB_OFFLINE=1 "$venv/bin/guidellm" run --disable-progress --disable-console \
     --backend "kind=openai_http,target=$(url "$work/shipped"),model=countdown-zero" \
     --profile kind=concurrent,streams=4 --constraint kind=max_requests,count=16 \
     --tokenizer "kind=huggingface_auto,model=$root/models/countdown-zero" \
