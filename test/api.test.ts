@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createApp, type ChatChunk, type ChatCompletion } from "../src/serve/index.ts";
@@ -250,4 +252,17 @@ test("signs of life come before an answer that takes long, streamed or not", asy
   const whole = await ask(false);
   expect(whole).toMatch(/^\n/);
   expect((JSON.parse(whole) as ChatCompletion).choices[0]?.message.content).toBe("ab");
+});
+
+test("the routes that docs/http-api.md names are there", () => {
+  const table = readFileSync(join(import.meta.dirname, "..", "docs", "http-api.md"), "utf8").split("\n").filter((line) => /^\| `(GET|POST) /.test(line));
+  const documented = table.flatMap((line) => {
+    const [cell = ""] = line.slice(2).split(" | ");
+    const method = /(GET|POST)/.exec(cell)?.[1] ?? "";
+    return [...cell.matchAll(/`(?:(?:GET|POST) )?(\/[^`]*)`/g)].map(([, path = ""]) => `${method} ${path.replace("{id}", ":id{.+}")}`);
+  });
+  const { routes } = createApp({ models: [fakeModel()] });
+  const known = new Set(routes.map(({ method, path }) => `${method} ${path}`));
+  expect(documented.length).toBeGreaterThan(12);
+  expect(documented.filter((route) => !known.has(route) && !/\/api\/(runs|recipes)/.test(route) && !route.startsWith("POST /resume"))).toEqual([]);
 });
