@@ -1,7 +1,8 @@
 import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
 import { guess, search } from "./countdown-search.ts";
-import { evaluate, isInteger } from "./expression.ts";
+import { evaluate } from "./expression.ts";
+import { isInteger } from "./rational.ts";
 import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 export interface CountdownGold {

@@ -4,7 +4,8 @@ import { random } from "../random/index.ts";
 import { parseTranscript } from "../text/transcript.ts";
 import { arithmetic } from "./arithmetic.ts";
 import { countdown, createCountdown } from "./countdown.ts";
-import { evaluate, isInteger } from "./expression.ts";
+import { evaluate } from "./expression.ts";
+import { isInteger } from "./rational.ts";
 import { parity } from "./parity.ts";
 import type { Task } from "./task.ts";
 

@@ -3,7 +3,8 @@ import { describe, expect, it, test } from "vitest";
 import { readFixture } from "../../test/fixtures.ts";
 import { renderTranscript } from "../text/transcript.ts";
 import { countdown } from "./countdown.ts";
-import { deepestExpression, evaluate, formatRational, longestExpression } from "./expression.ts";
+import { deepestExpression, evaluate, longestExpression } from "./expression.ts";
+import { formatRational } from "./rational.ts";
 
 interface Golden {
   readonly cases: readonly {

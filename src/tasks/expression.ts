@@ -1,8 +1,4 @@
-/** An exact rational in lowest terms; the denominator is positive. */
-export interface Rational {
-  readonly numerator: bigint;
-  readonly denominator: bigint;
-}
+import { add, invert, multiply, negate, type Rational } from "./rational.ts";
 
 export type Evaluation =
   | { readonly ok: true; readonly value: Rational; readonly literals: readonly number[] }
@@ -38,15 +34,6 @@ export function evaluate(text: string): Evaluation {
   if (typeof value === "string") return { ok: false, reason: value };
   if (!reader.done) return { ok: false, reason: "bad_syntax" };
   return { ok: true, value, literals: tokens.filter((token) => typeof token === "number") };
-}
-
-export function isInteger(value: Rational, integer: number): boolean {
-  return value.denominator === 1n && value.numerator === BigInt(integer);
-}
-
-/** "7" or "10/3". */
-export function formatRational({ numerator, denominator }: Rational): string {
-  return denominator === 1n ? `${numerator}` : `${numerator}/${denominator}`;
 }
 
 type Token = number | "+" | "-" | "*" | "/" | "(" | ")";
@@ -135,21 +122,4 @@ class Reader {
     this.#at++;
     return token;
   }
-}
-
-const negate = (a: Rational): Rational => ({ numerator: -a.numerator, denominator: a.denominator });
-
-const invert = (a: Rational): Rational => rational(a.denominator, a.numerator);
-
-const multiply = (a: Rational, b: Rational): Rational =>
-  rational(a.numerator * b.numerator, a.denominator * b.denominator);
-
-const add = (a: Rational, b: Rational): Rational =>
-  rational(a.numerator * b.denominator + b.numerator * a.denominator, a.denominator * b.denominator);
-
-function rational(numerator: bigint, denominator: bigint): Rational {
-  let [a, b] = [numerator < 0n ? -numerator : numerator, denominator < 0n ? -denominator : denominator];
-  while (b !== 0n) [a, b] = [b, a % b];
-  const divisor = denominator < 0n ? -a : a;
-  return { numerator: numerator / divisor, denominator: denominator / divisor };
 }

@@ -1,9 +1,11 @@
 export { arithmetic, type ArithmeticGold } from "./arithmetic.ts";
 export { transcripts, type CorpusOptions, type TranscriptPair } from "./corpus.ts";
 export { countdown, createCountdown, type CountdownGold, type CountdownOptions } from "./countdown.ts";
-export { evaluate, formatRational, isInteger, type Evaluation, type ExpressionFault, type Rational } from "./expression.ts";
+export { evaluate, type Evaluation, type ExpressionFault } from "./expression.ts";
 export { type Entry, type Trace, type TraceWriter } from "./reasoning-gym/entry.ts";
+export { gymTask } from "./reasoning-gym/task.ts";
 export { traceWriters } from "./reasoning-gym/traces.ts";
+export { readEntries } from "./read-entries.ts";
 export { parity, type ParityGold } from "./parity.ts";
 export {
   formatWeight,
@@ -16,4 +18,5 @@ export {
   type Split,
   type Task,
 } from "./task.ts";
+export { formatRational, isInteger, type Rational } from "./rational.ts";
 export { tasks, type TaskName } from "./table.ts";

@@ -1,0 +1,2 @@
+export { extractMath, verifyMath } from "./math.ts";
+export type { Verdict, Verifier } from "./verdict.ts";
