@@ -97,10 +97,13 @@ function owning(engine: Engine, adapter: string | undefined, embedder: Embedder,
   };
 }
 
-/** The folder of the model that ships, or "not_found". */
+/** Of the models that ship, the one that knows most. */
+const bestModel = "r1-nano";
+
+/** The folder of the model that ships, the best one or else the first by name, or "not_found". */
 export async function shippedModel(): Promise<string> {
   const models = fileURLToPath(new URL("../../models", import.meta.url));
-  for (const name of (await readdir(models).catch(() => [])).toSorted()) {
+  for (const name of [bestModel, ...(await readdir(models).catch(() => [])).toSorted()]) {
     if (await exists(join(models, name, "config.json"))) return join(models, name);
   }
   throw new LongjingError("not_found", "No model is shipped in this copy", { where: models, hint: "Name a folder with config.json and model.safetensors" });
