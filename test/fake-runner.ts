@@ -18,9 +18,12 @@ export class FakeRunner implements Runner {
   /** Tokens that each run computed, rows of padding included. */
   readonly runs: number[] = [];
   readonly #rows: Float32Array[];
+  readonly #sensitive: boolean;
   readonly #weights = new Map<ModelParameters, number>();
 
-  constructor(max_num_seqs: number, max_model_len: number) {
+  /** @param sensitive a token that is computed alone leaves other bits than one among others, as real kernels do */
+  constructor(max_num_seqs: number, max_model_len: number, sensitive = false) {
+    this.#sensitive = sensitive;
     this.options = { max_num_seqs, max_model_len, mtp: true };
     this.#rows = Array.from({ length: max_num_seqs }, () => new Float32Array(max_model_len));
   }
@@ -75,7 +78,7 @@ export class FakeRunner implements Runner {
     if (!this.#weights.has(parameters)) this.#weights.set(parameters, this.#weights.size);
     const weights = this.#weights.get(parameters)!;
     return token_ids.map((id, t) => {
-      lane[past + t] = id + vocab_size * weights;
+      lane[past + t] = id + vocab_size * weights + (this.#sensitive && token_ids.length === 1 ? 0.5 : 0);
       const stream = random("fake", weights, ...lane.subarray(0, past + t + 1));
       return Float32Array.from({ length: vocab_size }, () => 4 * stream.next());
     });

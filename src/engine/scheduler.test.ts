@@ -19,9 +19,9 @@ const speculative = fc.oneof(
   fc.record({ method: fc.constant("ngram" as const), num_speculative_tokens: fc.integer({ min: 1, max: 5 }), prompt_lookup_min: fc.constant(1) }),
   fc.constant({ method: "mtp" as const, num_speculative_tokens: 1 }),
 );
-const setups = fc.record({ speculative, max_num_seqs: fc.integer({ min: 1, max: 5 }), extra: fc.integer({ min: 1, max: 30 }), block_size: fc.integer({ min: 1, max: 5 }), kv_cache_memory_bytes: fc.constantFrom(0, 64, 4096) });
+const setups = fc.record({ speculative, max_num_seqs: fc.integer({ min: 1, max: 5 }), extra: fc.integer({ min: 2, max: 30 }), block_size: fc.integer({ min: 1, max: 5 }), kv_cache_memory_bytes: fc.constantFrom(0, 64, 4096) });
 
-const alone = async (request: EngineRequest) => (await new Generator(new FakeRunner(1, max_model_len), {}).generate([request]))[0]!;
+const alone = async (request: EngineRequest, sensitive = false) => (await new Generator(new FakeRunner(1, max_model_len, sensitive), {}).generate([request]))[0]!;
 
 async function drain(events: AsyncIterable<EngineEvent>): Promise<EngineEvent[]> {
   const all: EngineEvent[] = [];
@@ -35,8 +35,18 @@ describe("a sequence says what it would say alone", () => {
       fc.asyncProperty(requests, requests, setups, async (first, second, { max_num_seqs, extra, ...options }) => {
         const runner = new FakeRunner(max_num_seqs, max_model_len);
         const generator = new Generator(runner, {}, { ...options, max_num_batched_tokens: max_num_seqs + extra });
-        for (const batch of [first, second]) expect(await generator.generate(batch)).toEqual(await Promise.all(batch.map(alone)));
+        for (const batch of [first, second]) expect(await generator.generate(batch)).toEqual(await Promise.all(batch.map((request) => alone(request))));
         expect(generator.stats()).toMatchObject({ num_requests_running: 0, num_requests_waiting: 0, kv_cache_usage_perc: 0 });
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  test("to the bit, where a token that is computed alone differs from one among others", async () => {
+    await fc.assert(
+      fc.asyncProperty(requests, requests, setups, async (first, second, { max_num_seqs, extra, speculative: _guesses, ...options }) => {
+        const generator = new Generator(new FakeRunner(max_num_seqs, max_model_len, true), {}, { ...options, max_num_batched_tokens: max_num_seqs + extra });
+        for (const batch of [first, second]) expect(await generator.generate(batch)).toEqual(await Promise.all(batch.map((request) => alone(request, true))));
       }),
       { numRuns: 150 },
     );
@@ -53,7 +63,7 @@ describe("a sequence says what it would say alone", () => {
         });
         const results = generator.generate(kept);
         await Promise.all(others);
-        expect(await results).toEqual(await Promise.all(kept.map(alone)));
+        expect(await results).toEqual(await Promise.all(kept.map((request) => alone(request))));
         expect(generator.stats().num_requests_running).toBe(0);
       }),
       { numRuns: 60 },
@@ -103,20 +113,20 @@ describe("what a prefix costs the second time", () => {
     return { runner, generator: new Generator(runner, {}, { kv_cache_memory_bytes: 2 ** 16, block_size: 4 }) };
   };
 
-  test("whole blocks are found, the last token of a prompt is always computed", async () => {
+  test("whole blocks are found, the last two tokens of a prompt are always computed", async () => {
     const { generator } = setup();
     expect(await finishOf(generator, request(tokens(21)))).toMatchObject({ prompt_tokens: 21, cached_tokens: 0 });
-    expect(await finishOf(generator, request(tokens(21)))).toMatchObject({ cached_tokens: 20 });
-    expect(await finishOf(generator, request(tokens(20)))).toMatchObject({ cached_tokens: 16 });
+    expect(await finishOf(generator, request(tokens(22)))).toMatchObject({ cached_tokens: 20 });
+    expect(await finishOf(generator, request(tokens(21)))).toMatchObject({ cached_tokens: 16 });
     expect(await finishOf(generator, request([...tokens(10), 5, 5, 5]))).toMatchObject({ cached_tokens: 8 });
-    expect(generator.stats()).toMatchObject({ prefix_cache_queries: 21 + 21 + 20 + 13, prefix_cache_hits: 20 + 16 + 8 });
+    expect(generator.stats()).toMatchObject({ prefix_cache_queries: 21 + 22 + 21 + 13, prefix_cache_hits: 20 + 16 + 8 });
   });
 
-  test("a conversation that goes on finds the answer before, too", async () => {
+  test("a conversation that goes on finds the prompt before", async () => {
     const { generator } = setup();
     const { token_ids } = (await generator.generate([request(tokens(10))]))[0]!;
-    // The last token that was said has not been computed.
-    expect(await finishOf(generator, request([...tokens(10), ...token_ids, 1, 2]))).toMatchObject({ cached_tokens: 12 });
+    expect(await finishOf(generator, request([...tokens(10), ...token_ids, 1, 2]))).toMatchObject({ cached_tokens: 8 });
+    expect(await finishOf(generator, request([...tokens(10), ...token_ids, 1, 3, 3]))).toMatchObject({ cached_tokens: 12 });
   });
 
   test("another salt finds nothing, at any time", async () => {

@@ -24,18 +24,29 @@ export interface SchedulerOptions {
   readonly kv_cache_memory_bytes?: number;
   /** Tokens in a block of a kept prefix. Default 16. */
   readonly block_size?: number;
-  /** Guess tokens while one sequence decodes alone, when a step that checks several costs little more than one. Default: not. */
+  /**
+   * Guess tokens while one sequence decodes alone, when a step that checks several costs little more than one. The draws stay what
+   * they would have been; the logits are those of several tokens at a time, in whose last bits kernels that round activations
+   * (weights in blocks) may find another token where two are nearly as likely. Default: not.
+   */
   readonly speculative?: SpeculativeConfig;
 }
 
-/** How many tokens of which prompts a step computes. */
+/**
+ * How many tokens of which prompts a step computes: never one alone. The kernels have a way of their own for a single token, whose
+ * sums end in other bits, and kernels that round activations make much of a bit. So the tokens of a prompt are always computed
+ * several at a time, those of a completion one at a time, and what comes out is the same to the bit, however it was divided.
+ */
 type Chunks = Map<Sequence, number>;
 
-/** A prefix that a sequence copies from another's row, once that has computed it. */
+const smallestChunk = 2;
+
+/** A prefix that a sequence copies from another's row, once that has computed it; the logits too where it is all of both. */
 interface Loan {
   readonly from: Sequence;
   readonly to: Sequence;
   readonly tokens: number;
+  readonly whole: boolean;
 }
 
 type Counts = { -readonly [K in keyof Omit<EngineStats, "num_requests_running" | "num_requests_waiting" | "kv_cache_usage_perc">]: number };
@@ -65,7 +76,9 @@ export class Scheduler {
     const { max_num_seqs } = runner.options;
     const { blocking = false, max_num_batched_tokens = Math.max(512, 4 * max_num_seqs), kv_cache_memory_bytes = 0, block_size = 16, speculative = null } = options;
     if (speculative) checkSpeculative(speculative, runner.options.mtp ?? false);
-    if (max_num_batched_tokens <= max_num_seqs) throw new LongjingError("bad_argument", "A step has no room for prompts", { where: "max_num_batched_tokens", got: max_num_batched_tokens, expected: `more than max_num_seqs, ${max_num_seqs}` });
+    // All rows but one may decode, and three tokens of a prompt can always be divided so that none is left alone.
+    const least = max_num_seqs - 1 + smallestChunk + 1;
+    if (max_num_batched_tokens < least) throw new LongjingError("bad_argument", "A step has no room for prompts", { where: "max_num_batched_tokens", got: max_num_batched_tokens, expected: `at least ${least}, for max_num_seqs ${max_num_seqs}` });
     this.#runner = runner;
     this.#rows = new Rows((from, to, tokens) => runner.copyRow(from, to, tokens));
     this.#blocking = blocking;
@@ -107,8 +120,8 @@ export class Scheduler {
   async step(weights: (adapter: string) => ModelParameters): Promise<void> {
     this.#dropAborted();
     const { chunks, loans } = this.#schedule();
-    if (chunks.size > 0) await this.#prefill(weights, chunks);
-    for (const { from, to, tokens } of loans) {
+    if (chunks.size > 0) await this.#prefill(weights, chunks, loans.filter((l) => l.whole));
+    for (const { from, to, tokens } of loans.filter((l) => !l.whole)) {
       this.#runner.copyRow(from.row, to.row, tokens);
       this.#found(to, tokens);
     }
@@ -132,10 +145,11 @@ export class Scheduler {
     const loans: Loan[] = [];
     let budget = this.#budget;
     const compute = (sequence: Sequence): void => {
-      const count = Math.min(sequence.pending, budget);
+      const most = Math.min(sequence.pending, budget);
+      const count = sequence.pending - most === 1 ? most - 1 : most;
+      if (count < smallestChunk) return;
       budget -= count;
-      // A single token left is computed with the completions.
-      if (count > 0 && sequence.pending > 1) chunks.set(sequence, count);
+      chunks.set(sequence, count);
     };
     for (const { pending } of running) if (pending === 1) budget--;
     for (const sequence of running) if (sequence.pending > 1) compute(sequence);
@@ -145,7 +159,7 @@ export class Scheduler {
       const sequence = this.waiting.shift();
       if (!sequence) break;
       this.#counts.prompt_tokens += sequence.prompt;
-      const blocks = this.#cache?.match(sequence.namespace, sequence.tokens.slice(0, -1)) ?? [];
+      const blocks = this.#cache?.match(sequence.namespace, sequence.tokens.slice(0, -smallestChunk)) ?? [];
       const loan = this.#loan(sequence, [...running, ...admitted], chunks, blocks.length * this.#block);
       admitted.push(sequence);
       if (loan) {
@@ -165,20 +179,24 @@ export class Scheduler {
     let loan: Loan | null = null;
     for (const from of others) {
       if (from.namespace !== sequence.namespace) continue;
-      // The last token is always computed: its logits are wanted.
-      const limit = Math.min(from.computed + (chunks.get(from) ?? 0), sequence.prompt - 1);
+      const chunk = chunks.get(from) ?? 0;
+      const limit = from.prompt < smallestChunk ? 0 : Math.min(from.computed + chunk, from.prompt, sequence.prompt);
       if (limit <= (loan?.tokens ?? least)) continue;
-      const tokens = commonPrefix(from.tokens, sequence.tokens, limit);
-      if (tokens > (loan?.tokens ?? least) && (tokens >= this.#block || tokens === sequence.prompt - 1)) loan = { from, to: sequence, tokens };
+      const common = commonPrefix(from.tokens, sequence.tokens, limit);
+      // The last tokens are computed, for their logits, unless the very logits are there in this step.
+      const whole = chunk > 0 && common === sequence.prompt && from.prompt === common;
+      const tokens = whole ? common : Math.min(common, sequence.prompt - smallestChunk);
+      if (tokens > (loan?.tokens ?? least) && (tokens >= this.#block || whole)) loan = { from, to: sequence, tokens, whole };
     }
     return loan;
   }
 
   #found(sequence: Sequence, tokens: number): void {
     sequence.computed = tokens;
-    sequence.cached = tokens;
+    // Of a prompt that was found whole the last token counts as computed, as everywhere.
+    sequence.cached = Math.min(tokens, sequence.prompt - 1);
     this.#counts.prefix_cache_queries += sequence.prompt;
-    this.#counts.prefix_cache_hits += tokens;
+    this.#counts.prefix_cache_hits += sequence.cached;
   }
 
   /** Gives rows to new sequences, fresh prompts of like length side by side, and fills in the prefixes that were kept. */
@@ -189,14 +207,23 @@ export class Scheduler {
     for (const [{ row }, blocks] of kept) for (const [i, block] of blocks.entries()) this.#runner.writeRow(row, i * this.#block, this.#block, block);
   }
 
-  async #prefill(weights: (adapter: string) => ModelParameters, chunks: Chunks): Promise<void> {
+  /** @param twins sequences of the very prompts that are finished here */
+  async #prefill(weights: (adapter: string) => ModelParameters, chunks: Chunks, twins: readonly Loan[]): Promise<void> {
+    const complete = (sequence: Sequence, logits: Float32Array, i: number): void => {
+      for (const { to } of twins.filter((l) => l.from === sequence)) {
+        this.#runner.copyRow(sequence.row, to.row, sequence.prompt);
+        this.#found(to, sequence.prompt);
+        this.#accept(to, logits, i);
+      }
+      this.#accept(sequence, logits, i);
+    };
     const whole = [...chunks].filter(([s, count]) => s.computed === 0 && count === s.pending).map(([s]) => s);
     for (const batch of evenBatches(whole, this.#budget)) {
       const [first] = batch as [Sequence];
       const logits = await this.#runner.prefill(weights(first.adapter), first.row, batch.map((s) => s.tokens), this.#blocking);
       for (const [i, sequence] of batch.entries()) {
         sequence.computed = sequence.prompt;
-        this.#accept(sequence, logits, i);
+        complete(sequence, logits, i);
       }
     }
     for (const [sequence, count] of chunks) {
@@ -204,7 +231,7 @@ export class Scheduler {
       const { row, computed, tokens, pending } = sequence;
       const logits = await this.#runner.extend(weights(sequence.adapter), row, computed, tokens.slice(computed, computed + count), 1, this.#blocking);
       sequence.computed += count;
-      if (count === pending) this.#accept(sequence, logits, 0);
+      if (count === pending) complete(sequence, logits, 0);
     }
   }
 
@@ -266,7 +293,7 @@ export class Scheduler {
   /** Draws from row `i` of the logits; undefined where that fails. */
   #accept(sequence: Sequence, logits: Float32Array, i: number): number | undefined {
     const { vocab_size } = this.#runner.config;
-    if (sequence.computed === sequence.prompt) this.#keep(sequence);
+    if (sequence.computed === sequence.prompt && sequence.prompt >= smallestChunk) this.#keep(sequence);
     try {
       const token = sequence.accept(logits.subarray(i * vocab_size, (i + 1) * vocab_size), this.#scratch, this.#mask);
       this.#counts.generation_tokens++;
@@ -280,7 +307,7 @@ export class Scheduler {
     }
   }
 
-  /** Keeps what the cache holds of a sequence for those that begin alike. */
+  /** Keeps a prompt for those that begin alike. What was said is not kept: it was computed one token at a time. */
   #keep({ row, namespace, tokens, computed }: Sequence): void {
     this.#cache?.store(namespace, tokens.slice(0, computed), (start, into) => this.#runner.readRow(row, start, this.#block, into));
   }
@@ -291,7 +318,6 @@ export class Scheduler {
 
   /** @param reason null where the sequence has failed */
   #leave(sequence: Sequence, reason: FinishReason | null): void {
-    this.#keep(sequence);
     this.#rows.remove(sequence);
     if (reason) sequence.finish(reason);
   }
