@@ -3,6 +3,8 @@ export interface Model {
   readonly id: string;
   readonly examples: readonly string[];
   readonly max_model_len: number;
+  /** Where its files lie beside the page, for a model that runs in this browser. */
+  readonly path?: string;
 }
 
 /** What `/api/runs` says of each run. */

@@ -1,5 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { ApiError, get, saveKey, type Model } from "./api.ts";
+import { localModels } from "./browser/local.ts";
 import { Chat } from "./chat.tsx";
 import { LeafIcon, ThemeIcon } from "./icons.tsx";
 import { Models } from "./models.tsx";
@@ -21,7 +22,13 @@ export function App() {
 
   const load = () => {
     setError(null);
-    get<Model[]>("/api/models").then(setModels, setError);
+    void localModels().then((local) =>
+      get<Model[]>("/api/models").then(
+        (served) => setModels([...served, ...local.filter(({ id }) => !served.some((model) => model.id === id))]),
+        // Without a server the page runs what lies beside it.
+        (reason: unknown) => (local.length > 0 && !(reason instanceof ApiError && reason.status === 401) ? setModels(local) : setError(reason)),
+      ),
+    );
   };
   useEffect(load, []);
   useEffect(() => {

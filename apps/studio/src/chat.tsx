@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { chat, type ChatOptions, type Model } from "./api.ts";
+import { localChat } from "./browser/local.ts";
 import { LeafIcon, PlusIcon, SendIcon, SettingsIcon, StopIcon } from "./icons.tsx";
 import { TurnView, type Turn } from "./turn.tsx";
 
@@ -29,7 +30,7 @@ export function Chat({ models }: { readonly models: readonly Model[] | null }) {
     const messages = [...history.flatMap((turn) => [{ role: "user" as const, content: turn.question }, { role: "assistant" as const, content: turn.answer }]), { role: "user" as const, content: question }];
     const options: ChatOptions = { model: model.id, messages, temperature: settings.temperature, ...(settings.max_tokens === null ? {} : { max_tokens: settings.max_tokens }) };
     abort.current = new AbortController();
-    for await (const turn of answer(question, options, abort.current.signal)) setTurns([...turns, turn]);
+    for await (const turn of answer(question, model, options, abort.current.signal)) setTurns([...turns, turn]);
     box.current?.focus();
   };
 
@@ -68,12 +69,12 @@ export function Chat({ models }: { readonly models: readonly Model[] | null }) {
 }
 
 /** The states of one turn, from the question to the last token. Never throws: what went wrong is in the turn. */
-async function* answer(question: string, options: ChatOptions, signal: AbortSignal): AsyncGenerator<Turn, void> {
+async function* answer(question: string, { path }: Model, options: ChatOptions, signal: AbortSignal): AsyncGenerator<Turn, void> {
   let turn: Turn = { question, thinking: "", answer: "", status: "streaming", tokens: 0, thinkingTokens: 0, seconds: 0, cut: false, error: null };
   yield turn;
   let started = 0;
   try {
-    for await (const { choices: [{ delta, finish_reason }], usage } of chat(options, signal)) {
+    for await (const { choices: [{ delta, finish_reason }], usage } of path === undefined ? chat(options, signal) : localChat(path, options, signal)) {
       const said = (delta.content ?? "") + (delta.reasoning_content ?? "");
       if (said !== "") started ||= performance.now();
       turn = {
@@ -141,7 +142,7 @@ function SettingsPanel({ models, model, settings, onChange }: SettingsProps) {
       <div class="panel">
         <label>Model
           <select value={model?.id} onChange={(event) => onChange({ ...settings, model: event.currentTarget.value })}>
-            {models.map(({ id }) => <option key={id} value={id}>{id}</option>)}
+            {models.map(({ id, path }) => <option key={id} value={id}>{path === undefined ? id : `${id}, in this browser`}</option>)}
           </select>
         </label>
         <label>Temperature <output>{settings.temperature.toFixed(1)}</output>
