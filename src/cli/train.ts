@@ -57,6 +57,10 @@ async function train(path: string, options: TrainOptions): Promise<void> {
     ...(checkpointEvery !== undefined && { checkpointEvery }),
     cores: options.threads ?? defaultThreads() ?? availableParallelism(),
     now: () => performance.now() / 1000,
+    cpu: () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1e6;
+    },
     report,
     signal: stop.signal,
   });

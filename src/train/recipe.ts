@@ -48,8 +48,10 @@ export interface RecipeRunOptions {
   readonly maxSteps?: number;
   /** Steps between checkpoints within a stage. Default 50. A stage's end is always a checkpoint. */
   readonly checkpointEvery?: number;
-  /** Cores that the ledger counts. */
+  /** Cores that the ledger counts where `cpu` does not say. */
   readonly cores: number;
+  /** Seconds of computing that this process has used, over all cores: what a machine shared with others gave. */
+  readonly cpu?: () => number;
   /** Monotonic seconds. */
   readonly now: () => number;
   readonly report?: (event: RecipeEvent) => void;
@@ -143,7 +145,9 @@ function startOf(recipe: Recipe, base: StartingModel | undefined, seed: number):
 
 function stageContext(stage: Stage, resumed: StageProgress | null, shared: SharedContext, run: Run, options: RecipeRunOptions, save: (progress: StageProgress, done: boolean) => void): StageContext {
   const { report = () => {}, checkpointEvery = 50, maxSteps = Number.POSITIVE_INFINITY } = options;
+  const { cpu } = options;
   const steps = stepsOf(stage, options);
+  let counted = cpu?.() ?? 0;
   let told = resumed?.step ?? 0;
   report({ type: "stage", stage: stage.name, step: told, steps });
   return {
@@ -154,7 +158,11 @@ function stageContext(stage: Stage, resumed: StageProgress | null, shared: Share
       run.log({ type, stage: stage.name, step, steps, ...values }, measures);
       report({ type, stage: stage.name, step, steps, values, measures });
     },
-    account: (spent) => run.account(stage.name, { ...spent, cores: options.cores }),
+    account: (spent) => {
+      const used = cpu === undefined ? spent.seconds * options.cores : cpu() - counted;
+      counted += used;
+      run.account(stage.name, { ...spent, cores: spent.seconds > 0 ? used / spent.seconds : 0 });
+    },
     progress: (step) => {
       if (step > told) report({ type: "progress", stage: stage.name, step: (told = step), steps });
     },

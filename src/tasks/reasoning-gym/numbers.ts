@@ -102,11 +102,11 @@ const legsOf = new Map(Object.entries(legs).flatMap(([count, animals]) => animal
 export const legCounting: TraceWriter = ({ question }) => {
   let total = 0;
   let thinking = "";
-  for (const [, count, name] of question.matchAll(/(\d+) ([a-z ]+?)s(?=[,?])/g)) {
+  for (const [, count, name, plural] of question.matchAll(/(\d+) ([a-z ]+?)(s?)(?=[,?])/g)) {
     const each = legsOf.get(name!);
     if (each === undefined) return null;
     total += Number(count) * each;
-    thinking += ` ${name}s ${count}*${each}=${reversed(Number(count) * each, 4)}+${reversed(total, 5)}`;
+    thinking += ` ${name}${plural} ${count}*${each}=${reversed(Number(count) * each, 4)}+${reversed(total, 5)}`;
   }
   return { thinking, answer: String(total) };
 };
