@@ -216,6 +216,12 @@ describe("text completions", () => {
     );
   });
 
+  test("keep to a format, and to nothing around it", async () => {
+    const added = new Map(["<think>", "</think>", "<answer>", "</answer>"].map((tag, at) => [tag, 550 + at]));
+    const { whole } = complete({ added, say: () => "<answer>" });
+    expect((await whole({ prompt: "x", guided_choice: ["red", "blue"], max_tokens: 20 })).choices[0]?.text).toMatch(/^(red|blue)$/);
+  });
+
   test("fill in a middle where the vocabulary has the tokens for it", async () => {
     const marks = ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"];
     const { whole, model } = complete({ added: new Map(marks.map((mark, at) => [mark, 500 + at])) });

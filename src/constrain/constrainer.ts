@@ -17,6 +17,8 @@ export interface ConstraintRequest {
   readonly spec?: ConstraintSpec;
   /** Where the model's turn begins: inside the thinking, before it may open it, or behind it. */
   readonly thinking: Surroundings["thinking"];
+  /** The text is no turn of a conversation: nothing stands around what it must be. */
+  readonly plain?: boolean;
   /** Most tokens to think. Default: no limit. */
   readonly thinking_budget?: number;
   /** The answer's beginning, where the prompt holds it already. Default "". */
@@ -53,9 +55,9 @@ export function createConstrainer(tokenizer: ModelTokenizer, stop_token_ids: rea
   let vocabulary: Vocabulary | undefined;
   const answerTags = tokenizer.idOf(tags.answerOpen) !== null;
   const kept = new Map<string, Promise<TokenMasks>>();
-  const masksOf = (spec: ConstraintSpec, thinking: Surroundings["thinking"]): Promise<TokenMasks> => {
-    const key = JSON.stringify([thinking, spec]);
-    const masks = kept.get(key) ?? compile(spec, { thinking, answerTags }).then((grammar) => new TokenMasks(grammar, (vocabulary ??= createVocabulary(tokens))));
+  const masksOf = (spec: ConstraintSpec, around: Surroundings): Promise<TokenMasks> => {
+    const key = JSON.stringify([around, spec]);
+    const masks = kept.get(key) ?? compile(spec, around).then((grammar) => new TokenMasks(grammar, (vocabulary ??= createVocabulary(tokens))));
     kept.delete(key);
     kept.set(key, masks);
     if (kept.size > mostKept) kept.delete(kept.keys().next().value as string);
@@ -64,9 +66,9 @@ export function createConstrainer(tokenizer: ModelTokenizer, stop_token_ids: rea
     return masks;
   };
   return {
-    async constraintFor({ spec, thinking, thinking_budget, begun = "" }) {
+    async constraintFor({ spec, thinking, thinking_budget, begun = "", plain = false }) {
       if (spec === undefined && (thinking_budget === undefined || thinking === "none")) return undefined;
-      const masks = spec === undefined ? undefined : await masksOf(spec, thinking);
+      const masks = spec === undefined ? undefined : await masksOf(spec, { thinking, answerTags: answerTags && !plain });
       const start = masks === undefined ? undefined : continueFrom(masks, begun);
       const grammar = (): TokenConstraint | null => (masks === undefined || start === undefined ? null : grammarConstraint(masks, stop_token_ids, start));
       if (thinking_budget === undefined || thinking === "none") return () => grammar() as TokenConstraint;

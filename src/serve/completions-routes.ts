@@ -14,7 +14,7 @@ export function addCompletionRoutes(app: Hono, api: Api): void {
     const request = parseCompletionRequest(await readJson(c));
     const model = await api.models.find(request.model, c);
     const abort = abortOf(c);
-    const constraint = await model.constrainer.constraintFor({ thinking: "none", ...(request.format.type === "text" ? {} : { spec: request.format }) });
+    const constraint = await model.constrainer.constraintFor({ thinking: "none", plain: true, ...(request.format.type === "text" ? {} : { spec: request.format }) });
     const inputs = request.prompts.map((prompt) => {
       const prompt_ids = promptIds(model, prompt, request.suffix);
       return { prompt_ids, max_tokens: completionBudget(model, prompt_ids.length, request.max_tokens), signal: abort.signal, constraint };
