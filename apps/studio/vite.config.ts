@@ -14,9 +14,9 @@ function shippedModels(): Plugin {
     apply: "build",
     generateBundle() {
       const names = readdirSync(folder).filter((model) => files.every((file) => readdirSync(join(folder, model)).includes(file))).toSorted();
-      for (const model of names) for (const file of files) this.emitFile({ type: "asset", fileName: `models/${model}/${file}`, source: read(model, file) });
-      const index = names.map((id) => ({ id, path: `../models/${id}`, examples: [], max_model_len: Math.min(2048, (JSON.parse(read(id, "config.json").toString()) as { max_position_embeddings: number }).max_position_embeddings) }));
-      this.emitFile({ type: "asset", fileName: "models/index.json", source: JSON.stringify(index) });
+      for (const model of names) for (const file of files) this.emitFile({ type: "asset", fileName: `weights/${model}/${file}`, source: read(model, file) });
+      const index = names.map((id) => ({ id, path: `../weights/${id}`, examples: [], max_model_len: Math.min(2048, (JSON.parse(read(id, "config.json").toString()) as { max_position_embeddings: number }).max_position_embeddings) }));
+      this.emitFile({ type: "asset", fileName: "weights/index.json", source: JSON.stringify(index) });
     },
   };
 }

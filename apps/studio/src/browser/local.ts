@@ -3,7 +3,7 @@ import type { Asked, LocalModel, Told } from "./protocol.ts";
 
 /** The models that lie beside the page; none where it was built without. */
 export async function localModels(): Promise<readonly LocalModel[]> {
-  const response = await fetch("models/index.json").catch(() => null);
+  const response = await fetch("weights/index.json").catch(() => null);
   return response?.ok && response.headers.get("content-type")?.includes("json") ? ((await response.json()) as LocalModel[]) : [];
 }
 
