@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { initParameters, llamaConfig, parameterCount, parameterSpecs } from "../src/model/index.ts";
-import { ggufParameter, quantizeModel, type Grid, type StoredParameter } from "../src/quantize/index.ts";
+import { folderQuantization, folderTensors, ggufParameter, quantizeModel, type Grid, type StoredParameter } from "../src/quantize/index.ts";
 import { random } from "../src/random/index.ts";
-import { openCheckpoint, writeGguf } from "../src/weights/index.ts";
+import { openCheckpoint, writeCheckpoint, writeGguf } from "../src/weights/index.ts";
 import { fixture, hasFixture } from "./fixtures.ts";
 import { longjing } from "./launcher.ts";
 import { backend } from "./providers.ts";
@@ -62,6 +62,33 @@ describe.each([["symmetric", 4], ["minimum", 4], ["symmetric", 8]] as const)("%s
   });
 });
 
+describe.each([["symmetric", 4], ["zero_point", 4], ["symmetric", 8], ["zero_point", 8]] as const)("%s groups of %d bits", (kind, bits) => {
+  // Rows that are no multiple of what a word holds: the last zero points are padded.
+  const config = llamaConfig({ hidden_size: 64, intermediate_size: 96, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1 }, { vocabSize: 77, bosId: 1, eosId: 2, padId: 2 });
+  const untied = { ...config, tie_word_embeddings: false };
+  const weights = initParameters(parameterSpecs(untied), 0.1, random("quantize folder"));
+
+  test.each([["tied", config], ["untied", untied]] as const)("a folder holds them value for value, whole and in blocks; head %s", async (tie, of) => {
+    const grid = { bits, kind } as const;
+    const stored: StoredParameter[] = [];
+    for await (const parameter of quantizeModel(of, async ({ name }) => weights[name]!, { linear: grid, embeddings: 32, head: grid })) stored.push(parameter);
+    const path = join(folder, `${kind}${bits}${tie}`);
+    await writeCheckpoint(path, { config: of, dtype: "float16", tensors: stored.flatMap(folderTensors), quantization_config: folderQuantization(grid, stored) });
+    const read = await openCheckpoint(path);
+    expect(read.config).toEqual(of);
+    expect(read.names).toEqual(parameterSpecs(of).map((spec) => spec.name).toSorted());
+    for (const { spec, weights: kept, matrix } of stored) {
+      const { data } = await read.read(spec.name, spec.shape);
+      // The sum of a code's and a zero's multiple of the scale is rounded once more or less.
+      expect(data.every((value, i) => Math.abs(value - kept[i]!) <= 2 ** -20), spec.name).toBe(true);
+      const blocks = await read.readBlocks(spec.name, spec.shape);
+      expect(blocks === null).toBe(matrix === null);
+      if (blocks) expect([blocks.rows, blocks.columns, blocks.bits, blocks.offsets === null]).toEqual([...spec.shape, bits, kind === "symmetric"]);
+    }
+    await read.close();
+  });
+});
+
 describe("longjing quantize", () => {
   const model = fixture("models", models.find((name) => name === "qwen3") ?? models[0]!);
   const run = (...args: string[]) => longjing(["quantize", model, ...args, "--json"]);
@@ -90,8 +117,19 @@ describe("longjing quantize", () => {
     expect((await run(out)).code).not.toBe(0);
   }, 120_000);
 
+  test("writes a folder that is opened again, 8 bits with zero points too", async () => {
+    const out = join(folder, "asymmetric8");
+    const { code, stdout } = await run(out, "--bits", "8", "--asymmetric", "--perplexity", texts.evaluation);
+    expect(code).toBe(0);
+    const { before, after, stored } = JSON.parse(stdout) as { before: Figures; after: Figures; stored: { type: string; method: string }[] };
+    expect(stored).toContainEqual(expect.objectContaining({ type: "int8", method: "rtn" }));
+    expect(Math.abs(after.perplexity.nll - before.perplexity.nll)).toBeLessThan(0.02 * before.perplexity.nll);
+    expect((await longjing(["chat", out, "--max-tokens", "2", "--json"], "hi\n")).code).toBe(0);
+  }, 120_000);
+
   test.each([
-    [["model.bin"], "bad_argument"],
+    [["folder", "--embeddings", "8"], "unsupported"],
+    [["folder", "--head", "8"], "unsupported"],
     [["x.gguf", "--bits", "8", "--asymmetric"], "unsupported"],
     [["x.gguf", "--calibrate", "nowhere.txt"], "not_found"],
     [["x.gguf", "--calibrate", texts.evaluation, "--perplexity", texts.evaluation], "bad_argument"],

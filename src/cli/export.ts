@@ -132,7 +132,7 @@ function cardOf(source: ExportSource, { base, license }: ExportOptions, rest: Pi
 const called = (model: string): string => (existsSync(model) ? basename(resolve(model)) : model);
 
 /** How the model's makers sample from it, or where nothing is said, which tokens begin and end a text. */
-function generationConfigText({ config, generationConfig }: Checkpoint): string {
+export function generationConfigText({ config, generationConfig }: Checkpoint): string {
   const { bos_token_id, eos_token_id, pad_token_id, ...sampling } = generationConfig ?? { ...idsOf(config), do_sample: false };
   const [first = null, ...others] = eos_token_id;
   const fields = { bos_token_id, eos_token_id: others.length === 0 ? first : eos_token_id, pad_token_id, ...sampling };

@@ -4,6 +4,7 @@ import { Option, type Command } from "commander";
 import { LongjingError } from "../errors/index.ts";
 import type { Calibration, Grid, Storage, StoredParameter } from "../quantize/index.ts";
 import { tasks, type TaskName } from "../tasks/index.ts";
+import type { Checkpoint } from "../weights/index.ts";
 import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
 import type { ExportSource } from "./export-source.ts";
 import type { Measured } from "./measure-model.ts";
@@ -17,8 +18,8 @@ type Bits = "4" | "8" | "16" | "32";
 interface QuantizeCommandOptions extends BackendOptions {
   readonly bits: "4" | "8";
   readonly asymmetric?: boolean;
-  readonly embeddings: Bits;
-  readonly head: Bits;
+  readonly embeddings?: Bits;
+  readonly head?: Bits;
   readonly calibrate?: string;
   readonly calibrationTokens: number;
   readonly perplexity?: string;
@@ -33,13 +34,13 @@ const widths: readonly Bits[] = ["4", "8", "16", "32"];
 export function addQuantize(program: Command): void {
   program
     .command("quantize")
-    .description("Store a model's weights in 4 or 8 bits, in blocks of 32, as a GGUF file, and report what it costs and saves")
+    .description("Store a model's weights in 4 or 8 bits, in blocks of 32, and report what it costs and saves")
     .argument("<model>", "a run (its newest checkpoint), one of its checkpoints, a model folder, a GGUF file, or ORG/NAME that was pulled")
-    .argument("<out>", "NAME.gguf, which must be new")
+    .argument("<out>", "NAME.gguf (Q4_0, Q4_1 or Q8_0), or a Hugging Face folder (compressed-tensors, as vLLM reads it); must be new")
     .addOption(new Option("--bits <n>", "of the linear layers").choices(["4", "8"]).default("4"))
-    .option("--asymmetric", "each block has a minimum beside its scale (4 bits: Q4_1, else Q4_0)")
-    .addOption(new Option("--embeddings <bits>", "of the embeddings, and of a head that is tied to them").choices(widths).default("8"))
-    .addOption(new Option("--head <bits>", "of a head of its own").choices(widths).default("8"))
+    .option("--asymmetric", "each block has a minimum (GGUF: Q4_1) or a zero point (folder) beside its scale")
+    .addOption(new Option("--embeddings <bits>", "of the embeddings, and of a head that is tied to them").choices(widths))
+    .addOption(new Option("--head <bits>", "of a head of its own (both: 8 by default in a GGUF file, 16 in a folder)").choices(widths))
     .option("--calibrate <text>", "a text file like what the model will meet: rounding makes up for its own errors on it (GPTQ); without it, to nearest")
     .option("--calibration-tokens <n>", "most tokens of it", wholeNumber(1), 16_384)
     .option("--perplexity <text>", "report the perplexity of this text file, before and after: another than that of --calibrate")
@@ -77,12 +78,17 @@ interface Grids {
   readonly head: Storage;
 }
 
-function gridsOf(out: string, { bits, asymmetric = false, embeddings, head }: QuantizeCommandOptions): Grids {
-  if (!out.endsWith(".gguf")) throw new LongjingError("bad_argument", "The output has another name", { where: "<out>", got: out, expected: "NAME.gguf" });
+function gridsOf(out: string, options: QuantizeCommandOptions): Grids {
   if (existsSync(out)) throw new LongjingError("conflict", "There is something already", { where: out, hint: "Choose another name." });
-  if (bits === "8" && asymmetric) throw new LongjingError("unsupported", "GGUF has no weights of 8 bits with a minimum", { where: "--asymmetric", got: "--bits 8", expected: "--bits 4, or symmetric blocks" });
-  const storage = (of: Bits): Storage => (of === "4" ? { bits: 4, kind: asymmetric ? "minimum" : "symmetric" } : of === "8" ? { bits: 8, kind: "symmetric" } : of === "16" ? 16 : 32);
-  return { linear: storage(bits) as Grid, embeddings: storage(embeddings), head: storage(head) };
+  const gguf = out.endsWith(".gguf");
+  const { bits, asymmetric = false, embeddings = gguf ? "8" : "16", head = gguf ? "8" : "16" } = options;
+  if (gguf && bits === "8" && asymmetric) throw new LongjingError("unsupported", "GGUF has no weights of 8 bits with a minimum", { where: "--asymmetric", got: "--bits 8", expected: "--bits 4, symmetric blocks, or a folder" });
+  if (!gguf && Number(embeddings) < 16) throw new LongjingError("unsupported", "The format of the folder packs linear layers only", { where: "--embeddings", got: embeddings, expected: "16, 32, or a GGUF file" });
+  if (!gguf && Number(head) < 16 && head !== bits) throw new LongjingError("unsupported", "A folder has one width for all that is packed", { where: "--head", got: head, expected: `${bits}, 16, 32, or a GGUF file` });
+  const linear: Grid = { bits: bits === "4" ? 4 : 8, kind: !asymmetric ? "symmetric" : gguf ? "minimum" : "zero_point" };
+  // GGUF's 8 bits are symmetric whatever the 4 are.
+  const storage = (of: Bits): Storage => (of === "16" ? 16 : of === "32" ? 32 : of === bits ? linear : of === "8" ? { bits: 8, kind: "symmetric" } : { bits: 4, kind: asymmetric ? "minimum" : "symmetric" });
+  return { linear, embeddings: storage(embeddings), head: storage(head) };
 }
 
 /** How weights are stored, and how many. */
@@ -112,31 +118,57 @@ interface WriteOptions extends Grids {
 const window = 512;
 
 async function writeQuantized(out: string, source: ExportSource, { license }: QuantizeCommandOptions, { calibration, ...grids }: WriteOptions): Promise<Stored> {
-  const { openCheckpoint, writeGguf } = await import("../weights/index.ts");
-  const { ggufParameter, quantizeModel } = await import("../quantize/index.ts");
-  const { tokenizerToGguf } = await import("../text/index.ts");
-  const { tokenizerOf } = await import("./export-source.ts");
+  const { openCheckpoint } = await import("../weights/index.ts");
+  const { quantizeModel } = await import("../quantize/index.ts");
   const { loadTokenizer } = await import("./load-model.ts");
   const ids = calibration ? (await loadTokenizer(source.path)).encode(calibration.text).slice(0, calibration.most) : [];
   const checkpoint = await openCheckpoint(source.path);
   try {
-    const { config, generationConfig } = checkpoint;
+    const { config } = checkpoint;
     const tokens = Math.min(window, config.max_position_embeddings);
-    const parameters: ReturnType<typeof ggufParameter>[] = [];
-    const kinds = new Map<string, Kind>();
-    for await (const stored of quantizeModel(config, async ({ name, shape }) => (await checkpoint.read(name, shape)).data, { ...grids, calibration: calibration && { backend: calibration.backend, ids, window: tokens } })) {
-      const parameter = ggufParameter(stored);
-      parameters.push(parameter);
-      const { method, spec: { shape } } = stored;
-      const known = kinds.get(`${parameter.dtype} ${method}`) ?? { type: parameter.dtype, method, tensors: 0, weights: 0 };
-      kinds.set(`${parameter.dtype} ${method}`, { ...known, tensors: known.tensors + 1, weights: known.weights + shape.reduce((a, b) => a * b, 1) });
-    }
-    const metadata = { "general.name": source.name, "general.license": license ?? source.license ?? "apache-2.0", ...tokenizerToGguf(await tokenizerOf(source.path), config.vocab_size) };
-    await writeGguf(out, { config, generationConfig, metadata, parameters });
-    return { calibration_tokens: ids.length - (ids.length % Math.max(1, Math.min(tokens, ids.length))), stored: [...kinds.values()] };
+    const parameters: StoredParameter[] = [];
+    for await (const stored of quantizeModel(config, async ({ name, shape }) => (await checkpoint.read(name, shape)).data, { ...grids, calibration: calibration && { backend: calibration.backend, ids, window: tokens } })) parameters.push(stored);
+    const described = { ...source, license: license ?? source.license ?? "apache-2.0" };
+    if (out.endsWith(".gguf")) await writeFile(out, described, checkpoint, parameters);
+    else await writeModelFolder(out, described, checkpoint, grids.linear, parameters);
+    return { calibration_tokens: ids.length - (ids.length % Math.max(1, Math.min(tokens, ids.length))), stored: kindsOf(parameters, out.endsWith(".gguf")) };
   } finally {
     await checkpoint.close();
   }
+}
+
+async function writeFile(out: string, source: ExportSource, { config, generationConfig }: Checkpoint, parameters: readonly StoredParameter[]): Promise<void> {
+  const { writeGguf } = await import("../weights/index.ts");
+  const { ggufParameter } = await import("../quantize/index.ts");
+  const { tokenizerToGguf } = await import("../text/index.ts");
+  const { tokenizerOf } = await import("./export-source.ts");
+  const metadata = { "general.name": source.name, "general.license": source.license ?? "", ...tokenizerToGguf(await tokenizerOf(source.path), config.vocab_size) };
+  await writeGguf(out, { config, generationConfig, metadata, parameters: parameters.map(ggufParameter) });
+}
+
+async function writeModelFolder(out: string, source: ExportSource, checkpoint: Checkpoint, linear: Grid, parameters: readonly StoredParameter[]): Promise<void> {
+  const { cardTags, modelCardText, writeCheckpoint } = await import("../weights/index.ts");
+  const { folderQuantization, folderTensors } = await import("../quantize/index.ts");
+  const { companionFiles } = await import("./export-source.ts");
+  const { generationConfigText } = await import("./export.ts");
+  const { config } = checkpoint;
+  const body = `${source.origin} Linear layers have ${linear.bits} bits a weight, in groups of 32.`;
+  const card = modelCardText({ name: source.name, license: source.license ?? "", results: [], library_name: "transformers", tags: ["compressed-tensors", ...cardTags(config)], body });
+  const extraFiles = { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": card };
+  await writeCheckpoint(out, { config, tensors: parameters.flatMap(folderTensors), dtype: "float16", quantization_config: folderQuantization(linear, parameters), extraFiles });
+}
+
+const ggufTypes = { symmetric4: "Q4_0", minimum4: "Q4_1", symmetric8: "Q8_0" } as const;
+
+function kindsOf(parameters: readonly StoredParameter[], gguf: boolean): Kind[] {
+  const kinds = new Map<string, Kind>();
+  for (const { spec: { shape }, matrix, bits, method } of parameters) {
+    const kind = matrix && (`${matrix.grid.kind}${matrix.grid.bits}` as keyof typeof ggufTypes);
+    const type = kind === null ? `F${bits}` : gguf ? ggufTypes[kind] : `int${bits}`;
+    const known = kinds.get(`${type} ${method}`) ?? { type, method, tensors: 0, weights: 0 };
+    kinds.set(`${type} ${method}`, { ...known, tensors: known.tensors + 1, weights: known.weights + shape.reduce((a, b) => a * b, 1) });
+  }
+  return [...kinds.values()];
 }
 
 const said = { gptq: "calibrated (GPTQ)", rtn: "to nearest", none: "not quantised", unfit: "not quantised: rows are no whole blocks of 32" } as const;

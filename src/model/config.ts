@@ -288,6 +288,6 @@ const wholeFloat =
   /^(\s*"(?:rms_norm_eps|initializer_range|routed_scaling_factor|router_aux_loss_coef|rope_theta|\w*factor)": \d+)(,?)$/gm;
 
 /** The text of config.json. */
-export function configToText(config: ModelConfig, dtype: WeightDtype): string {
-  return `${JSON.stringify(configToJson(config, dtype), null, 2)}\n`.replace(wholeFloat, "$1.0$2");
+export function configToText(config: ModelConfig, dtype: WeightDtype, more: Readonly<Record<string, unknown>> = {}): string {
+  return `${JSON.stringify({ ...configToJson(config, dtype), ...more }, null, 2)}\n`.replace(wholeFloat, "$1.0$2");
 }

@@ -40,7 +40,7 @@ export interface StoredParameter {
   readonly method: "gptq" | "rtn" | "none" | "unfit";
 }
 
-const embeddingName = "model.embed_tokens.weight";
+export const embeddingName = "model.embed_tokens.weight";
 
 /**
  * Quantises a model's linear layers, embeddings and head, one layer in memory at a time. Calibrated, the inputs of a layer are

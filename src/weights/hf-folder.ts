@@ -1,13 +1,15 @@
 import { join } from "node:path";
 import { LongjingError } from "../errors/index.ts";
 import { parseConfig } from "../model/config.ts";
-import { fp8BlockSize } from "../model/quantization-config.ts";
-import { checkShape } from "./checkpoint.ts";
+import { fp8BlockSize, packedScheme, type PackedScheme } from "../model/quantization-config.ts";
+import { checkLength, checkShape } from "./checkpoint.ts";
 import type { Checkpoint, CheckpointTensor, StoredAs } from "./checkpoint.ts";
 import { listFolder, openFileSource, readJson } from "./files.ts";
 import { blockGrid, scaleBlocks } from "./fp8.ts";
 import type { BlockSize } from "./fp8.ts";
 import { parseGenerationConfig } from "./generation-config.ts";
+import { dequantizeBlocks, packedBlocks, packedShape, type PackedParts } from "./packed.ts";
+import type { QuantizedBlocks } from "./quantized-blocks.ts";
 import { openSafetensors } from "./safetensors.ts";
 import type { Safetensors, TensorInfo } from "./safetensors.ts";
 
@@ -30,7 +32,7 @@ export async function openFolder(dir: string): Promise<Checkpoint> {
   const generationConfig = files.includes("generation_config.json")
     ? parseGenerationConfig(await readJson(generationPath, largestConfig), generationPath)
     : null;
-  const tensors = await openWeights(dir, files, fp8BlockSize(json, configPath));
+  const tensors = await openWeights(dir, files, { block: fp8BlockSize(json, configPath), scheme: packedScheme(json, configPath) });
   const find = (name: string): Place => {
     const place = tensors.places.get(name);
     if (place !== undefined) return place;
@@ -48,7 +50,11 @@ export async function openFolder(dir: string): Promise<Checkpoint> {
     names: [...tensors.places.keys()].toSorted(),
     info,
     read: async (name, shape, into) => readTensor(find(name), name, info(name, shape), into),
-    readBlocks: async () => null,
+    readBlocks: async (name, shape) => {
+      info(name, shape);
+      const { packed } = find(name);
+      return packed ? readPacked(packed) : null;
+    },
     close: tensors.close,
   };
 }
@@ -59,6 +65,20 @@ interface Place {
   readonly info: TensorInfo;
   /** Of a matrix of FP8: a scale for each block. */
   readonly scales?: { readonly place: Place; readonly block: BlockSize };
+  readonly packed?: Packed;
+}
+
+/** A matrix of integers, in tensors of a file beside each other. */
+interface Packed extends PackedParts<string> {
+  readonly file: Safetensors;
+  readonly shape: readonly [rows: number, columns: number];
+  readonly scheme: PackedScheme;
+}
+
+/** How the matrices of a folder are quantised, if they are. */
+interface Quantization {
+  readonly block: BlockSize | null;
+  readonly scheme: PackedScheme | null;
 }
 
 interface Weights {
@@ -66,11 +86,11 @@ interface Weights {
   close(): Promise<void>;
 }
 
-async function openWeights(dir: string, files: readonly string[], block: BlockSize | null): Promise<Weights> {
-  if (files.includes(weightsFile)) return openShards(dir, [weightsFile], null, block);
+async function openWeights(dir: string, files: readonly string[], quantization: Quantization): Promise<Weights> {
+  if (files.includes(weightsFile)) return openShards(dir, [weightsFile], null, quantization);
   if (!files.includes(indexFile)) throw noWeights(dir, files);
   const index = readIndex(await readJson(join(dir, indexFile), largestIndex), join(dir, indexFile));
-  return openShards(dir, [...new Set(index.values())], index, block);
+  return openShards(dir, [...new Set(index.values())], index, quantization);
 }
 
 /** `index` says in which file each tensor is; null: all are in the one. */
@@ -78,7 +98,7 @@ async function openShards(
   dir: string,
   names: readonly string[],
   index: ReadonlyMap<string, string> | null,
-  block: BlockSize | null,
+  { block, scheme }: Quantization,
 ): Promise<Weights> {
   const shards = new Map<string, Safetensors>();
   const close = async (): Promise<void> => {
@@ -99,7 +119,8 @@ async function openShards(
       }
       places.set(tensor, { file, path, info });
     }
-    return { places: block === null ? places : withScales(places, block), close };
+    const unpacked = scheme === null ? places : withPacked(places, scheme);
+    return { places: block === null ? unpacked : withScales(unpacked, block), close };
   } catch (error) {
     await close();
     throw error;
@@ -124,6 +145,34 @@ function withScales(places: ReadonlyMap<string, Place>, block: BlockSize): Reado
     joined.set(name, { ...place, scales: { place: scales, block } });
   }
   return joined;
+}
+
+const [packedSuffix, ...partSuffixes] = ["_packed", "_scale", "_zero_point", "_shape"] as const;
+
+/** Joins the parts of each packed matrix, which is then one tensor under the name that it has in other folders. */
+function withPacked(places: ReadonlyMap<string, Place>, scheme: PackedScheme): ReadonlyMap<string, Place> {
+  const joined = new Map<string, Place>();
+  for (const [name, place] of places) {
+    const matrix = name.slice(0, -packedSuffix.length);
+    const part = partSuffixes.find((suffix) => name.endsWith(`.weight${suffix}`));
+    if (part !== undefined && places.has(name.slice(0, -part.length) + packedSuffix)) continue;
+    if (!name.endsWith(`.weight${packedSuffix}`)) {
+      joined.set(name, place);
+      continue;
+    }
+    const [scale, zero] = [places.get(`${matrix}_scale`), places.get(`${matrix}_zero_point`)];
+    const where = `${place.path}: ${matrix}`;
+    if (scale === undefined || scale.file !== place.file || (zero !== undefined && zero.file !== place.file)) throw new LongjingError("bad_file", "A packed matrix lacks its scales, or they are in another file", { expected: `${matrix}_scale`, where });
+    const shape = packedShape({ packed: place.info, scale: scale.info, zero: zero?.info ?? null }, scheme, where);
+    const parts = { packed: name, scale: `${matrix}_scale`, zero: zero === undefined ? null : `${matrix}_zero_point` };
+    joined.set(matrix, { ...place, info: { ...place.info, shape }, packed: { file: place.file, shape, scheme, ...parts } });
+  }
+  return joined;
+}
+
+async function readPacked({ file, shape, scheme, packed, scale, zero }: Packed): Promise<QuantizedBlocks> {
+  const parts = { packed: await file.read(packed), scale: await file.read(scale), zero: zero === null ? null : await file.read(zero) };
+  return packedBlocks(parts, await file.readFloat32(scale), shape, scheme);
 }
 
 function* allIn(
@@ -182,11 +231,15 @@ function noWeights(dir: string, files: readonly string[]): LongjingError {
 }
 
 async function readTensor(
-  { file, scales }: Place,
+  { file, scales, packed }: Place,
   name: string,
   { shape, dtype }: StoredAs,
   into: Float32Array | undefined,
 ): Promise<CheckpointTensor> {
+  if (packed) {
+    if (into) checkLength(into, packed.shape[0] * packed.shape[1], name);
+    return { shape, dtype, data: dequantizeBlocks(await readPacked(packed), into) };
+  }
   const data = await file.readFloat32(name, into);
   if (scales) scaleBlocks(data, shape, await scales.place.file.readFloat32(name + scaleSuffix), scales.block);
   return { shape, dtype, data };

@@ -35,6 +35,8 @@ export type { AdapterToWrite, LoraAdapter, LoraTensor } from "./lora.ts";
 export { cardTags, modelCardText } from "./model-card.ts";
 export type { CardResult, ModelCard } from "./model-card.ts";
 export { openCheckpoint } from "./open-checkpoint.ts";
+export { packedTensors } from "./packed.ts";
+export type { PackedMatrix } from "./packed.ts";
 export { decodeSafetensors, encodeSafetensors, openSafetensors, safetensorsPieces } from "./safetensors.ts";
 export type { Safetensors, SafetensorsDtype, StoredArray, StoredTensor, TensorInfo, TensorToWrite } from "./safetensors.ts";
 export { writeCheckpoint } from "./write-checkpoint.ts";
