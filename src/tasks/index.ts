@@ -20,3 +20,15 @@ export {
 } from "./task.ts";
 export { formatRational, isInteger, type Rational } from "./rational.ts";
 export { tasks, type TaskName } from "./table.ts";
+export {
+  extractMath,
+  verifyExact,
+  verifyJson,
+  verifyMath,
+  verifyPattern,
+  verifyQuantity,
+  type ExactOptions,
+  type QuantityOptions,
+  type Verdict,
+  type Verifier,
+} from "./verifiers/index.ts";
