@@ -100,7 +100,7 @@ function feedForwardSpecs(config: ModelConfig, layer: number, at: string): Param
 /** Projections that read the same rows, and what they are called as one. */
 const groups: readonly (readonly [string, RegExp])[] = [
   ["qkv_proj", /(?<=\.self_attn\.)[qkv]_proj(?=\.(?:weight|bias)$)/],
-  ["gate_up_proj", /(?<=\.)(?:gate|up)_proj(?=\.(?:weight|bias)$)/],
+  ["gate_up_proj", /(?<=\.(?:mlp|shared_experts)\.)(?:gate|up)_proj(?=\.(?:weight|bias)$)/],
 ];
 
 /**
