@@ -49,7 +49,8 @@ const launcher = join(import.meta.dirname, "..", "bin", "longjing");
 
 export async function soak({ seconds, streams, model }: SoakOptions): Promise<SoakReport> {
   const args = ["serve", ...(model === undefined ? [] : [model]), "--port", "0", "--no-log", "--no-studio", "--json"];
-  const server = spawn(process.execPath, [launcher, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  // Garbage piles up to the limit that V8 has: with a low one, resident memory shows what is kept.
+  const server = spawn(process.execPath, ["--max-old-space-size=96", "--max-semi-space-size=8", launcher, ...args], { stdio: ["ignore", "pipe", "inherit"] });
   server.once("exit", (code, signal) => process.stderr.write(`The server has ended: ${signal ?? code}\n`));
   try {
     const [ready] = (await once(server.stdout, "data")) as [Buffer];
@@ -109,7 +110,7 @@ async function load(url: string, requests: readonly object[], alone: readonly An
           completion_tokens += answer.completion_tokens;
           return JSON.stringify(answer);
         },
-        (error: unknown) => String(error),
+        (error: Error) => `${error.message}${error.cause === undefined ? "" : ` (${String(error.cause)})`}`,
       );
       completed++;
       if (got !== expected) faults.push(`request ${at}: ${got} instead of ${expected}`);
