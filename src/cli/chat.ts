@@ -36,7 +36,7 @@ async function chat(folder: string | undefined, options: ChatOptions): Promise<v
   const { exactWhereSmall, loadServedModel, shippedModel } = await import("./load-model.ts");
   const terminal = openTerminal();
   const path = folder ?? (await shippedModel());
-  const model = await loadServedModel(path, { adapter: options.adapter, speculative: options.speculativeConfig, dtype: options.dtype ?? (await exactWhereSmall(path)) });
+  const model = await loadServedModel(path, { adapter: options.adapter, maxNumSeqs: 1, speculative: options.speculativeConfig, dtype: options.dtype ?? (await exactWhereSmall(path)) });
   const typed = process.stdin.isTTY === true;
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: typed, prompt: terminal.noteColors.green("› ") });
   if (typed) terminal.note(terminal.noteColors.dim(`${model.id} · an empty line or Ctrl-D ends\n${(model.examples ?? []).map((example) => `  ${example}\n`).join("")}`));
