@@ -32,3 +32,4 @@ export {
   type Verdict,
   type Verifier,
 } from "./verifiers/index.ts";
+export { openSandbox, verifyCode, type CodeTest, type CodeVerdict, type Limits, type Outcome, type Program, type Sandbox, type SandboxOptions } from "./sandbox/index.ts";

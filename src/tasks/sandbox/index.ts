@@ -1,0 +1,3 @@
+export { openSandbox, type Sandbox, type SandboxOptions } from "./sandbox.ts";
+export { verifyCode, type CodeTest, type CodeVerdict } from "./verify-code.ts";
+export type { Limits, Outcome, Program } from "./program.ts";

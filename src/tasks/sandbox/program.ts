@@ -1,0 +1,39 @@
+/** A program of JavaScript, of nobody's trust, and what is asked of it. */
+export interface Program {
+  readonly source: string;
+  /** What `readline()` and `input` give. Default "". */
+  readonly stdin?: string;
+  /** A function that the source defines, and what it is called with once the source has run. */
+  readonly call?: { readonly name: string; readonly arguments: readonly unknown[] };
+}
+
+export interface Limits {
+  /** Seconds that a program may run. */
+  readonly seconds: number;
+  /** Bytes that it may hold. */
+  readonly memory: number;
+  /** Characters that it may print or return. */
+  readonly output: number;
+}
+
+/** How a program ended. A limit that was met is named; "error" is the program's own exception. */
+export interface Outcome {
+  readonly status: "done" | "error" | "time" | "memory" | "output";
+  readonly stdout: string;
+  /** JSON of what the call returned; null without a call, or where it returned nothing that JSON has. */
+  readonly result: string | null;
+  /** What the program threw, shortened. */
+  readonly message: string | null;
+}
+
+/** Whether the thread of a program that ended so can run another. */
+export const reusable = (status: Outcome["status"]): boolean => status === "done" || status === "error";
+
+/** What a thread is asked. */
+export interface SandboxTask {
+  readonly program: Program;
+  readonly limits: Limits;
+}
+
+/** What it says: that it has started, then one outcome a task. */
+export type SandboxReply = { readonly type: "ready" } | { readonly type: "outcome"; readonly outcome: Outcome };

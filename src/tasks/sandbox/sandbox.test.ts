@@ -1,0 +1,104 @@
+import { afterAll, describe, expect, test } from "vitest";
+import { LongjingError } from "../../errors/index.ts";
+import { openSandbox } from "./sandbox.ts";
+import { verifyCode, type CodeTest } from "./verify-code.ts";
+
+const sandbox = openSandbox({ seconds: 20, memory: 2 ** 24, output: 1000 });
+/** For what never ends. */
+const brief = openSandbox({ seconds: 0.2, memory: 2 ** 24, output: 1000 });
+afterAll(() => Promise.all([sandbox.close(), brief.close()]));
+
+const sums: readonly CodeTest[] = [[1, 2], [3, -4], [0, 0]].map(([a, b]) => ({ call: "add", arguments: [a, b], result: a! + b! }));
+const echo: readonly CodeTest[] = [{ stdin: "3\n1 2 3", stdout: "6\n" }];
+
+describe("a program passes that", () => {
+  test.each([
+    ["is right", "const add = (a, b) => a + b;", sums],
+    ["stands in a fence", "Here it is:\n```js\nfunction add(a, b) { return a + b; }\n```\nDone.", sums],
+    ["answers later", "async function add(a, b) { return (await a) + b; }", sums],
+    ["reads and prints", "readline(); console.log(readline().split(' ').map(Number).reduce((a, b) => a + b))", echo],
+    ["returns an object, whatever the order of its keys", "const f = () => ({ b: [1], a: null })", [{ call: "f", arguments: [], result: { a: null, b: [1] } }]],
+  ] as [string, string, readonly CodeTest[]][])("%s", async (_, answer, tests) => {
+    expect(await verifyCode(sandbox, answer, tests)).toMatchObject({ correct: true, legal: true, passed: tests.length });
+  });
+});
+
+/** What a policy may find when it is paid for passing tests. */
+describe("a program does not pass that", () => {
+  test.each([
+    ["is wrong", "const add = (a, b) => a - b;"],
+    ["passes some tests", "const add = (a, b) => 3;"],
+    ["is empty", ""],
+    ["is no program", "add(a, b) is a + b"],
+    ["returns what says that it is equal to all", "const add = () => ({ valueOf: () => 3, toString: () => '3', equals: () => true })"],
+    ["changes how it is judged", "JSON.stringify = () => '3'; JSON.parse = () => 3; Object.prototype.toJSON = () => 3; const add = () => ({})"],
+    ["adds to every object", "Object.prototype.result = 3; Array.prototype.every = () => true; const add = () => {}"],
+    ["gives a proxy", "const add = () => new Proxy({}, { get: () => 3 })"],
+    ["answers never", "const add = () => new Promise(() => {})"],
+    ["throws what throws", "const add = () => { throw { get name() { throw 1 }, get message() { throw 2 } } }"],
+    ["closes what it stands in", "}); } } const add = (a, b) => a + b; {{"],
+  ])("%s", async (_, answer) => expect((await verifyCode(sandbox, answer, sums)).correct).toBe(false));
+
+  test("is judged by no test", async () => expect((await verifyCode(sandbox, "1", [])).correct).toBe(false));
+});
+
+describe("limits", () => {
+  test.each([
+    ["an endless loop", "for (;;);", "time"],
+    ["an endless loop that catches", "for (;;) { try { for (;;); } catch {} finally { continue } }", "time"],
+    ["an endless loop of promises", "const again = () => Promise.resolve().then(again); again();", "time"],
+    ["a pattern that backtracks", "/^(a+)+$/.test('a'.repeat(40) + 'b')", "time"],
+    ["a getter that loops in what is thrown", "throw { get name() { for (;;); } }", "time"],
+    ["a memory bomb", "const all = []; for (;;) all.push('x'.repeat(1e5) + all.length);", "memory"],
+    ["a buffer too large", "new Uint8Array(2 ** 28)", "memory"],
+    ["a string that doubles", "let s = 'x'; for (;;) s += s;", "memory|error"],
+    ["endless recursion", "const f = () => f() + 1; f();", "error"],
+    ["a flood", "for (;;) console.log('flood')", "output"],
+    ["a flood that catches", "for (;;) { try { print('flood') } catch {} }", "output"],
+    ["one long line", "print('x'.repeat(2 ** 20))", "output"],
+  ])("end %s", async (_, source, status) => {
+    const outcome = await (status === "time" ? brief : sandbox).run({ source });
+    expect(outcome.message ?? "").not.toMatch(/Aborted|RuntimeError|lifetime/i);
+    expect(status.split("|")).toContain(outcome.status);
+    expect(outcome.stdout.length).toBeLessThanOrEqual(1000);
+  });
+
+  test("end a result too long", async () => {
+    expect((await sandbox.run({ source: "const f = () => 'x'.repeat(2000)", call: { name: "f", arguments: [] } })).status).toBe("output");
+  });
+
+  test("leave the sandbox in order", async () => {
+    const outcomes = await Promise.all(["for (;;);", "1", "new Uint8Array(2 ** 28)", "2"].map((source) => brief.run({ source })));
+    expect(outcomes.map(({ status }) => status)).toEqual(["time", "done", "memory", "done"]);
+  });
+});
+
+describe("a program finds", () => {
+  test.each(["process", "require", "module", "fetch", "WebAssembly", "Worker", "Deno", "Buffer", "setTimeout", "XMLHttpRequest", "write", "std", "os", "scriptArgs"])("no %s", async (name) => {
+    expect((await sandbox.run({ source: `print(typeof ${name})` })).stdout).toBe("undefined\n");
+  });
+
+  test.each([
+    "print.constructor.constructor('return typeof process')()",
+    "(() => {}).constructor('return typeof require')()",
+    "console.log.constructor('return typeof globalThis.process')()",
+    "(async () => {}).constructor === undefined ? '' : eval('typeof process')",
+  ])("no way out: %s", async (expression) => expect((await sandbox.run({ source: `print(${expression})` })).stdout).toBe("undefined\n"));
+
+  test("no modules", async () => {
+    const { stdout } = await sandbox.run({ source: "import('node:fs').then(() => print('in'), () => print('out'))" });
+    expect(stdout).toBe("out\n");
+  });
+
+  test("nothing that another left", async () => {
+    await sandbox.run({ source: "globalThis.left = 1; Object.prototype.left = 1; Array.prototype.map = null;" });
+    expect((await sandbox.run({ source: "print(typeof left, [1].map(String))" })).stdout).toBe('undefined ["1"]\n');
+  });
+});
+
+test("a closed sandbox runs nothing", async () => {
+  const other = openSandbox();
+  const running = other.run({ source: "for (;;);" });
+  await Promise.all([expect(running).rejects.toThrow(LongjingError), other.close()]);
+  await expect(other.run({ source: "1" })).rejects.toThrow(LongjingError);
+});
