@@ -88,7 +88,7 @@ export interface TrackOptions {
 export function trackRequests(options: TrackOptions): MiddlewareHandler {
   const open = new Set<() => void>();
   options.cut?.addEventListener("abort", () => {
-    for (const end of [...open]) end();
+    for (const end of open) end();
   });
   return async (c, next) => {
     const scope = new RequestScope(c.req.method, c.req.path, c.req.raw.signal, c.req.header("x-request-id"));
