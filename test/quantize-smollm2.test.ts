@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -13,9 +13,10 @@ const path = process.env.LONGJING_SMOLLM2;
 const root = join(import.meta.dirname, "..");
 const text = (...names: string[]): string => names.map((name) => readFileSync(join(root, name), "utf8")).join("\n");
 
-/** Two kinds of text; the model is calibrated on neither of these. */
-const calibration = text("test/texts/calibration.txt", "docs/http-api.md", "docs/architecture.md", "CONTRIBUTING.md");
-const evaluation = text("test/texts/evaluation.txt");
+const decisions = readdirSync(join(root, "docs/decisions")).filter((name) => name < "0007").map((name) => `docs/decisions/${name}`);
+/** Texts of one kind: GPTQ knows only the directions that its text takes. */
+const calibration = text("test/texts/calibration.txt", "docs/http-api.md", "CONTRIBUTING.md", ...decisions);
+const evaluation = text("docs/architecture.md");
 
 describe.runIf(path !== undefined)("SmolLM2-135M-Instruct", () => {
   let folder: string;
