@@ -61,7 +61,10 @@ export class ActivationRunner {
     this.#x = { shape: [time, config.hidden_size], dtype: "float32" };
   }
 
-  /** XᵀX of the inputs X [tokens, columns] of each linear layer of a stage, over all windows, by the name of its weight; layers of one input share one. */
+  /**
+   * XᵀX of the inputs X [tokens, columns] of each linear layer of a stage, its rows normalised, over all windows, by the name of
+   * its weight; layers of one input share one.
+   */
   async grams(stage: Stage, parameters: ReadonlyMap<string, Float32Array>, windows: readonly Window[]): Promise<ReadonlyMap<string, Gram>> {
     const { program, grams, sizes } = await once(this.#observing, stage.kind, () => this.#compileObserving(stage));
     const out = allocate(this.#backend, Object.fromEntries(Object.entries(sizes).map(([name, size]) => [name, { shape: [size, size], dtype: "float32" } as TensorType])));
@@ -95,6 +98,7 @@ export class ActivationRunner {
         for (const [input, x] of linearInputs(stage.trace(named(stage, v.parameters), v.x, this.#context))) {
           const name = names.get(x) ?? `gram${names.size}`;
           names.set(x, name);
+          // Every token counts alike: a window's first, the attention sink, would have nearly all of the energy.
           const even = rmsNormalize(x, 1e-12);
           outputs[name] = matmul(even, even, { transA: true });
           sizes[name] = x.shape[1] as number;
