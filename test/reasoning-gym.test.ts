@@ -60,8 +60,8 @@ describe("reasoning-gym over a pipe", () => {
 
   test.runIf(installed)("each trace ends with an answer that reasoning-gym's own verifier accepts", { timeout: 300_000 }, async () => {
     const gym = new ReasoningGym(python);
-    const withoutAnswer = new Set(["maze", "rotten_oranges", "shortest_path", "rubiks_cube"]);
-    for (const task of Object.keys(traceWriters).filter((name) => !withoutAnswer.has(name))) {
+    const unworked = new Set(["bf", "maze", "rotten_oranges", "rush_hour", "shortest_path"]);
+    for (const task of Object.keys(traceWriters).filter((name) => !unworked.has(name))) {
       const config = { size: 20, seed: 11 };
       for (const [index, entry] of (await gym.entries(task, config, 0, 20)).entries()) {
         const trace = traceWriters[task]!(entry);
