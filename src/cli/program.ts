@@ -10,6 +10,7 @@ import { addKeys } from "./keys.ts";
 import { addProbe } from "./probe.ts";
 import { addPull } from "./pull.ts";
 import { addQuantize } from "./quantize.ts";
+import { addReward } from "./reward.ts";
 import { addServe } from "./serve.ts";
 import { addTasks } from "./tasks.ts";
 import { addTop } from "./top.ts";
@@ -30,6 +31,7 @@ export function createProgram(): Command {
   addTop(program);
   addEval(program);
   addTasks(program);
+  addReward(program);
   addProbe(program);
   addBench(program);
   addPull(program);

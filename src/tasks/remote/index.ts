@@ -1,3 +1,3 @@
 export { createJudge, readVerdict, type Judged, type JudgeOptions } from "./judge.ts";
 export { createRewardClient, type RemoteReward, type RewardClientOptions, type RewardQuery } from "./reward-client.ts";
-export { rewardApp, taskRewarder, type Rewarder } from "./reward-app.ts";
+export { rewardApp, taskRewarder, verifierRewarder, type Rewarder } from "./reward-app.ts";

@@ -6,7 +6,8 @@ import { random } from "../../random/index.ts";
 import { tasks } from "../table.ts";
 import type { Address } from "../task.ts";
 import { createJudge, readVerdict } from "./judge.ts";
-import { rewardApp, taskRewarder } from "./reward-app.ts";
+import { verifyMath } from "../verifiers/index.ts";
+import { rewardApp, taskRewarder, verifierRewarder } from "./reward-app.ts";
 import { createRewardClient } from "./reward-client.ts";
 
 const servers: Server[] = [];
@@ -138,6 +139,16 @@ describe("a server of rewards", () => {
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ error: { code: "bad_argument" } });
   });
+});
+
+test.each([
+  ["<think>6</think><answer>\\frac{14}{2}</answer>", 1, 1],
+  ["<think>7</think><answer>6</answer>", 0, 1],
+  ["<think>6</think>It is \\boxed{7}.", 1, 0],
+  ["<think>\\boxed{7}", 0, 0],
+  ["<answer>6</answer><answer>7</answer>", 0, 0],
+])("a verifier rewards %s with %d, its form with %d", (completion, correct, format) => {
+  expect(verifierRewarder(verifyMath)({ prompt: "", completion, label: "7" })).toEqual({ reward: correct, score: correct, logs: { correct, format } });
 });
 
 describe("a judge", () => {

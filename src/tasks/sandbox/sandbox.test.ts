@@ -49,13 +49,13 @@ describe("limits", () => {
     ["an endless loop of promises", "const again = () => Promise.resolve().then(again); again();", "time"],
     ["a pattern that backtracks", "/^(a+)+$/.test('a'.repeat(40) + 'b')", "time"],
     ["a getter that loops in what is thrown", "throw { get name() { for (;;); } }", "time"],
-    ["a memory bomb", "const all = []; for (;;) all.push('x'.repeat(1e5) + all.length);", "memory"],
+    ["a memory bomb", "const all = []; for (;;) all.push([1, 2, 3, all.length]);", "memory"],
     ["a buffer too large", "new Uint8Array(2 ** 28)", "memory"],
     ["a string that doubles", "let s = 'x'; for (;;) s += s;", "memory|error"],
     ["endless recursion", "const f = () => f() + 1; f();", "error"],
     ["a flood", "for (;;) console.log('flood')", "output"],
     ["a flood that catches", "for (;;) { try { print('flood') } catch {} }", "output"],
-    ["one long line", "print('x'.repeat(2 ** 20))", "output"],
+    ["one long line", "print('x'.repeat(2 ** 12))", "output"],
   ])("end %s", async (_, source, status) => {
     const outcome = await (status === "time" ? brief : sandbox).run({ source });
     expect(outcome.message ?? "").not.toMatch(/Aborted|RuntimeError|lifetime/i);
@@ -68,8 +68,8 @@ describe("limits", () => {
   });
 
   test("leave the sandbox in order", async () => {
-    const outcomes = await Promise.all(["for (;;);", "1", "new Uint8Array(2 ** 28)", "2"].map((source) => brief.run({ source })));
-    expect(outcomes.map(({ status }) => status)).toEqual(["time", "done", "memory", "done"]);
+    const outcomes = await Promise.all(["for (;;) print('flood');", "1", "new Uint8Array(2 ** 28)", "2"].map((source) => sandbox.run({ source })));
+    expect(outcomes.map(({ status }) => status)).toEqual(["output", "done", "memory", "done"]);
   });
 });
 

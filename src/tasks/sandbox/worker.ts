@@ -23,21 +23,23 @@ const prelude = `(write, input) => {
 /** A program runs in an engine of its own: none finds anything that another has left. */
 function run({ program, limits }: SandboxTask): Outcome {
   const runtime = quickjs.newRuntime();
-  const end = Date.now() + limits.seconds * 1000;
   const met: { limit: Outcome["status"] | null; stdout: string } = { limit: null, stdout: "" };
   runtime.setMemoryLimit(limits.memory);
   runtime.setMaxStackSize(2 ** 18);
-  runtime.setInterruptHandler(() => {
-    if (Date.now() > end) met.limit ??= "time";
-    return met.limit !== null;
-  });
+  const start = (): void => {
+    const end = Date.now() + limits.seconds * 1000;
+    runtime.setInterruptHandler(() => {
+      if (Date.now() > end) met.limit ??= "time";
+      return met.limit !== null;
+    });
+  };
   const context = runtime.newContext();
   const print = (text: string): void => {
     if (met.stdout.length + text.length > limits.output) met.limit ??= "output";
     if (met.limit === null) met.stdout += text;
   };
   const stopped = (): boolean => met.limit !== null;
-  const { result, message } = execute(runtime, context, program, { print, stopped, most: limits.output });
+  const { result, message } = execute(runtime, context, program, { start, print, stopped, most: limits.output });
   const status = met.limit ?? (message === null ? (result !== null && result.length > limits.output ? "output" : "done") : /out of memory/.test(message) ? "memory" : "error");
   const outcome: Outcome = { status, stdout: met.stdout, result: status === "done" ? result : null, message };
   // An engine that was stopped in the middle cannot always be taken apart; its thread ends with it.
@@ -51,6 +53,8 @@ function run({ program, limits }: SandboxTask): Outcome {
 type Ending = Pick<Outcome, "result" | "message">;
 
 interface Host {
+  /** Called when the program begins: what comes before is ours, and does not count. */
+  readonly start: () => void;
   readonly print: (text: string) => void;
   /** Whether a limit was met: nothing more can run. */
   readonly stopped: () => boolean;
@@ -61,7 +65,7 @@ interface Host {
 const describing = "(error) => (typeof error === 'object' && error !== null ? `${error.name}: ${error.message}` : String(error))";
 
 /** The functions that judge the program are taken before it can change them. */
-function execute(runtime: QuickJSRuntime, context: QuickJSContext, { source, stdin = "", call }: SandboxTask["program"], { print, stopped, most }: Host): Ending {
+function execute(runtime: QuickJSRuntime, context: QuickJSContext, { source, stdin = "", call }: SandboxTask["program"], { start, print, stopped, most }: Host): Ending {
   const json = context.getProp(context.global, "JSON");
   const [stringify, parse] = [context.getProp(json, "stringify"), context.getProp(json, "parse")];
   const write = context.newFunction("write", (text) => {
@@ -88,6 +92,7 @@ function execute(runtime: QuickJSRuntime, context: QuickJSContext, { source, std
   };
   try {
     taken(context.callFunction(taken(context.evalCode(prelude)), context.undefined, write, held(context.newString(stdin))));
+    start();
     taken(context.evalCode(source, "program.js", { type: "global" }));
     settle();
     if (call === undefined) return { result: null, message: null };
