@@ -1,4 +1,5 @@
 export { arithmetic, type ArithmeticGold } from "./arithmetic.ts";
+export { compare, type CompareGold } from "./compare.ts";
 export { transcripts, type CorpusOptions, type TranscriptPair } from "./corpus.ts";
 export { countdown, createCountdown, type CountdownGold, type CountdownOptions } from "./countdown.ts";
 export { evaluate, type Evaluation, type ExpressionFault } from "./expression.ts";
@@ -6,7 +7,9 @@ export { type Entry, type Trace, type TraceWriter } from "./reasoning-gym/entry.
 export { gymTask } from "./reasoning-gym/task.ts";
 export { traceWriters } from "./reasoning-gym/traces.ts";
 export { readEntries } from "./read-entries.ts";
+export { letters, type LettersGold } from "./letters.ts";
 export { parity, type ParityGold } from "./parity.ts";
+export { sorting, type SortingGold } from "./sorting.ts";
 export {
   formatWeight,
   splitOf,
