@@ -1,4 +1,5 @@
 export { arithmetic, type ArithmeticGold } from "./arithmetic.ts";
+export { bases, type BasesGold } from "./bases.ts";
 export { compare, type CompareGold } from "./compare.ts";
 export { transcripts, type CorpusOptions, type TranscriptPair } from "./corpus.ts";
 export { countdown, createCountdown, type CountdownGold, type CountdownOptions } from "./countdown.ts";
@@ -8,7 +9,9 @@ export { gymTask } from "./reasoning-gym/task.ts";
 export { traceWriters } from "./reasoning-gym/traces.ts";
 export { readEntries } from "./read-entries.ts";
 export { letters, type LettersGold } from "./letters.ts";
+export { multiplication, type MultiplicationGold } from "./multiplication.ts";
 export { parity, type ParityGold } from "./parity.ts";
+export { rewriting, type RewritingGold } from "./rewriting.ts";
 export { sorting, type SortingGold } from "./sorting.ts";
 export {
   formatWeight,
