@@ -1,5 +1,6 @@
 export { arithmetic, type ArithmeticGold } from "./arithmetic.ts";
 export { bases, type BasesGold } from "./bases.ts";
+export { brackets, type BracketsGold } from "./brackets.ts";
 export { compare, type CompareGold } from "./compare.ts";
 export { transcripts, type CorpusOptions, type TranscriptPair } from "./corpus.ts";
 export { countdown, createCountdown, type CountdownGold, type CountdownOptions } from "./countdown.ts";
@@ -8,9 +9,11 @@ export { type Entry, type Trace, type TraceWriter } from "./reasoning-gym/entry.
 export { gymTask } from "./reasoning-gym/task.ts";
 export { traceWriters } from "./reasoning-gym/traces.ts";
 export { readEntries } from "./read-entries.ts";
+export { divisor, type DivisorGold } from "./divisor.ts";
 export { letters, type LettersGold } from "./letters.ts";
 export { multiplication, type MultiplicationGold } from "./multiplication.ts";
 export { parity, type ParityGold } from "./parity.ts";
+export { reversal, type ReversalGold } from "./reversal.ts";
 export { rewriting, type RewritingGold } from "./rewriting.ts";
 export { sorting, type SortingGold } from "./sorting.ts";
 export {

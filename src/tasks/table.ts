@@ -1,15 +1,31 @@
 import { arithmetic } from "./arithmetic.ts";
 import { bases } from "./bases.ts";
+import { brackets } from "./brackets.ts";
 import { compare } from "./compare.ts";
 import { countdown } from "./countdown.ts";
+import { divisor } from "./divisor.ts";
 import { letters } from "./letters.ts";
 import { multiplication } from "./multiplication.ts";
 import { parity } from "./parity.ts";
+import { reversal } from "./reversal.ts";
 import { rewriting } from "./rewriting.ts";
 import { sorting } from "./sorting.ts";
 import type { Task } from "./task.ts";
 
 /** The tasks that ship, by name, for the command line. Code passes the task itself. */
-export const tasks = { countdown, arithmetic, parity, letters, compare, sorting, multiplication, bases, rewriting } satisfies Record<string, Task<unknown>>;
+export const tasks = {
+  countdown,
+  arithmetic,
+  parity,
+  letters,
+  compare,
+  sorting,
+  multiplication,
+  bases,
+  rewriting,
+  reversal,
+  divisor,
+  brackets,
+} satisfies Record<string, Task<unknown>>;
 
 export type TaskName = keyof typeof tasks;
