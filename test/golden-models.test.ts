@@ -4,7 +4,7 @@ import { Generator } from "../src/engine/generator.ts";
 import { loadModel } from "../src/engine/load.ts";
 import { ModelRunner } from "../src/engine/model-runner.ts";
 import { expertLoad, loadBalancingLoss } from "../src/nn/moe.ts";
-import { headWeight, hiddenStates, logits, parameterSpecs, rotaryTables, trainingContext, type ModelConfig } from "../src/model/index.ts";
+import { headWeight, hiddenStates, logits, rotaryTables, trainingContext, type ModelConfig } from "../src/model/index.ts";
 import { entropy, logprobsFromLogits, tokenLogprobs } from "../src/nn/losses.ts";
 import { softmax, mul, sumAll, type Value } from "../src/tensor/index.ts";
 import { forwardBackward, greedy } from "../src/train/probe.ts";

@@ -73,7 +73,7 @@ describe.each([["symmetric", 4], ["zero_point", 4], ["symmetric", 8], ["zero_poi
     const stored: StoredParameter[] = [];
     for await (const parameter of quantizeModel(of, async ({ name }) => weights[name]!, { linear: grid, embeddings: 32, head: grid })) stored.push(parameter);
     const path = join(folder, `${kind}${bits}${tie}`);
-    await writeCheckpoint(path, { config: of, dtype: "float16", tensors: stored.flatMap(folderTensors), quantization_config: folderQuantization(grid, stored) });
+    await writeCheckpoint(path, { config: of, dtype: "float16", tensors: [], stored: stored.flatMap(folderTensors), quantization_config: folderQuantization(grid, stored) });
     const read = await openCheckpoint(path);
     expect(read.config).toEqual(of);
     expect(read.names).toEqual(parameterSpecs(of).map((spec) => spec.name).toSorted());

@@ -155,7 +155,7 @@ async function writeModelFolder(out: string, source: ExportSource, checkpoint: C
   const body = `${source.origin} Linear layers have ${linear.bits} bits a weight, in groups of 32.`;
   const card = modelCardText({ name: source.name, license: source.license ?? "", results: [], library_name: "transformers", tags: ["compressed-tensors", ...cardTags(config)], body });
   const extraFiles = { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": card };
-  await writeCheckpoint(out, { config, tensors: parameters.flatMap(folderTensors), dtype: "float16", quantization_config: folderQuantization(linear, parameters), extraFiles });
+  await writeCheckpoint(out, { config, tensors: [], stored: parameters.flatMap(folderTensors), dtype: "float16", quantization_config: folderQuantization(linear, parameters), extraFiles });
 }
 
 const ggufTypes = { symmetric4: "Q4_0", minimum4: "Q4_1", symmetric8: "Q8_0" } as const;

@@ -8,18 +8,14 @@ import { safetensorsPieces } from "./safetensors.ts";
 import type { TensorToWrite } from "./safetensors.ts";
 import { elementBytes } from "./safetensors-header.ts";
 
-export interface FloatTensor {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly data: Float32Array;
-}
-
 export interface CheckpointToWrite {
   readonly config: ModelConfig;
-  readonly tensors: Iterable<FloatTensor | TensorToWrite>;
-  /** Of tensors that bring none of their own. */
+  readonly tensors: Iterable<{ readonly name: string; readonly shape: readonly number[]; readonly data: Float32Array }>;
+  /** What `tensors` are written as, whatever they were read from. */
   readonly dtype: WeightDtype;
-  /** For config.json, when the tensors are quantised. */
+  /** Tensors to be written as they are: quantised ones. */
+  readonly stored?: Iterable<TensorToWrite>;
+  /** For config.json, when there are such. */
   readonly quantization_config?: Readonly<Record<string, unknown>>;
   /** Most bytes of tensors in one file. Default 5e9, as on the hub. */
   readonly maxShardBytes?: number;
@@ -35,10 +31,10 @@ export interface CheckpointToWrite {
  * @throws LongjingError "conflict" when the folder is not empty; "bad_argument"; "disk"
  */
 export async function writeCheckpoint(dir: string, checkpoint: CheckpointToWrite): Promise<void> {
-  const { config, dtype, quantization_config, maxShardBytes = 5e9, extraFiles = {}, overwrite = false } = checkpoint;
+  const { config, dtype, stored = [], quantization_config, maxShardBytes = 5e9, extraFiles = {}, overwrite = false } = checkpoint;
   const files = new Map<string, Iterable<Uint8Array>>([["config.json", [encode(configToText(config, dtype, quantization_config && { quantization_config }))]]]);
   const shards = packShards(
-    Array.from(checkpoint.tensors, (tensor) => withDtype(tensor, dtype)),
+    [...Array.from(checkpoint.tensors, (tensor) => withDtype(tensor, dtype)), ...stored],
     maxShardBytes,
   );
   const shardNames = shards.map((_, i) => (shards.length === 1 ? weightsFile : shardName(i, shards.length)));
@@ -66,10 +62,9 @@ const storedAs = { float32: "F32", bfloat16: "BF16", float16: "F16" } as const;
 
 /** The router's bias moves by steps that 16 bits lose; every implementation keeps it in float32. */
 function withDtype(
-  tensor: FloatTensor | TensorToWrite,
+  tensor: { name: string; shape: readonly number[]; data: Float32Array },
   dtype: WeightDtype,
 ): TensorToWrite {
-  if ("dtype" in tensor) return tensor;
   return { ...tensor, dtype: tensor.name.endsWith(".e_score_correction_bias") ? "F32" : storedAs[dtype] };
 }
 
