@@ -97,13 +97,16 @@ describe("longjing quantize", () => {
     const out = join(folder, "report.gguf");
     const { code, stdout, stderr } = await run(out, "--calibrate", texts.calibration, "--perplexity", texts.evaluation);
     expect([code, stderr.includes("error")]).toEqual([0, false]);
-    const report = JSON.parse(stdout) as { calibration_tokens: number; stored: { tensors: number; weights: number }[]; before: Figures; after: Figures };
+    const report = JSON.parse(stdout) as { calibration_tokens: number; own_tokens: number; stored: { tensors: number; weights: number }[]; before: Figures; after: Figures };
     const { config, close } = await openCheckpoint(out);
     await close();
     const specs = parameterSpecs(config);
     const sum = (of: (kind: { tensors: number; weights: number }) => number): number => report.stored.reduce((total, kind) => total + of(kind), 0);
     expect([sum((kind) => kind.tensors), sum((kind) => kind.weights)]).toEqual([specs.length, parameterCount(specs)]);
     expect(report.calibration_tokens).toBeGreaterThan(0);
+    // The text is shorter than what is asked for: whole windows make up the rest.
+    expect(report.calibration_tokens + report.own_tokens).toBeLessThanOrEqual(12_288);
+    expect(report.own_tokens).toBeGreaterThan(0);
     expect(report.before.bytes).toBe(statSync(join(model, "model.safetensors")).size);
     expect(report.after.bytes).toBe(statSync(out).size);
     for (const { perplexity, decode_tokens_per_second, prefill_tokens_per_second } of [report.before, report.after]) {

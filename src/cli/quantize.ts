@@ -3,6 +3,7 @@ import { basename } from "node:path";
 import { Option, type Command } from "commander";
 import { LongjingError } from "../errors/index.ts";
 import type { Calibration, Grid, Storage, StoredParameter } from "../quantize/index.ts";
+import type { Backend } from "../runtime/index.ts";
 import { tasks, type TaskName } from "../tasks/index.ts";
 import type { Checkpoint } from "../weights/index.ts";
 import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
@@ -42,7 +43,7 @@ export function addQuantize(program: Command): void {
     .addOption(new Option("--embeddings <bits>", "of the embeddings, and of a head that is tied to them").choices(widths))
     .addOption(new Option("--head <bits>", "of a head of its own (both: 8 by default in a GGUF file, 16 in a folder)").choices(widths))
     .option("--calibrate <text>", "a text file like what the model will meet: rounding makes up for its own errors on it (GPTQ); without it, to nearest")
-    .option("--calibration-tokens <n>", "most tokens of it", wholeNumber(1), 16_384)
+    .option("--calibration-tokens <n>", "most tokens of it; where it has fewer, texts that the model writes by itself make up the rest", wholeNumber(1), 12_288)
     .option("--perplexity <text>", "report the perplexity of this text file, before and after: another than that of --calibrate")
     .addOption(new Option("--task <name>", "report the accuracy on held-out problems, greedy, before and after").choices(Object.keys(tasks)))
     .option("--problems <n>", "how many of them", wholeNumber(1, 1_000_000), 200)
@@ -100,7 +101,9 @@ interface Kind {
 }
 
 interface Stored {
+  /** Of the text, and of those that the model wrote. */
   readonly calibration_tokens: number;
+  readonly own_tokens: number;
   readonly stored: readonly Kind[];
 }
 
@@ -126,15 +129,32 @@ async function writeQuantized(out: string, source: ExportSource, { license }: Qu
   try {
     const { config } = checkpoint;
     const tokens = Math.min(window, config.max_position_embeddings);
+    const read = ids.length - (ids.length % tokens);
+    const own = calibration ? await ownTokens(calibration.backend, source.path, Math.floor((calibration.most - ids.length) / tokens), tokens) : [];
+    // Whole windows of the text, unless it is shorter than one and nothing else is there.
+    const whole = own.length > 0 ? [...ids.slice(0, read), ...own] : ids;
     const parameters: StoredParameter[] = [];
-    for await (const stored of quantizeModel(config, async ({ name, shape }) => (await checkpoint.read(name, shape)).data, { ...grids, calibration: calibration && { backend: calibration.backend, ids, window: tokens } })) parameters.push(stored);
+    for await (const stored of quantizeModel(config, async ({ name, shape }) => (await checkpoint.read(name, shape)).data, { ...grids, calibration: calibration && { backend: calibration.backend, ids: whole, window: tokens } })) parameters.push(stored);
     const described = { ...source, license: license ?? source.license ?? "apache-2.0" };
     if (out.endsWith(".gguf")) await writeFile(out, described, checkpoint, parameters);
     else await writeModelFolder(out, described, checkpoint, grids.linear, parameters);
-    return { calibration_tokens: ids.length - (ids.length % Math.max(1, Math.min(tokens, ids.length))), stored: kindsOf(parameters, out.endsWith(".gguf")) };
+    return { calibration_tokens: own.length > 0 || read > 0 ? read : ids.length, own_tokens: own.length, stored: kindsOf(parameters, out.endsWith(".gguf")) };
   } finally {
     await checkpoint.close();
   }
+}
+
+async function ownTokens(backend: Backend, path: string, count: number, length: number): Promise<number[]> {
+  if (count < 1 || length < 2) return [];
+  const { disposeParameters, loadFrozenModel } = await import("../engine/index.ts");
+  const { ownTexts } = await import("./own-text.ts");
+  const model = await loadFrozenModel(backend, path);
+  const bar = progress(openTerminal(), { label: "own texts", total: count, unit: "texts" });
+  let done = 0;
+  const texts = await ownTexts(backend, model, count, length, () => bar.update(++done));
+  bar.end();
+  disposeParameters(model.parameters);
+  return texts.flat();
 }
 
 async function writeFile(out: string, source: ExportSource, { config, generationConfig }: Checkpoint, parameters: readonly StoredParameter[]): Promise<void> {
@@ -173,7 +193,7 @@ function kindsOf(parameters: readonly StoredParameter[], gguf: boolean): Kind[] 
 
 const said = { gptq: "calibrated (GPTQ)", rtn: "to nearest", none: "not quantised", unfit: "not quantised: rows are no whole blocks of 32" } as const;
 
-function reportText({ out, stored, before, after, calibration_tokens }: Report, { calibrate, perplexity, task, problems }: QuantizeCommandOptions, bold: (text: string) => string): string {
+function reportText({ out, stored, before, after, calibration_tokens, own_tokens }: Report, { calibrate, perplexity, task, problems }: QuantizeCommandOptions, bold: (text: string) => string): string {
   const count = (n: number): string => n.toLocaleString("en", { maximumFractionDigits: 1 });
   const change = (a: number, b: number): string => `${b >= a ? "+" : "−"}${(Math.abs(b / a - 1) * 100).toFixed(1)} %`;
   const row = (name: string, of: (measured: Measured) => number | undefined, show: (n: number) => string): string[][] => {
@@ -189,6 +209,6 @@ function reportText({ out, stored, before, after, calibration_tokens }: Report, 
     ...row("tokens/s, reading a prompt", (m) => m.prefill_tokens_per_second, count),
   ], bold);
   const kinds = table([["stored as", "tensors", "weights", "rounded"], ...stored.map(({ type, method, tensors, weights }) => [type, count(tensors), count(weights), said[method]])], bold);
-  const text = calibrate === undefined ? "" : `Calibrated on ${count(calibration_tokens)} tokens of ${basename(calibrate)}\n`;
+  const text = calibrate === undefined ? "" : `Calibrated on ${count(calibration_tokens)} tokens of ${basename(calibrate)} and ${count(own_tokens)} that the model wrote\n`;
   return `${kinds}\n${figures}\n${text}${out}\n`;
 }
