@@ -36,7 +36,7 @@ beforeAll(() => {
     mkdirSync(dirname(link), { recursive: true });
     if (existsSync(target)) symlinkSync(target, link, "junction");
   }
-});
+}, 120_000);
 
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
