@@ -15,7 +15,7 @@ import { exists, isFile, openFileSource, openGguf, readAdapter, readJson } from 
 import { findModel } from "./find-model.ts";
 
 export interface LoadOptions {
-  /** Longest prompt plus completion, in tokens. Default: the model's own, at most 4096. */
+  /** Longest prompt plus completion, in tokens. Default: the model's own, at most 4096, or more where a cache of 1 GiB holds eight of it. */
   readonly maxModelLen?: number | undefined;
   /** Sequences that run at once. Default: as many as a cache of 1 GiB holds, at most 64. */
   readonly maxNumSeqs?: number | undefined;
@@ -33,12 +33,16 @@ export interface LoadOptions {
 
 /** Longest prompt plus completion, in tokens. */
 export function contextLength(config: ModelConfig, { maxModelLen }: LoadOptions): number {
-  return maxModelLen ?? Math.min(config.max_position_embeddings, 4096);
+  return maxModelLen ?? Math.min(config.max_position_embeddings, Math.max(4096, Math.floor(tokensInCache(config) / 8)));
+}
+
+/** What a cache of 1 GiB holds. */
+function tokensInCache(config: ModelConfig): number {
+  return Math.floor(2 ** 30 / (cacheShape(config).floatsPerToken * Float32Array.BYTES_PER_ELEMENT));
 }
 
 function sequencesInCache(config: ModelConfig, max_model_len: number): number {
-  const bytes = cacheShape(config).floatsPerToken * max_model_len * Float32Array.BYTES_PER_ELEMENT;
-  return Math.min(64, Math.max(1, Math.floor(2 ** 30 / bytes)));
+  return Math.min(64, Math.max(1, Math.floor(tokensInCache(config) / max_model_len)));
 }
 
 const mostTokenizerBytes = 2 ** 26;

@@ -51,7 +51,7 @@ export function addServe(program: Command): void {
     .option("--allowed-hosts <name...>", "names that requests may be addressed to, beside this machine's")
     .option("--allowed-origins <origin...>", "web origins whose pages may use the server")
     .option("--adapter <name=dir>", "serve a LoRA adapter in PEFT's format as a model of this name; may be given again", (text, before: readonly string[] = []) => [...before, text])
-    .option("--max-model-len <n>", "longest prompt plus completion, in tokens (default: the model's own, at most 4096)", wholeNumber(16))
+    .option("--max-model-len <n>", "longest prompt plus completion, in tokens (default: the model's own, at most 4096, or more where a cache of 1 GiB holds eight of it)", wholeNumber(16))
     .addOption(dtypeOption("auto"))
     .addOption(speculativeOption())
     .option("--max-num-seqs <n>", "sequences that a model runs at once (default: what a cache of 1 GiB holds, at most 64)", wholeNumber(1, 4096))

@@ -20,7 +20,7 @@ export interface DeepseekShape {
   readonly qk_rope_head_dim?: number;
   /** Default 32. */
   readonly v_head_dim?: number;
-  /** Default 8192. */
+  /** Default 16384. */
   readonly max_position_embeddings?: number;
   /** Default 0.02. */
   readonly initializer_range?: number;
@@ -33,7 +33,7 @@ export function deepseekConfig(shape: DeepseekShape, { vocabSize, bosId, eosId, 
     model_type: "deepseek_v3",
     vocab_size: vocabSize,
     num_key_value_heads: shape.num_attention_heads,
-    max_position_embeddings: 8192,
+    max_position_embeddings: 16_384,
     n_shared_experts: 1,
     qk_nope_head_dim: 16,
     v_head_dim: 32,
