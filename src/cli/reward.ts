@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import type { Command } from "commander";
 import { LongjingError } from "../errors/index.ts";
-import type { Rewarder, Task } from "../tasks/index.ts";
+import type { Task } from "../tasks/index.ts";
+import type { Rewarder } from "../tasks/remote/index.ts";
 import { wholeNumber } from "./options.ts";
 import { openTerminal } from "./terminal.ts";
 
@@ -23,7 +24,7 @@ export function addReward(program: Command): void {
 }
 
 async function serveReward(task: string, options: RewardOptions): Promise<void> {
-  const { rewardApp } = await import("../tasks/index.ts");
+  const { rewardApp } = await import("../tasks/remote/index.ts");
   const { listen } = await import("../serve/index.ts");
   const listening = await listen(rewardApp(await rewarderOf(task)), options);
   openTerminal().out(`${listening.url}/get_reward\n`);
@@ -32,7 +33,8 @@ async function serveReward(task: string, options: RewardOptions): Promise<void> 
 }
 
 async function rewarderOf(name: string): Promise<Rewarder> {
-  const { taskRewarder, tasks, verifierRewarder, verifyExact, verifyMath, verifyQuantity } = await import("../tasks/index.ts");
+  const { tasks, verifyExact, verifyMath, verifyQuantity } = await import("../tasks/index.ts");
+  const { taskRewarder, verifierRewarder } = await import("../tasks/remote/index.ts");
   const rewarders = new Map<string, Rewarder>([
     ["math", verifierRewarder(verifyMath)],
     ["quantity", verifierRewarder(verifyQuantity)],

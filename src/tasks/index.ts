@@ -42,4 +42,3 @@ export {
   type Verifier,
 } from "./verifiers/index.ts";
 export { openSandbox, verifyCode, type CodeTest, type CodeVerdict, type Limits, type Outcome, type Program, type Sandbox, type SandboxOptions } from "./sandbox/index.ts";
-export { createJudge, createRewardClient, rewardApp, taskRewarder, verifierRewarder, type Judged, type JudgeOptions, type RemoteReward, type RewardClientOptions, type Rewarder, type RewardQuery } from "./remote/index.ts";
