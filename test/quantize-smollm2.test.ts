@@ -1,8 +1,9 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { loadTokenizer } from "../src/cli/load-model.ts";
+import { ownTexts, textStarts } from "../src/cli/own-text.ts";
 import { disposeParameters, loadFrozenModel, loadModel, perplexity } from "../src/engine/index.ts";
 import { ggufParameter, quantizeModel, type Calibration, type StoredParameter } from "../src/quantize/index.ts";
 import { openCheckpoint, writeGguf } from "../src/weights/index.ts";
@@ -13,10 +14,8 @@ const path = process.env.LONGJING_SMOLLM2;
 const root = join(import.meta.dirname, "..");
 const text = (...names: string[]): string => names.map((name) => readFileSync(join(root, name), "utf8")).join("\n");
 
-const decisions = readdirSync(join(root, "docs/decisions")).filter((name) => name < "0007").map((name) => `docs/decisions/${name}`);
-/** Texts of one kind: GPTQ knows only the directions that its text takes. */
-const calibration = text("test/texts/calibration.txt", "docs/http-api.md", "CONTRIBUTING.md", ...decisions);
-const evaluation = text("docs/architecture.md");
+const calibration = text("test/texts/calibration.txt");
+const evaluation = text("test/texts/evaluation.txt");
 
 describe.runIf(path !== undefined)("SmolLM2-135M-Instruct", () => {
   let folder: string;
@@ -54,7 +53,12 @@ describe.runIf(path !== undefined)("SmolLM2-135M-Instruct", () => {
     const exact = await perplexityOf(loadModel, path!);
     const lost = async (file: string): Promise<number> => (await perplexityOf(loadModel, file)) / exact - 1;
     const nearest = await lost(await quantized("nearest", undefined));
-    const calibrated = await lost(await quantized("calibrated", { backend: await backend("cpu"), ids: await idsOf(calibration), window: 512 }));
+    const on = await backend("cpu");
+    const model = await loadFrozenModel(on, path!);
+    const read = await idsOf(calibration);
+    const ids = [...read.slice(0, read.length - (read.length % 512)), ...(await ownTexts(on, model, textStarts(await loadTokenizer(path!)), 21, 512)).flat()];
+    disposeParameters(model.parameters);
+    const calibrated = await lost(await quantized("calibrated", { backend: on, ids, window: 512 }));
     expect(calibrated).toBeLessThan(nearest / 2);
   }, 1_800_000);
 });

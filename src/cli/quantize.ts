@@ -147,11 +147,12 @@ async function writeQuantized(out: string, source: ExportSource, { license }: Qu
 async function ownTokens(backend: Backend, path: string, count: number, length: number): Promise<number[]> {
   if (count < 1 || length < 2) return [];
   const { disposeParameters, loadFrozenModel } = await import("../engine/index.ts");
-  const { ownTexts } = await import("./own-text.ts");
+  const { loadTokenizer } = await import("./load-model.ts");
+  const { ownTexts, textStarts } = await import("./own-text.ts");
   const model = await loadFrozenModel(backend, path);
   const bar = progress(openTerminal(), { label: "own texts", total: count, unit: "texts" });
   let done = 0;
-  const texts = await ownTexts(backend, model, count, length, () => bar.update(++done));
+  const texts = await ownTexts(backend, model, textStarts(await loadTokenizer(path)), count, length, () => bar.update(++done));
   bar.end();
   disposeParameters(model.parameters);
   return texts.flat();

@@ -1,4 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
+import { descend } from "./descent.ts";
+import { dot, fourDots } from "./dots.ts";
 import { blockLength, inverseOf, levels, nearest, quantizedMatrix, rangeOf, spans, type Grid, type Levels, type QuantizedMatrix } from "./grid.ts";
 
 /**
@@ -12,6 +14,8 @@ export interface Sensitivity {
   readonly feedback: Float64Array;
   /** D */
   readonly cost: Float64Array;
+  /** H, damped. */
+  readonly hessian: Float64Array;
 }
 
 /** XᵀX of a linear layer's inputs X [rows, size]. */
@@ -26,21 +30,24 @@ export interface Gram {
 const leastDamping = 0.01;
 
 /**
- * Decomposes a Gram matrix, in its memory. Directions that the calibration text took rarely or never must not count as free: the
+ * Damps and decomposes a Gram matrix. Directions that the calibration text took rarely or never must not count as free: the
  * fewer rows there are for each column, the more is added to the diagonal.
  */
-export function sensitivity({ rows, size, data: gram }: Gram): Sensitivity {
+export function sensitivity({ rows, size, data }: Gram): Sensitivity {
+  const gram = data.slice();
   let trace = 0;
   for (let i = 0; i < size; i++) trace += gram[i * size + i]!;
   if (!(trace < Infinity)) throw new LongjingError("unsupported", "The calibration text gives activations that are not finite", { got: String(trace) });
   const damp = trace > 0 ? (Math.max(leastDamping, size / rows) * trace) / size : 1;
+  for (let i = 0; i < size; i++) gram[i * size + i]! += damp;
+  const hessian = gram.slice();
   const cost = new Float64Array(size);
   // Cholesky from the last column to the first: H = Rᵀ R with R lower triangular, kept over the lower triangle of H by rows of Rᵀ.
   const upper = gram;
   const four = new Float64Array(4);
   for (let j = size - 1; j >= 0; j--) {
     const rest = size - 1 - j;
-    const pivot = Math.sqrt(upper[j * size + j]! + damp - dot(upper, j * size + j + 1, upper, j * size + j + 1, rest));
+    const pivot = Math.sqrt(upper[j * size + j]! - dot(upper, j * size + j + 1, upper, j * size + j + 1, rest));
     upper[j * size + j] = pivot;
     cost[j] = pivot * pivot;
     for (let i = 0; i < j; i += 4) {
@@ -53,43 +60,22 @@ export function sensitivity({ rows, size, data: gram }: Gram): Sensitivity {
   }
   const feedback = upper;
   for (let k = 0; k < size; k++) for (let i = 0; i < k; i++) feedback[k * size + i] = upper[i * size + k]! / upper[k * size + k]!;
-  return { size, feedback, cost };
-}
-
-function dot(a: Float64Array, i: number, b: Float64Array, j: number, length: number): number {
-  let sum = 0;
-  for (let k = 0; k < length; k++) sum += a[i + k]! * b[j + k]!;
-  return sum;
-}
-
-/** into[at … at + 3]: products of a's `length` values from i with those of four rows of b, the first from j: each value of a is read once for all. */
-function fourDots(into: Float64Array, at: number, a: Float64Array, i: number, b: Float64Array, j: number, width: number, length: number): void {
-  let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  for (let k = 0; k < length; k++) {
-    const value = a[i + k]!;
-    s0 += value * b[j + k]!;
-    s1 += value * b[j + width + k]!;
-    s2 += value * b[j + 2 * width + k]!;
-    s3 += value * b[j + 3 * width + k]!;
-  }
-  into[at] = s0;
-  into[at + 1] = s1;
-  into[at + 2] = s2;
-  into[at + 3] = s3;
+  return { size, feedback, cost, hessian };
 }
 
 /**
  * Rounds column after column and lets each later column make up for the errors of those before: GPTQ (arXiv 2210.17323) in the
  * form of LDLQ (arXiv 2307.13304, theorem 6), which needs no inverse. Of a block's possible grids the one that costs least is
- * taken.
+ * taken; in the end codes are moved while that helps (descent.ts).
  */
-export function roundCalibrated(weights: Float32Array, shape: readonly number[], grid: Grid, { size, feedback, cost }: Sensitivity): QuantizedMatrix {
+export function roundCalibrated(weights: Float32Array, shape: readonly number[], grid: Grid, felt: Sensitivity): QuantizedMatrix {
   const matrix = quantizedMatrix(shape, grid);
   const [rows, columns] = matrix.shape;
-  if (columns !== size) throw new LongjingError("shape_mismatch", "The inputs are of another layer", { got: size, expected: columns });
+  if (columns !== felt.size) throw new LongjingError("shape_mismatch", "The inputs are of another layer", { got: felt.size, expected: columns });
   const search = new BlockSearch(grid);
   const errors = new Float64Array(Math.min(rows, rowsAtOnce) * columns);
-  for (let first = 0; first < rows; first += rowsAtOnce) roundRows(matrix, weights, first, Math.min(rows, first + rowsAtOnce), errors, search, { size, feedback, cost });
+  for (let first = 0; first < rows; first += rowsAtOnce) roundRows(matrix, weights, first, Math.min(rows, first + rowsAtOnce), errors, search, felt);
+  descend(weights, matrix, felt.hessian);
   return matrix;
 }
 
