@@ -82,7 +82,7 @@ describe("the queue", () => {
       expect(response.status).toBe(200);
       const reader = response.body!.getReader();
       let text = "";
-      while (!text.includes("x")) text += new TextDecoder().decode((await reader.read()).value);
+      while (!text.includes('"content":"x')) text += new TextDecoder().decode((await reader.read()).value);
       streams.push(reader);
     }
     expect(model.running()).toBe(4);
