@@ -15,7 +15,8 @@ const root = join(import.meta.dirname, "..");
 const text = (...names: string[]): string => names.map((name) => readFileSync(join(root, name), "utf8")).join("\n");
 
 const calibration = text("test/texts/calibration.txt");
-const evaluation = text("test/texts/evaluation.txt");
+/** Prose and technical English. */
+const evaluation = text("test/texts/evaluation.txt", "docs/http-api.md", "docs/architecture.md");
 
 describe.runIf(path !== undefined)("SmolLM2-135M-Instruct", () => {
   let folder: string;

@@ -1,5 +1,4 @@
 import { LongjingError } from "../errors/index.ts";
-import { descend } from "./descent.ts";
 import { dot, fourDots } from "./dots.ts";
 import { blockLength, inverseOf, levels, nearest, quantizedMatrix, rangeOf, spans, type Grid, type Levels, type QuantizedMatrix } from "./grid.ts";
 
@@ -14,8 +13,6 @@ export interface Sensitivity {
   readonly feedback: Float64Array;
   /** D */
   readonly cost: Float64Array;
-  /** H, damped. */
-  readonly hessian: Float64Array;
 }
 
 /** XᵀX of a linear layer's inputs X [rows, size]. */
@@ -28,6 +25,8 @@ export interface Gram {
 
 /** Least share of its mean that is added to the diagonal (GPTQ, section 3.3). */
 const leastDamping = 0.01;
+/** And more where there are few rows for each column. */
+const dampingByColumns = 0.3;
 
 /**
  * Damps and decomposes a Gram matrix. Directions that the calibration text took rarely or never must not count as free: the
@@ -38,9 +37,8 @@ export function sensitivity({ rows, size, data }: Gram): Sensitivity {
   let trace = 0;
   for (let i = 0; i < size; i++) trace += gram[i * size + i]!;
   if (!(trace < Infinity)) throw new LongjingError("unsupported", "The calibration text gives activations that are not finite", { got: String(trace) });
-  const damp = trace > 0 ? (Math.max(leastDamping, size / rows) * trace) / size : 1;
+  const damp = trace > 0 ? (Math.max(leastDamping, (dampingByColumns * size) / rows) * trace) / size : 1;
   for (let i = 0; i < size; i++) gram[i * size + i]! += damp;
-  const hessian = gram.slice();
   const cost = new Float64Array(size);
   // Cholesky from the last column to the first: H = Rᵀ R with R lower triangular, kept over the lower triangle of H by rows of Rᵀ.
   const upper = gram;
@@ -60,13 +58,13 @@ export function sensitivity({ rows, size, data }: Gram): Sensitivity {
   }
   const feedback = upper;
   for (let k = 0; k < size; k++) for (let i = 0; i < k; i++) feedback[k * size + i] = upper[i * size + k]! / upper[k * size + k]!;
-  return { size, feedback, cost, hessian };
+  return { size, feedback, cost };
 }
 
 /**
  * Rounds column after column and lets each later column make up for the errors of those before: GPTQ (arXiv 2210.17323) in the
  * form of LDLQ (arXiv 2307.13304, theorem 6), which needs no inverse. Of a block's possible grids the one that costs least is
- * taken; in the end codes are moved while that helps (descent.ts).
+ * taken.
  */
 export function roundCalibrated(weights: Float32Array, shape: readonly number[], grid: Grid, felt: Sensitivity): QuantizedMatrix {
   const matrix = quantizedMatrix(shape, grid);
@@ -75,7 +73,6 @@ export function roundCalibrated(weights: Float32Array, shape: readonly number[],
   const search = new BlockSearch(grid);
   const errors = new Float64Array(Math.min(rows, rowsAtOnce) * columns);
   for (let first = 0; first < rows; first += rowsAtOnce) roundRows(matrix, weights, first, Math.min(rows, first + rowsAtOnce), errors, search, felt);
-  descend(weights, matrix, felt.hessian);
   return matrix;
 }
 

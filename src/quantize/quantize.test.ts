@@ -8,7 +8,6 @@ import { narrowFloat16, openCheckpoint, widenFloat16 } from "../weights/index.ts
 import { fixture, hasFixture } from "../../test/fixtures.ts";
 import { stages } from "./activations.ts";
 import { roundCalibrated, sensitivity, type Gram } from "./calibrated.ts";
-import { descend } from "./descent.ts";
 import { blockLength, dequantize, roundToNearest, toFloat16, type Grid, type QuantizedMatrix } from "./grid.ts";
 import { linearInputs } from "./linear-inputs.ts";
 
@@ -107,7 +106,7 @@ describe("calibrated rounding", () => {
     const { feedback, cost } = sensitivity(copyOf(gram));
     const factor = (k: number, i: number): number => (i === k ? 1 : i < k ? feedback[k * size + i]! : 0);
     const damp = Array.from({ length: size }, (_, i) => gram.data[i * size + i]!).reduce((a, b) => a + b, 0) / size;
-    const share = size / gram.rows;
+    const share = (0.3 * size) / gram.rows;
     for (let i = 0; i < size; i++)
       for (let j = 0; j < size; j++) {
         let product = 0;
@@ -124,23 +123,6 @@ describe("calibrated rounding", () => {
       const nearest = roundToNearest(weights, [16, 64], grid);
       for (const inputs of [gram, other]) expect(outputError(weights, calibrated, inputs)).toBeLessThan(outputError(weights, nearest, inputs));
     }
-  });
-
-  test.each(named)("%s: descent never loses, and ends where no single code is better", (_, grid) => {
-    const gram = correlated(128, 64, 3);
-    const { hessian } = sensitivity(gram);
-    const damped = { ...gram, data: hessian };
-    const weights = normals(8 * 64, "descent");
-    const matrix = roundToNearest(weights, [8, 64], grid);
-    const before = outputError(weights, matrix, damped);
-    for (let i = 0; i < 20; i++) descend(weights, matrix, hessian);
-    const after = outputError(weights, matrix, damped);
-    expect(after).toBeLessThan(before);
-    for (let at = 0; at < 64; at++)
-      for (const code of [matrix.codes[at]! - 1, matrix.codes[at]! + 1].filter((one) => one >= 0 && one < 2 ** grid.bits)) {
-        const moved = { ...matrix, codes: matrix.codes.with(at, code) };
-        expect(outputError(weights, moved, damped)).toBeGreaterThanOrEqual(after * (1 - 1e-6));
-      }
   });
 
   test("inputs that are all zero leave weights as near as a search finds", () => {
