@@ -34,6 +34,3 @@ export interface SandboxTask {
   readonly program: Program;
   readonly limits: Limits;
 }
-
-/** What it says: that it has started, then one outcome a task. */
-export type SandboxReply = { readonly type: "ready" } | { readonly type: "outcome"; readonly outcome: Outcome };

@@ -1,6 +1,6 @@
-import { Worker } from "node:worker_threads";
 import { LongjingError } from "../../errors/index.ts";
-import { reusable, type Limits, type Outcome, type Program, type SandboxReply, type SandboxTask } from "./program.ts";
+import { openThreadPool, type Ended } from "../../threads/index.ts";
+import { reusable, type Limits, type Outcome, type Program, type SandboxTask } from "./program.ts";
 
 export interface Sandbox {
   /** Total but for a sandbox that is closed: whatever the program does is an outcome. @throws LongjingError "runtime" when closed */
@@ -16,16 +16,8 @@ export interface SandboxOptions extends Partial<Limits> {
 /** Milliseconds beyond its own deadline after which a thread is ended from outside. */
 const grace = 500;
 
-interface Job {
-  readonly program: Program;
-  readonly resolve: (outcome: Outcome) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-interface Thread {
-  readonly worker: Worker;
-  readonly ready: Promise<boolean>;
-}
+/** MiB of a thread beside what the program's engine holds. */
+const threadMemory = 256;
 
 /**
  * Runs JavaScript that nobody trusts in QuickJS, an engine in WebAssembly that has no files, no network, no processes and no modules,
@@ -33,77 +25,31 @@ interface Thread {
  */
 export function openSandbox({ seconds = 2, memory = 2 ** 26, output = 2 ** 16, threads = 2 }: SandboxOptions = {}): Sandbox {
   const limits: Limits = { seconds, memory, output };
-  const waiting: Job[] = [];
-  const idle: Thread[] = [];
-  const busy = new Map<Thread, Job>();
-  let closed = false;
-  const work = async (thread: Thread, job: Job): Promise<void> => {
-    busy.set(thread, job);
-    thread.worker.ref();
-    const outcome = await answer(thread, { program: job.program, limits });
-    busy.delete(thread);
-    if (outcome.kept && !closed) {
-      thread.worker.unref();
-      idle.push(thread);
-    } else await thread.worker.terminate();
-    if (LongjingError.is(outcome.answer)) job.reject(outcome.answer);
-    else job.resolve(outcome.answer);
-    next();
-  };
-  const next = (): void => {
-    while (waiting.length > 0 && busy.size < threads) void work(idle.pop() ?? startThread(), waiting.shift() as Job);
-  };
-  return {
-    run: (program) =>
-      new Promise((resolve, reject) => {
-        if (closed) throw new LongjingError("runtime", "The sandbox is closed");
-        waiting.push({ program, resolve, reject });
-        next();
-      }),
-    async close() {
-      closed = true;
-      for (const { reject } of waiting.splice(0)) reject(new LongjingError("runtime", "The sandbox is closed"));
-      await Promise.all([...idle.splice(0), ...busy.keys()].map(({ worker }) => worker.terminate()));
-    },
-  };
-}
-
-interface Answer {
-  readonly answer: Outcome | LongjingError;
-  /** Whether the thread can be used again. */
-  readonly kept: boolean;
-}
-
-function answer({ worker, ready }: Thread, task: SandboxTask): Promise<Answer> {
-  return new Promise((resolve) => {
-    let timer: NodeJS.Timeout | undefined;
-    const settle = (result: Answer): void => {
-      clearTimeout(timer);
-      worker.removeAllListeners("message").removeAllListeners("error").removeAllListeners("exit");
-      // What a thread that is being ended still has to say concerns nobody.
-      worker.on("error", () => undefined);
-      resolve(result);
-    };
-    const cut = (status: Outcome["status"], message: string | null = null): void => settle({ answer: { status, stdout: "", result: null, message }, kept: false });
-    const failed = (cause?: unknown): void => settle({ answer: new LongjingError("runtime", "The sandbox's thread has ended", {}, { cause }), kept: false });
-    worker.on("message", (reply: SandboxReply) => {
-      if (reply.type === "outcome") settle({ answer: reply.outcome, kept: reusable(reply.outcome.status) });
-    });
-    // An engine that breaks is the program's doing, and costs nobody else: its thread goes with it.
-    worker.on("error", (error: Error & { code?: string }) => cut(error.code === "ERR_WORKER_OUT_OF_MEMORY" ? "memory" : "error", error.message));
-    worker.on("exit", () => failed());
-    void ready.then((started) => {
-      if (!started) return failed();
-      timer = setTimeout(() => cut("time"), task.limits.seconds * 1000 + grace);
-      worker.postMessage(task);
-    });
+  const pool = openThreadPool<SandboxTask, Outcome>({
+    file: new URL("./worker", import.meta.url),
+    threads,
+    memory: threadMemory,
+    milliseconds: seconds * 1000 + grace,
+    worker: { env: {}, stdin: false },
+    reusable: ({ status }) => reusable(status),
   });
+  return { run: async (program) => outcomeOf(await pool.run({ program, limits })), close: () => pool.close() };
 }
 
-function startThread(): Thread {
-  const options = { resourceLimits: { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 32, stackSizeMb: 4 }, env: {}, stdin: false };
-  const source = import.meta.url.endsWith(".ts");
-  const file = new URL(`./worker.${source ? "ts" : "js"}`, import.meta.url);
-  const worker = source ? new Worker(new URL("./typescript-thread.mjs", import.meta.url), { ...options, workerData: file.href }) : new Worker(file, options);
-  return { worker, ready: new Promise((resolve) => worker.once("message", () => resolve(true)).once("exit", () => resolve(false))) };
+function outcomeOf(ended: Ended<Outcome>): Outcome {
+  const cut = (status: Outcome["status"], message: string | null = null): Outcome => ({ status, stdout: "", result: null, message });
+  switch (ended.type) {
+    case "reply":
+      return ended.reply;
+    case "time":
+      return cut("time");
+    // An engine that breaks is the program's doing, and costs nobody else: its thread goes with it.
+    case "memory":
+    case "error":
+      return cut(ended.type, ended.error.message);
+    case "exit":
+      throw new LongjingError("runtime", "The sandbox's thread has ended");
+    case "closed":
+      throw new LongjingError("runtime", "The sandbox is closed");
+  }
 }

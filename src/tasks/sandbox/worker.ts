@@ -1,15 +1,12 @@
-import { parentPort } from "node:worker_threads";
 import variant from "@jitl/quickjs-wasmfile-release-sync";
 import { newQuickJSWASMModuleFromVariant, type QuickJSContext, type QuickJSHandle, type QuickJSRuntime, type QuickJSSyncVariant } from "quickjs-emscripten-core";
-import { reusable, type Outcome, type SandboxReply, type SandboxTask } from "./program.ts";
+import { serveThread } from "../../threads/index.ts";
+import { reusable, type Outcome, type SandboxTask } from "./program.ts";
 
 // Its types are those of its CommonJS form, where the variant is one `default` further in.
 const quickjs = await newQuickJSWASMModuleFromVariant(variant as unknown as QuickJSSyncVariant);
 
-const reply = (message: SandboxReply): void => parentPort?.postMessage(message);
-
-parentPort?.on("message", (task: SandboxTask) => reply({ type: "outcome", outcome: run(task) }));
-reply({ type: "ready" });
+serveThread(run);
 
 /** What programs find beside the language itself: a way to print and a way to read. */
 const prelude = `(write, input) => {
