@@ -1,7 +1,10 @@
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { cacheFolder, findSnapshot, parseRepository } from "../hub/index.ts";
+
+/** What a model is called: ORG/NAME where it was asked for so, else its folder or file. */
+export const nameOf = (model: string, path: string): string => (path === model ? basename(resolve(path), ".gguf") : model);
 
 /**
  * The folder or file of a model: a path, or what `longjing pull ORG/NAME` has left in the cache. A snapshot that is nothing but

@@ -1,10 +1,9 @@
-import { createHash } from "node:crypto";
-import { readFile, readdir, stat } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
+import { readFile, readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { createConstrainer } from "../constrain/index.ts";
-import { disposeParameters, Embedder, Generator, loadFrozenModel, ModelRunner, type Engine, type ModelDtype, type SpeculativeConfig } from "../engine/index.ts";
+import { disposeParameters, Embedder, Generator, loadFrozenModel, ModelRunner, throughAdapter, type Engine, type ModelDtype, type SpeculativeConfig } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, type ModelConfig } from "../model/index.ts";
 import { openBackend } from "../runtime/index.ts";
@@ -12,7 +11,8 @@ import { openConstraintCompiler, type ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
 import { chatRenderer, createTokenizer, ggufTokenizer, toolMarks, toolSyntaxOf, type ChatRenderer, type Tokenizer } from "../text/index.ts";
 import { exists, isFile, openFileSource, openGguf, readAdapter, readJson } from "../weights/index.ts";
-import { findModel } from "./find-model.ts";
+import { findModel, nameOf } from "./find-model.ts";
+import { weightFiles } from "./weight-files.ts";
 
 export interface LoadOptions {
   /** Longest prompt plus completion, in tokens. Default: the model's own, at most 4096, or more where a cache of 1 GiB holds eight of it. */
@@ -67,11 +67,14 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));
   if (adapter !== undefined) generator.addAdapter(adapter, await readAdapter(adapter, specs));
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
+  const weights = await weightFiles(path);
+  const engine = owning(generator, new Embedder(backend, config, parameters, max_model_len), () => disposeParameters(parameters));
   const stop_token_ids = [...new Set([...eos_token_id, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])];
   return {
-    id: path === model ? basename(resolve(path), ".gguf") : model,
-    ...(await identity(path)),
-    engine: owning(generator, adapter, new Embedder(backend, config, parameters, max_model_len), () => disposeParameters(parameters)),
+    id: nameOf(model, path),
+    created: weights.modified,
+    system_fingerprint: weights.fingerprint,
+    engine: adapter === undefined ? engine : throughAdapter(engine, adapter),
     tokenizer,
     constrainer: createConstrainer(tokenizer, stop_token_ids, compiler.compile, toolMarks(toolSyntaxOf(tokenizer.chatTemplate ?? ""))),
     stop_token_ids,
@@ -85,13 +88,12 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
 /** One for all models: it starts no thread before it has something to compile. */
 const compiler = openConstraintCompiler();
 
-/** The engine, with every request through an adapter if one is named, and with what it holds freed when it is disposed. */
-function owning(engine: Engine, adapter: string | undefined, embedder: Embedder, free: () => void): Engine {
+/** The engine, which embeds too, with what it holds freed when it is disposed. */
+function owning(engine: Engine, embedder: Embedder, free: () => void): Engine {
   return {
     max_model_len: engine.max_model_len,
-    submit: (request) => engine.submit(adapter === undefined ? request : { ...request, adapter }),
-    // An adapter changes what a model says; how texts lie apart was never trained with it.
-    ...(adapter === undefined ? { embed: (prompt_ids, signal) => embedder.embed(prompt_ids, signal) } : {}),
+    submit: (request) => engine.submit(request),
+    embed: (prompt_ids, signal) => embedder.embed(prompt_ids, signal),
     stats: () => engine.stats(),
     dispose: () => {
       engine.dispose();
@@ -144,25 +146,7 @@ const smallWeights = 2 ** 28;
 
 /** Exact for models that are small as they lie on the disk: rounding can turn an answer that is a near tie. */
 export async function exactWhereSmall(model: string): Promise<ModelDtype> {
-  const files = await Promise.all((await weightFiles(await findModel(model))).map((file) => stat(file)));
-  return files.reduce((bytes, { size }) => bytes + size, 0) <= smallWeights ? "float32" : "auto";
-}
-
-/** Files with a model's weights. */
-export async function weightFiles(path: string): Promise<readonly string[]> {
-  if (await isFile(path)) return [path];
-  return (await readdir(path)).filter((name) => name.endsWith(".safetensors")).toSorted().map((name) => join(path, name));
-}
-
-/** When the weights were written, and a name for them that changes when they do. */
-async function identity(path: string): Promise<Pick<ServedModel, "created" | "system_fingerprint">> {
-  const paths = await weightFiles(path);
-  const files = await Promise.all(paths.map((file) => stat(file)));
-  const facts = files.map(({ size, mtimeMs }, at) => `${basename(paths[at]!)} ${size} ${mtimeMs}`).join("\n");
-  return {
-    created: Math.floor(Math.max(...files.map(({ mtimeMs }) => mtimeMs)) / 1000),
-    system_fingerprint: `fp_${createHash("sha256").update(facts).digest("hex").slice(0, 10)}`,
-  };
+  return (await weightFiles(await findModel(model))).bytes <= smallWeights ? "float32" : "auto";
 }
 
 const aboutModel = z.looseObject({ tasks: z.array(z.enum(Object.keys(tasks) as (keyof typeof tasks)[])).default([]) });

@@ -1,11 +1,9 @@
-import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
 import { LongjingError } from "../errors/index.ts";
 import type { Perplexity } from "../engine/index.ts";
 import type { Evaluation } from "../eval/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import { tasks, type Task, type TaskName } from "../tasks/index.ts";
-import { isFile } from "../weights/index.ts";
+import { weightFiles } from "./weight-files.ts";
 
 export interface Measures {
   /** What it is measured on; what is absent is not measured. */
@@ -38,7 +36,7 @@ export async function measureModel(backend: Backend, path: string, { text, task,
   const context = Math.max(1, Math.min(most.context, Math.floor(model.config.max_position_embeddings / 2) - 1));
   const speed = async (kind: "pp" | "tg"): Promise<number> => (await benchSpeed(backend, model, kind === "pp" ? { kind, tokens: context } : { kind, batch: 1, context }, { repetitions: 3, now: () => performance.now() / 1000 })).tokens_per_second[0];
   const measured: Measured = {
-    bytes: await weightBytes(path),
+    bytes: (await weightFiles(path)).bytes,
     ...(text !== undefined && { perplexity: await perplexity(backend, model, (await loadTokenizer(path)).encode(text)) }),
     ...(task !== undefined && { accuracy: await accuracyOf(backend, path, model, tasks[task], problems) }),
     decode_tokens_per_second: await speed("tg"),
@@ -63,10 +61,4 @@ async function accuracyOf(backend: Backend, path: string, { config, parameters }
   } finally {
     await runner.dispose();
   }
-}
-
-async function weightBytes(path: string): Promise<number> {
-  const files = (await isFile(path)) ? [path] : (await readdir(path)).filter((name) => name.endsWith(".safetensors")).map((name) => join(path, name));
-  const sizes = await Promise.all(files.map(async (file) => (await stat(file)).size));
-  return sizes.reduce((a, b) => a + b, 0);
 }

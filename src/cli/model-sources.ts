@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs";
-import { stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { LongjingError } from "../errors/index.ts";
 import type { ModelSource } from "../serve/index.ts";
 import { openCheckpoint, parseLoraConfig, readJson } from "../weights/index.ts";
-import { findModel } from "./find-model.ts";
-import { contextLength, examplesOf, loadServedModel, weightFiles, type LoadOptions } from "./load-model.ts";
+import { findModel, nameOf } from "./find-model.ts";
+import { contextLength, examplesOf, loadServedModel, type LoadOptions } from "./load-model.ts";
+import { weightFiles } from "./weight-files.ts";
 
 /** A model as it was named on the command line: a path, ORG/NAME that was pulled, or NAME=PATH. */
 export interface NamedModel {
@@ -19,7 +19,7 @@ export async function nameModel(model: string): Promise<NamedModel> {
   const [, id, path] = existsSync(model) ? [] : (/^([^=]+)=(.+)$/.exec(model) ?? []);
   if (id !== undefined && path !== undefined) return { id, path: await findModel(path) };
   const found = await findModel(model);
-  return { id: found === model ? basename(resolve(model), ".gguf") : model, path: found };
+  return { id: nameOf(model, found), path: found };
 }
 
 /**
@@ -29,11 +29,11 @@ export async function nameModel(model: string): Promise<NamedModel> {
 export async function modelSource({ id, path }: NamedModel, options: LoadOptions): Promise<ModelSource> {
   const checkpoint = await openCheckpoint(path);
   await checkpoint.close();
-  const files = await Promise.all((await weightFiles(path)).map((file) => stat(file)));
+  const { bytes, modified } = await weightFiles(path);
   return {
     id,
-    created: Math.floor(Math.max(...files.map(({ mtimeMs }) => mtimeMs)) / 1000),
-    bytes: files.reduce((sum, { size }) => sum + size, 0),
+    created: modified,
+    bytes,
     adapters: (options.adapters ?? []).map((adapter) => adapter.id),
     max_model_len: contextLength(checkpoint.config, options),
     examples: await examplesOf(path),

@@ -1,8 +1,9 @@
 import { LongjingError } from "../errors/index.ts";
-import { cacheContext, cacheShape, logits, rotaryTables, tokenAfterNextHidden, type ModelConfig } from "../model/index.ts";
+import { cacheShape, logits, tokenAfterNextHidden, type ModelConfig } from "../model/index.ts";
 import { compile, type Backend, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
-import { gather, type QuantizedMatrix, type TensorType, type Value } from "../tensor/index.ts";
-import { tensorsOf, typesOf, valuesOf, type ModelParameters } from "./model-parameters.ts";
+import { gather, type TensorType, type Value } from "../tensor/index.ts";
+import { allValues, tensorsOf, typesOf, type ModelParameters } from "./model-parameters.ts";
+import { placeTypes, stepContext, tokenType } from "./step-inputs.ts";
 
 interface DraftOptions {
   readonly max_num_seqs: number;
@@ -96,26 +97,21 @@ export class DraftHead {
     const config = this.#config;
     const { frozen = {}, max_model_len, session } = this.#options;
     const { heads, width } = cacheShape(config);
-    const tables = rotaryTables(config, max_model_len);
-    const type = (shape: TensorType["shape"], dtype: TensorType["dtype"]): TensorType => ({ shape, dtype });
+    const float = (...shape: TensorType["shape"]): TensorType => ({ shape, dtype: "float32" });
     const types = {
       frozen: typesOf(frozen),
       parameters: typesOf(parameters),
-      key: type(["batch", heads, max_model_len, width], "float32"),
-      main: type(["rows", config.hidden_size], "float32"),
-      next: type(["rows"], "int64"),
-      positions: type(["batch", "count"], "int64"),
-      last: type(["batch"], "int32"),
-      longest: type([], "int32"),
-      pick: type(["picks"], "int64"),
+      key: float("batch", heads, max_model_len, width),
+      main: float("rows", config.hidden_size),
+      next: tokenType,
+      ...placeTypes,
     };
     return compile(
       this.#backend,
       (v) => {
-        type Traced = Readonly<Record<string, Value | QuantizedMatrix>>;
-        const all = { ...valuesOf(frozen, v.frozen as Traced), ...valuesOf(parameters, v.parameters as Traced) };
+        const all = allValues(frozen, parameters, v);
         const cache = new Array<Value>(config.num_hidden_layers + 1).fill(v.key);
-        const context = cacheContext({ batch: "batch", count: "count", rows: "rows", positions: v.positions, last: v.last, longest: v.longest, cache: { keys: cache, values: cache } }, tables);
+        const context = stepContext(config, max_model_len, v, { keys: cache, values: cache });
         const hidden = tokenAfterNextHidden(config, all, v.main, v.next, context);
         return { logits: logits(config, all, gather(hidden, v.pick)), present: { key: context.present.keys.at(-1)!, value: context.present.values.at(-1)! } };
       },

@@ -13,4 +13,5 @@ export type { SampledToken, SamplerScratch, TokenHistory, TokenLogprob } from ".
 export { processLogits, sample, samplerScratch } from "./sampler.ts";
 export { checkSamplingParams } from "./sampling-params.ts";
 export type { SpeculativeConfig } from "./speculation.ts";
+export { throughAdapter } from "./through-adapter.ts";
 export type { Engine, EngineEvent, EngineRequest, EngineStats, FinishReason, SamplingParams, TokenConstraint } from "./types.ts";

@@ -31,9 +31,11 @@ export const loadFrozenModel = (backend: Backend, path: string, options: LoadMod
   load(path, options, async (checkpoint, specs) => {
     const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
     for (const [name, parts] of projectionGroups(specs)) {
-      const joined = options.dtype === "float32" ? await readFloat32(backend, checkpoint, parts) : await readJoined(backend, checkpoint, parts);
+      const read = (specs: readonly ParameterSpec[]): Promise<DeviceTensor | QuantizedTensors | null> => (options.dtype === "float32" ? readFloat32(backend, checkpoint, specs) : readJoined(backend, checkpoint, specs));
+      const joined = await read(parts);
       if (joined) parameters[name] = joined;
-      else for (const spec of parts) parameters[spec.name] = (await readJoined(backend, checkpoint, [spec])) ?? (await readFloat32(backend, checkpoint, [spec]));
+      // What does not join stands alone, and one part always joins.
+      else for (const spec of parts) parameters[spec.name] = (await read([spec]))!;
     }
     return parameters;
   });

@@ -29,14 +29,22 @@ const typeOf = ({ shape, dtype }: DeviceTensor): TensorType => ({ shape, dtype }
 export const typesOf = (parameters: ModelParameters): Record<string, TensorType | Record<string, TensorType>> =>
   Object.fromEntries(Object.entries(tensorsOf(parameters)).map(([name, p]) => [name, "data" in p ? typeOf(p as DeviceTensor) : Object.fromEntries(Object.entries(p).map(([part, t]) => [part, typeOf(t as DeviceTensor)]))]));
 
+type Traced = Readonly<Record<string, Value | QuantizedMatrix>>;
+
 /** What stands for parameters while a model is traced, from what stands for their tensors. */
-export const valuesOf = (parameters: ModelParameters, traced: Readonly<Record<string, Value | QuantizedMatrix>>): Record<string, Value> =>
+export const valuesOf = (parameters: ModelParameters, traced: Traced): Record<string, Value> =>
   Object.fromEntries(
     Object.entries(traced).map(([name, value]) => {
       const of = parameters[name]!;
       return [name, isQuantized(of) ? dequantize(value as QuantizedMatrix, of.columns) : (value as Value)];
     }),
   );
+
+/** Those that are frozen and those that are bound, while a model is traced. */
+export const allValues = (frozen: ModelParameters, bound: ModelParameters, traced: { readonly frozen: unknown; readonly parameters: unknown }): Record<string, Value> => ({
+  ...valuesOf(frozen, traced.frozen as Traced),
+  ...valuesOf(bound, traced.parameters as Traced),
+});
 
 export function disposeParameters(parameters: ModelParameters): void {
   for (const parameter of Object.values(parameters))

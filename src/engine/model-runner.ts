@@ -1,11 +1,12 @@
 import { LongjingError } from "../errors/index.ts";
-import { applyAdapters, cacheContext, cacheShape, hiddenStates, logits, rotaryTables, type CacheShape, type ModelConfig } from "../model/index.ts";
+import { applyAdapters, cacheShape, hiddenStates, logits, type CacheShape, type ModelConfig } from "../model/index.ts";
 import { compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
-import { gather, type QuantizedMatrix, type TensorType, type Value } from "../tensor/index.ts";
+import { gather, type TensorType } from "../tensor/index.ts";
 import type { LoraAdapter } from "../weights/index.ts";
 import { adaptedModules, adapterTensors } from "./adapters.ts";
 import { DraftHead, type DraftRequest } from "./draft-head.ts";
-import { tensorsOf, typesOf, valuesOf, type ModelParameters } from "./model-parameters.ts";
+import { allValues, tensorsOf, typesOf, type ModelParameters } from "./model-parameters.ts";
+import { placeTypes, stepContext, tokenType } from "./step-inputs.ts";
 
 export interface RunnerOptions {
   /** Rows of the cache: sequences that run at once. */
@@ -202,27 +203,21 @@ export class ModelRunner {
   #compile(parameters: ModelParameters): Promise<Program> {
     const { config, options } = this;
     const { frozen = {}, max_model_len, session } = options;
-    const tables = rotaryTables(config, max_model_len);
-    const type = (shape: TensorType["shape"], dtype: TensorType["dtype"]): TensorType => ({ shape, dtype });
-    const cache = (): TensorType[] => this.#keys.map(() => type(["batch", this.#shape.heads, max_model_len, this.#shape.width], "float32"));
+    const cache = (): TensorType[] => this.#keys.map(() => ({ shape: ["batch", this.#shape.heads, max_model_len, this.#shape.width], dtype: "float32" }));
     const types = {
       frozen: typesOf(frozen),
       parameters: typesOf(parameters),
       keys: cache(),
       values: cache(),
-      ids: type(["rows"], "int64"),
-      positions: type(["batch", "count"], "int64"),
-      last: type(["batch"], "int32"),
-      longest: type([], "int32"),
-      pick: type(["picks"], "int64"),
+      ids: tokenType,
+      ...placeTypes,
     };
     return compile(
       this.#backend,
       (v) => {
-        type Traced = Readonly<Record<string, Value | QuantizedMatrix>>;
-        const given = { ...valuesOf(frozen, v.frozen as Traced), ...valuesOf(parameters, v.parameters as Traced) };
+        const given = allValues(frozen, parameters, v);
         const all = applyAdapters(given, adaptedModules(parameters), given);
-        const context = cacheContext({ batch: "batch", count: "count", rows: "rows", positions: v.positions, last: v.last, longest: v.longest, cache: { keys: v.keys, values: v.values } }, tables);
+        const context = stepContext(config, max_model_len, v, { keys: v.keys, values: v.values });
         const { hidden } = hiddenStates(config, all, v.ids, context);
         return { ...(options.mtp && { hidden }), logits: logits(config, all, gather(hidden, v.pick)), presentKeys: context.present.keys, presentValues: context.present.values };
       },

@@ -1,3 +1,4 @@
+import { throughAdapter } from "../engine/through-adapter.ts";
 import { LongjingError } from "../errors/index.ts";
 import type { ServedModel } from "./model.ts";
 import { aliases, unknownModel, type ModelCard } from "./models.ts";
@@ -168,16 +169,4 @@ export class ModelRegistry {
 }
 
 /** The model as one of its adapters changes it. */
-function adapted(model: ServedModel, adapter: string): ServedModel {
-  const { engine } = model;
-  return {
-    ...model,
-    id: adapter,
-    engine: {
-      max_model_len: engine.max_model_len,
-      submit: (request) => engine.submit({ ...request, adapter }),
-      stats: () => engine.stats(),
-      dispose: () => engine.dispose(),
-    },
-  };
-}
+const adapted = (model: ServedModel, adapter: string): ServedModel => ({ ...model, id: adapter, engine: throughAdapter(model.engine, adapter) });
