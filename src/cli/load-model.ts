@@ -2,14 +2,13 @@ import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { createConstrainer } from "../constrain/index.ts";
 import { disposeParameters, Embedder, Generator, loadFrozenModel, ModelRunner, throughAdapter, type Engine, type ModelDtype, type SpeculativeConfig } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, type ModelConfig } from "../model/index.ts";
 import { openBackend } from "../runtime/index.ts";
-import { openConstraintCompiler, type ServedModel } from "../serve/index.ts";
+import { openConstraintCompiler, textInterface, type ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
-import { chatRenderer, createTokenizer, ggufTokenizer, toolMarks, toolSyntaxOf, type ChatRenderer, type Tokenizer } from "../text/index.ts";
+import { createTokenizer, ggufTokenizer, type Tokenizer } from "../text/index.ts";
 import { exists, isFile, openFileSource, openGguf, readAdapter, readJson } from "../weights/index.ts";
 import { findModel, nameOf } from "./find-model.ts";
 import { weightFiles } from "./weight-files.ts";
@@ -61,7 +60,6 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, mtp });
   // The tokenizer is read while the runtime, in threads of its own, makes the program that the first request needs.
   const [tokenizer] = await Promise.all([loadTokenizer(path), runner.prefill({}, 0, [[0]], false)]);
-  const renderer = openRenderer(tokenizer);
   const { adapter, adapters = [] } = options;
   const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1, ...(speculative && { speculative }) });
   for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));
@@ -69,19 +67,14 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
   const weights = await weightFiles(path);
   const engine = owning(generator, new Embedder(backend, config, parameters, max_model_len), () => disposeParameters(parameters));
-  const stop_token_ids = [...new Set([...eos_token_id, ...(tokenizer.eosId === null ? [] : [tokenizer.eosId])])];
   return {
     id: nameOf(model, path),
     created: weights.modified,
     system_fingerprint: weights.fingerprint,
     engine: adapter === undefined ? engine : throughAdapter(engine, adapter),
-    tokenizer,
-    constrainer: createConstrainer(tokenizer, stop_token_ids, compiler.compile, toolMarks(toolSyntaxOf(tokenizer.chatTemplate ?? ""))),
-    stop_token_ids,
+    ...textInterface(tokenizer, eos_token_id, compiler.compile),
     sampling,
     examples: await examplesOf(path),
-    chatTemplate: tokenizer.chatTemplate,
-    renderChat: (messages, variables) => renderer(messages, { ...tokenizer.specialTokens, ...variables }),
   };
 }
 
@@ -131,14 +124,6 @@ async function loadGgufTokenizer(path: string): Promise<Tokenizer> {
   } finally {
     await source.close();
   }
-}
-
-/** A model without a template completes text; only a conversation is refused. */
-function openRenderer({ chatTemplate }: Tokenizer): ChatRenderer {
-  if (chatTemplate !== null) return chatRenderer(chatTemplate);
-  return () => {
-    throw new LongjingError("bad_argument", "The model has no chat template, so it cannot be talked to", { where: "messages", expected: "chat_template.jinja, chat_template in tokenizer_config.json, or tokenizer.chat_template in a GGUF file", hint: "It completes text: /v1/completions" });
-  };
 }
 
 // A gibibyte of float32, from files of 8 bits.

@@ -13,4 +13,5 @@ export type { ServedModel, ServedTokenizer } from "./model.ts";
 export { ModelRegistry, type Lease, type ModelSource, type RegistryLimits } from "./registry.ts";
 export type { RequestLogEntry } from "./request-log.ts";
 export { openRuns, type RunInfo, type Runs, type RunsOptions } from "./runs.ts";
+export { textInterface } from "./text-interface.ts";
 export type { Usage } from "./usage.ts";

@@ -2,7 +2,8 @@ import type { Model } from "./api.ts";
 
 /** Which models answer, and how a program asks them. */
 export function Models({ models }: { readonly models: readonly Model[] | null }) {
-  const id = models?.[0]?.id ?? "MODEL";
+  const served = models?.find(({ path }) => path === undefined);
+  const id = served?.id ?? "MODEL";
   return (
     <div class="column">
       <h1>Models</h1>
@@ -11,12 +12,12 @@ export function Models({ models }: { readonly models: readonly Model[] | null })
         {models?.map((model) => (
           <li class="card" key={model.id}>
             <h2>{model.id}</h2>
-            <p class="muted">{model.max_model_len.toLocaleString("en")} tokens of context</p>
+            <p class="muted">{model.max_model_len.toLocaleString("en")} tokens of context{model.path === undefined ? "" : ", in this browser: no program can ask it"}</p>
           </li>
         ))}
       </ul>
       <h2>From a program</h2>
-      <p>Every model speaks the chat completions format of OpenAI and DeepSeek: point any client at <code>{location.origin}/v1</code>. The thinking comes apart from the answer, in <code>reasoning_content</code>.</p>
+      <p>Every model of the server speaks the chat completions format of OpenAI and DeepSeek: point any client at <code>{location.origin}/v1</code>. The thinking comes apart from the answer, in <code>reasoning_content</code>.</p>
       <pre class="code"><code>{`curl ${location.origin}/v1/chat/completions \\
   -H 'content-type: application/json' \\
   -d '{"model": "${id}", "stream": true,

@@ -1,7 +1,6 @@
 /// <reference lib="webworker" />
-import { env } from "onnxruntime-web/wasm";
 import wasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
-import { compileSpec, createConstrainer } from "../../../../src/constrain/index.ts";
+import { compileSpec } from "../../../../src/constrain/index.ts";
 import { Generator } from "../../../../src/engine/generator.ts";
 import { ModelRunner } from "../../../../src/engine/model-runner.ts";
 import { parameterSpecs, parseConfig } from "../../../../src/model/index.ts";
@@ -11,7 +10,8 @@ import { chatEvents } from "../../../../src/serve/chat-events.ts";
 import { parseChatRequest } from "../../../../src/serve/chat-request.ts";
 import { toChunks } from "../../../../src/serve/chat-wire.ts";
 import type { ServedModel } from "../../../../src/serve/model.ts";
-import { chatRenderer, createTokenizer, toolMarks, toolSyntaxOf } from "../../../../src/text/index.ts";
+import { textInterface } from "../../../../src/serve/text-interface.ts";
+import { createTokenizer } from "../../../../src/text/index.ts";
 import { bytesSource } from "../../../../src/weights/byte-source.ts";
 import { openSafetensors } from "../../../../src/weights/safetensors.ts";
 import type { ChatChunk } from "../api.ts";
@@ -19,9 +19,6 @@ import type { Asked, Told } from "./protocol.ts";
 
 // The whole engine in a worker of the page: the same requests, events and chunks as the server's, from files beside the page.
 declare const self: DedicatedWorkerGlobalScope;
-
-// The build of ONNX Runtime that the page brings, wherever the page lies.
-env.wasm.wasmPaths = { wasm: new URL(wasm, self.location.href).href };
 
 const models = new Map<string, Promise<ServedModel>>();
 const running = new Map<number, AbortController>();
@@ -65,6 +62,9 @@ async function load(path: string): Promise<ServedModel> {
   const [configJson, tokenizerJson, tokenizerConfig, weights] = await Promise.all([file("config.json").then((r) => r.json()), file("tokenizer.json").then((r) => r.json()), file("tokenizer_config.json").then((r) => r.json()), file("model.safetensors").then((r) => r.arrayBuffer())]);
   const config = parseConfig(configJson, `${path}/config.json`);
   const tokenizer = createTokenizer(tokenizerJson, tokenizerConfig);
+  // The build of ONNX Runtime that the page brings, wherever the page lies.
+  const { env } = await import("onnxruntime-web/wasm");
+  env.wasm.wasmPaths = { wasm: new URL(wasm, self.location.href).href };
   const backend = await openBackend("wasm");
   const stored = await openSafetensors(bytesSource(new Uint8Array(weights), `${path}/model.safetensors`));
   const frozen: Record<string, DeviceTensor> = {};
@@ -74,17 +74,11 @@ async function load(path: string): Promise<ServedModel> {
     frozen[name] = tensor;
   }
   const runner = new ModelRunner(backend, config, { max_num_seqs: 1, max_model_len: Math.min(config.max_position_embeddings, 2048), frozen });
-  const stop_token_ids = tokenizer.eosId === null ? [] : [tokenizer.eosId];
-  const render = chatRenderer(tokenizer.chatTemplate ?? "");
   return {
     id: path,
     created: 0,
     system_fingerprint: "browser",
     engine: new Generator(runner, {}),
-    tokenizer,
-    constrainer: createConstrainer(tokenizer, stop_token_ids, async (...asked) => compileSpec(...asked), toolMarks(toolSyntaxOf(tokenizer.chatTemplate ?? ""))),
-    stop_token_ids,
-    chatTemplate: tokenizer.chatTemplate,
-    renderChat: (messages, variables) => render(messages, { ...tokenizer.specialTokens, ...variables }),
+    ...textInterface(tokenizer, [], async (...asked) => compileSpec(...asked)),
   };
 }
