@@ -50,7 +50,7 @@ export interface TrainingLayout {
   readonly attentionMask?: Value;
 }
 
-const tablesAsValues = (t: RopeTables): [Value, Value] => [constant(t.cos, [t.positions, t.half]), constant(t.sin, [t.positions, t.half])];
+export const tablesAsValues = (t: RopeTables): [Value, Value] => [constant(t.cos, [t.positions, t.half]), constant(t.sin, [t.positions, t.half])];
 
 /** Rows ordered by time: row t · batch + b is token t of sequence b. */
 export function trainingContext({ batch, time, blocks, positions, attentionMask }: TrainingLayout, tables: RopeTables): ModelContext {

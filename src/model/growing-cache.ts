@@ -1,6 +1,6 @@
-import { add, cast, concat, constant, cumsum, less, lessOrEqual, matmul, reshape, rotary, softmax, transpose, where, type Dim, type Value } from "../tensor/index.ts";
+import { add, cast, concat, cumsum, less, lessOrEqual, matmul, reshape, rotary, softmax, transpose, where, type Dim, type Value } from "../tensor/index.ts";
 import type { RopeTables } from "../nn/rope.ts";
-import { rotatedApart, type CacheValues, type ModelContext } from "./context.ts";
+import { rotatedApart, tablesAsValues, type CacheValues, type ModelContext } from "./context.ts";
 
 export interface GrowingCacheLayout {
   readonly batch: Dim;
@@ -28,7 +28,7 @@ const hidden = -1e9;
  */
 export function growingCacheContext(layout: GrowingCacheLayout, tables: RopeTables): ModelContext & { readonly present: { keys: Value[]; values: Value[] } } {
   const { batch, count, rows, total, positions, cache } = layout;
-  const [cos, sin] = [constant(tables.cos, [tables.positions, tables.half]), constant(tables.sin, [tables.positions, tables.half])];
+  const [cos, sin] = tablesAsValues(tables);
   const rotate: ModelContext["rotate"] = (x, heads, interleaved) => reshape(rotary(reshape(x, [batch, count, x.shape[1]!]), positions, cos, sin, { heads, interleaved }), x.shape);
   const bias = visibility(layout);
   const present = { keys: [] as Value[], values: [] as Value[] };

@@ -1,6 +1,6 @@
 import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
-import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 export interface ArithmeticGold {
   readonly operator: "+" | "-" | "*";
@@ -28,11 +28,7 @@ export const arithmetic: Task<ArithmeticGold> = {
   name,
   levels: levels.length,
   defaultLevel,
-  problem(address) {
-    const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, question);
-    const language = address.language ?? "en";
-    return { prompt: stream.pick(prompts[language])(question(gold)), language, level, gold };
-  },
+  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key: question, say: (prompt, gold) => prompt(question(gold)) }, address),
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(`${problem.gold.answer}`)),
   score: ({ gold }, completion) =>

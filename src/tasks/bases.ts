@@ -1,6 +1,6 @@
 import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
-import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 export interface BasesGold {
   readonly value: number;
@@ -27,11 +27,7 @@ export const bases: Task<BasesGold> = {
   name,
   levels: levels.length,
   defaultLevel,
-  problem(address) {
-    const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, ({ value, base }) => `${value} ${base}`);
-    const language = address.language ?? "en";
-    return { prompt: stream.pick(prompts[language])(gold), language, level, gold };
-  },
+  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key: ({ value, base }) => `${value} ${base}`, say: (prompt, gold) => prompt(gold) }, address),
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(writtenOf(problem.gold))),
   score: ({ gold }, completion) =>

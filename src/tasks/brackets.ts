@@ -1,6 +1,6 @@
 import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
-import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 /** The beginning of a balanced text of brackets; at least one is open at its end. */
 export type BracketsGold = string;
@@ -23,11 +23,7 @@ export const brackets: Task<BracketsGold> = {
   name,
   levels: levels.length,
   defaultLevel,
-  problem(address) {
-    const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, (text) => text);
-    const language = address.language ?? "en";
-    return { prompt: stream.pick(prompts[language])(gold), language, level, gold };
-  },
+  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key: (text) => text, say: (prompt, gold) => prompt(gold) }, address),
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(closing(openAt(problem.gold)))),
   score: ({ gold }, completion) =>

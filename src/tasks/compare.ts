@@ -1,6 +1,6 @@
 import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
-import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 /** Two decimal numbers as they are written; their values differ. */
 export type CompareGold = readonly [left: string, right: string];
@@ -20,11 +20,7 @@ export const compare: Task<CompareGold> = {
   name,
   levels: levels.length,
   defaultLevel,
-  problem(address) {
-    const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, (pair) => pair.toSorted().join(" "));
-    const language = address.language ?? "en";
-    return { prompt: stream.pick(prompts[language])(gold), language, level, gold };
-  },
+  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key: (pair) => pair.toSorted().join(" "), say: (prompt, gold) => prompt(gold) }, address),
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(larger(problem.gold))),
   score: ({ gold }, completion) =>

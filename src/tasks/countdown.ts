@@ -3,7 +3,7 @@ import { renderTranscript } from "../text/transcript.ts";
 import { guess, search } from "./countdown-search.ts";
 import { evaluate } from "./expression.ts";
 import { isInteger } from "./rational.ts";
-import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 export interface CountdownGold {
   readonly numbers: readonly number[];
@@ -56,11 +56,7 @@ export function createCountdown({ shortHitRate = 0 }: CountdownOptions = {}): Ta
     name,
     levels: levels.length,
     defaultLevel,
-    problem(address) {
-      const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, key);
-      const language = address.language ?? "en";
-      return { prompt: stream.pick(prompts[language])(gold.numbers, gold.target), language, level, gold };
-    },
+    problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key, say: (prompt, gold) => prompt(gold.numbers, gold.target) }, address),
     solution: thinkLong,
     demonstration(problem, random, kind) {
       if (kind === "long") return thinkLong(problem, random);

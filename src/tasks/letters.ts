@@ -1,6 +1,6 @@
 import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
-import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 export interface LettersGold {
   /** Lower case. */
@@ -26,11 +26,7 @@ export const letters: Task<LettersGold> = {
   name,
   levels: levels.length,
   defaultLevel,
-  problem(address) {
-    const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, ({ word, letter }) => `${word} ${letter}`);
-    const language = address.language ?? "en";
-    return { prompt: stream.pick(prompts[language])(gold), language, level, gold };
-  },
+  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key: ({ word, letter }) => `${word} ${letter}`, say: (prompt, gold) => prompt(gold) }, address),
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(`${countOf(problem.gold)}`)),
   score: (problem, completion) =>

@@ -1,6 +1,6 @@
 import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
-import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 export type MultiplicationGold = readonly [left: number, right: number];
 
@@ -19,11 +19,7 @@ export const multiplication: Task<MultiplicationGold> = {
   name,
   levels: levels.length,
   defaultLevel,
-  problem(address) {
-    const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, (pair) => pair.toSorted((a, b) => a - b).join(" "));
-    const language = address.language ?? "en";
-    return { prompt: stream.pick(prompts[language])(gold.join(" * ")), language, level, gold };
-  },
+  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key: (pair) => pair.toSorted((a, b) => a - b).join(" "), say: (prompt, gold) => prompt(gold.join(" * ")) }, address),
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(`${productOf(problem.gold)}`)),
   score: ({ gold }, completion) =>

@@ -1,6 +1,6 @@
 import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
-import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 /** The bits, each 0 or 1. */
 export type ParityGold = readonly number[];
@@ -29,11 +29,7 @@ export const parity: Task<ParityGold> = {
   name,
   levels: levels.length,
   defaultLevel,
-  problem(address) {
-    const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, (bits) => bits.join(""));
-    const language = address.language ?? "en";
-    return { prompt: stream.pick(prompts[language]) + gold.join(", "), language, level, gold };
-  },
+  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key: (bits) => bits.join(""), say: (prompt, gold) => prompt + gold.join(", ") }, address),
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(parityOf(problem))),
   score: (problem, completion) =>

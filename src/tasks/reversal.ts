@@ -1,6 +1,6 @@
 import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
-import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 /** A word of lower-case letters that is no palindrome. */
 export type ReversalGold = string;
@@ -20,11 +20,7 @@ export const reversal: Task<ReversalGold> = {
   name,
   levels: levels.length,
   defaultLevel,
-  problem(address) {
-    const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, (word) => word);
-    const language = address.language ?? "en";
-    return { prompt: stream.pick(prompts[language])(gold), language, level, gold };
-  },
+  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key: (word) => word, say: (prompt, gold) => prompt(gold) }, address),
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(backwards(problem.gold))),
   score: ({ gold }, completion) =>

@@ -1,6 +1,6 @@
 import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
-import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 /** A text over "abc", and the rules that rewrite it: each takes two letters to fewer, so that every rewriting ends. */
 export interface RewritingGold {
@@ -23,13 +23,7 @@ export const rewriting: Task<RewritingGold> = {
   name,
   levels: levels.length,
   defaultLevel,
-  problem(address) {
-    const key = ({ text, rules }: RewritingGold): string => `${text} ${rules.join(" ")}`;
-    const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, key);
-    const language = address.language ?? "en";
-    const rules = gold.rules.map(([from, to]) => `${from} -> ${to || "empty"}`).join("; ");
-    return { prompt: stream.pick(prompts[language])(rules, gold.text), language, level, gold };
-  },
+  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key: ({ text, rules }) => `${text} ${rules.join(" ")}`, say: (prompt, { rules, text }) => prompt(shown(rules), text) }, address),
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(endOf(problem.gold))),
   score: ({ gold }, completion) =>
@@ -68,3 +62,5 @@ const endOf = (gold: RewritingGold): string => stepsOf(gold).at(-1) || "empty";
 function thinkLong({ gold }: Problem<RewritingGold>): string {
   return renderTranscript([gold.text, ...stepsOf(gold).map((step) => step || "empty")].join("\n"), endOf(gold));
 }
+
+const shown = (rules: RewritingGold["rules"]): string => rules.map(([from, to]) => `${from} -> ${to || "empty"}`).join("; ");

@@ -1,6 +1,6 @@
 import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
-import { answerOnly, drawInSplit, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
+import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 export interface SortingGold {
   readonly numbers: readonly number[];
@@ -22,12 +22,7 @@ export const sorting: Task<SortingGold> = {
   name,
   levels: levels.length,
   defaultLevel,
-  problem(address) {
-    const key = ({ numbers, descending }: SortingGold): string => `${numbers.toSorted((a, b) => a - b).join(" ")} ${descending}`;
-    const { level, gold, stream } = drawInSplit({ name, levels, defaultLevel }, address, draw, key);
-    const language = address.language ?? "en";
-    return { prompt: stream.pick(prompts[language])(gold.numbers.join(", "), gold.descending), language, level, gold };
-  },
+  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key, say: (prompt, { numbers, descending }) => prompt(numbers.join(", "), descending) }, address),
   solution: (problem) => thinkLong(problem),
   demonstration: (problem, _random, kind) => (kind === "long" ? thinkLong(problem) : answerOnly(sorted(problem.gold).join(", "))),
   score: ({ gold }, completion) =>
@@ -57,3 +52,5 @@ function thinkLong({ gold }: Problem<SortingGold>): string {
   });
   return renderTranscript(steps.join("\n"), sorted(gold).join(", "));
 }
+
+const key = ({ numbers, descending }: SortingGold): string => `${numbers.toSorted((a, b) => a - b).join(" ")} ${descending}`;

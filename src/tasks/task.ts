@@ -84,18 +84,24 @@ export function splitOf(task: string, key: string): Split {
   return random("split", task, key).below(testShare) === 0 ? "test" : "train";
 }
 
+/** What a task's problems are made of. `P`: a way to put one into words. */
+export interface Posing<L, G, P> {
+  readonly name: string;
+  readonly levels: readonly L[];
+  readonly defaultLevel: number;
+  readonly prompts: Readonly<Record<Language, readonly P[]>>;
+  readonly draw: (level: L, random: Random) => G;
+  /** The problem's canonical form: it decides the split. */
+  readonly key: (gold: G) => string;
+  readonly say: (prompt: P, gold: G) => string;
+}
+
 /**
  * Draws from the address's own stream until the problem falls into the address's split, so that no problem of one split can
- * occur in the other. The language is not part of the stream: both languages ask the same problem. The stream comes back
- * for the wording.
+ * occur in the other. The language is not part of the stream: both languages ask the same problem.
  */
-export function drawInSplit<L, G>(
-  task: { readonly name: string; readonly levels: readonly L[]; readonly defaultLevel: number },
-  address: Address,
-  draw: (level: L, random: Random) => G,
-  key: (gold: G) => string,
-): { readonly level: number; readonly gold: G; readonly stream: Random } {
-  const { split, seed, index, level = task.defaultLevel } = address;
+export function poseProblem<L, G, P>({ prompts, draw, key, say, ...task }: Posing<L, G, P>, address: Address): Problem<G> {
+  const { split, seed, index, level = task.defaultLevel, language = "en" } = address;
   const difficulty = task.levels[level - 1];
   if (difficulty === undefined) {
     const expected = `a whole number from 1 to ${task.levels.length}`;
@@ -104,6 +110,6 @@ export function drawInSplit<L, G>(
   const stream = random(task.name, split, seed, index, level);
   for (;;) {
     const gold = draw(difficulty, stream);
-    if (splitOf(task.name, key(gold)) === split) return { level, gold, stream };
+    if (splitOf(task.name, key(gold)) === split) return { prompt: say(stream.pick(prompts[language]), gold), language, level, gold };
   }
 }

@@ -3,8 +3,7 @@ import { disposeParameters } from "../engine/model-parameters.ts";
 import { LongjingError } from "../errors/index.ts";
 import { headWeight, hiddenStates, logits, parameterCount, rotaryTables, trainingContext, type ModelConfig } from "../model/index.ts";
 import { tokenLogprobs, weightedNll } from "../nn/index.ts";
-import { adamwDefaults, type AdamWOptions } from "../optim/adamw.ts";
-import type { Schedule } from "../optim/schedules.ts";
+import { adamwDefaults } from "../optim/adamw.ts";
 import { allocate, compile, type Backend, type Binding, type DeviceTensor, type Program } from "../runtime/index.ts";
 import { add, cast, less, mul, type TensorType, type Value } from "../tensor/index.ts";
 import { documentEncoder } from "../text/index.ts";
@@ -12,19 +11,12 @@ import { trainingFlops } from "./ledger.ts";
 import { nextTokenTypes, type NextTokenTypes } from "./next-token.ts";
 import { distillLoss, type Divergence, type Objective } from "./objectives.ts";
 import { rowOf } from "./pack.ts";
-import { fill, type TextPair } from "./pretrain.ts";
+import { fill, type PretrainOptions, type TextPair } from "./pretrain.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 import { TrainStep } from "./train-state.ts";
 
-export interface DistillOptions {
-  readonly name?: string;
-  readonly steps: number;
-  /** Documents a step, and tokens a row; longer documents are passed over. */
-  readonly batch: number;
-  readonly time: number;
-  readonly schedule: Schedule;
-  readonly optimizer?: Partial<AdamWOptions>;
-  readonly max_grad_norm?: number;
+/** A step takes `batch` documents, each in a row of `time` tokens; longer ones are passed over. */
+export interface DistillOptions extends Omit<PretrainOptions, "documents"> {
   /** Folder or GGUF file of a model with the student's vocabulary. */
   readonly teacher: string;
   /** Document `index`, a function of the seed and the index alone: where the teacher's distribution is asked for. */
