@@ -130,6 +130,12 @@ export function removeLeftovers(runDir: string): void {
   });
 }
 
+/** The pruning of a `saveCheckpoint` that was killed before it came to that. Only the trainer that holds the run's lock may call it. */
+export function pruneCheckpoints(runDir: string, keepLast: number): void {
+  const parent = join(runDir, "checkpoints");
+  onDisk(parent, () => prune(parent, keepLast));
+}
+
 /** What is wrong with a checkpoint's files, or null if every file is there and has its SHA-256. */
 export function damageOf(path: string): string | null {
   const sums = unlessMissing(() => readFileSync(join(path, sumsFile), "utf8"));

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -65,6 +65,18 @@ describe("resuming", () => {
     expect(run.checkpoint?.step).toBe(8);
     expect(run.warnings).toEqual([expect.stringContaining("walk-step-10")]);
     expect(readLog(join(dir, "log.jsonl")).length).toBe(8);
+    run.close();
+  });
+
+  test("prunes what a run has left that died between a save and its pruning", () => {
+    const every = openRun(dir, { config, keepLast: 100 });
+    walk(every, 10, 2);
+    rmSync(join(dir, "lock"));
+    const kept = (): string[] => readdirSync(join(dir, "checkpoints")).toSorted();
+    expect(kept()).toHaveLength(5);
+    const run = openRun(dir, { config, resume: true });
+    expect(run.checkpoint?.step).toBe(10);
+    expect(kept()).toEqual(["walk-step-10", "walk-step-8"]);
     run.close();
   });
 

@@ -3,7 +3,7 @@ import { cpus, totalmem } from "node:os";
 import { basename, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { LongjingError } from "../errors/index.ts";
-import { latestCheckpoint, removeLeftovers, saveCheckpoint } from "./checkpoint.ts";
+import { latestCheckpoint, pruneCheckpoints, removeLeftovers, saveCheckpoint } from "./checkpoint.ts";
 import type { Checkpoint, CheckpointContents, JsonValue } from "./checkpoint.ts";
 import { onDisk, replaceDurably } from "./durable.ts";
 import { addWork, closeSession, newLedger, startSession } from "./ledger.ts";
@@ -86,6 +86,8 @@ function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
   }
   removeLeftovers(dir);
   const { checkpoint, warnings } = latestCheckpoint(dir);
+  // Where one is damaged, those before it may be wanted.
+  if (warnings.length === 0) pruneCheckpoints(dir, keepLast);
   const changed = oldConfig === null ? [] : changedFields(oldConfig, config);
   if (oldConfig === null || changed.length > 0) onDisk(configPath, () => replaceDurably(configPath, pretty(config)));
   const resumedFrom = checkpoint === null ? null : basename(checkpoint.path);
