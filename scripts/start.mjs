@@ -1,5 +1,5 @@
 // npm start [-- --port N --no-open …]: installs what is missing, builds the page when its sources are newer, serves it with
-// the model that ships, and opens the browser. Other arguments go to `longjing serve`.
+// the models that ship, and opens the browser. Other arguments go to `longjing serve`.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ const wantsBrowser = args.length === process.argv.length - 2;
 
 ensureInstalled();
 buildPage();
-serve(shippedModel());
+serve();
 
 function buildPage() {
   const page = join(root, "apps", "studio");
@@ -28,16 +28,8 @@ function newest(folder) {
   return Math.max(...entries.map((entry) => (entry.isDirectory() ? newest(join(folder, entry.name)) : statSync(join(folder, entry.name)).mtimeMs)));
 }
 
-function shippedModel() {
-  const models = join(root, "models");
-  const names = existsSync(models) ? readdirSync(models).sort() : [];
-  const name = names.find((candidate) => existsSync(join(models, candidate, "config.json")));
-  if (name === undefined) console.log("There is no model in models/ yet: the chat is empty, the Train page makes one.");
-  return name === undefined ? [] : [join(models, name)];
-}
-
-function serve(models) {
-  const server = spawn(process.execPath, [join(root, "bin", "longjing"), "serve", ...models, ...args], { cwd: root, stdio: ["inherit", "pipe", "inherit"] });
+function serve() {
+  const server = spawn(process.execPath, [join(root, "bin", "longjing"), "serve", ...args], { cwd: root, stdio: ["inherit", "pipe", "inherit"] });
   server.stdout.setEncoding("utf8").on("data", (text) => {
     process.stdout.write(text);
     const [url] = /http:\/\/\S+/.exec(text) ?? [];

@@ -69,7 +69,7 @@ async function ask(model: ServedModel, messages: readonly ServedMessage[], optio
   for await (const event of events) {
     if (event.type === "end") {
       const { finish_reason, completion_tokens, reasoning_tokens } = event;
-      const result = { question: messages.at(-1)?.content, reasoning_content: text["reasoning-delta"], content: text["text-delta"], finish_reason, completion_tokens, reasoning_tokens };
+      const result = { model: model.id, question: messages.at(-1)?.content, reasoning_content: text["reasoning-delta"], content: text["text-delta"], finish_reason, completion_tokens, reasoning_tokens };
       terminal.out(options.json ? `${JSON.stringify(result)}\n` : `${finish_reason === "length" ? terminal.colors.yellow(" … cut off") : ""}\n`);
       continue;
     }

@@ -96,16 +96,20 @@ function owning(engine: Engine, embedder: Embedder, free: () => void): Engine {
   };
 }
 
-/** Of the models that ship, the one that knows most. */
-const bestModel = "r1-nano";
+const modelsFolder = fileURLToPath(new URL("../../models", import.meta.url));
 
-/** The folder of the model that ships, the best one or else the first by name, or "not_found". */
+/** The folders of the models that ship, by name. The first is what is opened where no model is named. */
+export async function shippedModels(): Promise<readonly string[]> {
+  const folders = (await readdir(modelsFolder).catch(() => [])).toSorted().map((name) => join(modelsFolder, name));
+  const complete = await Promise.all(folders.map((folder) => exists(join(folder, "config.json"))));
+  return folders.filter((_, at) => complete[at]);
+}
+
+/** The model that is opened where none is named. @throws LongjingError "not_found" */
 export async function shippedModel(): Promise<string> {
-  const models = fileURLToPath(new URL("../../models", import.meta.url));
-  for (const name of [bestModel, ...(await readdir(models).catch(() => [])).toSorted()]) {
-    if (await exists(join(models, name, "config.json"))) return join(models, name);
-  }
-  throw new LongjingError("not_found", "No model is shipped in this copy", { where: models, hint: "Name a folder with config.json and model.safetensors" });
+  const [first] = await shippedModels();
+  if (first !== undefined) return first;
+  throw new LongjingError("not_found", "No model is shipped in this copy", { where: modelsFolder, hint: "Name a folder with config.json and model.safetensors" });
 }
 
 /** The tokenizer of a model's folder, with the chat template from a file of its own where there is one, or of a GGUF file. */

@@ -42,7 +42,7 @@ export function addServe(program: Command): void {
   program
     .command("serve")
     .description("Serve models over HTTP in OpenAI's and DeepSeek's form, with the studio beside them")
-    .argument("[model...]", "folders or GGUF files, ORG/NAME that was pulled, or NAME=PATH; without any, the model that ships")
+    .argument("[model...]", "folders or GGUF files, ORG/NAME that was pulled, or NAME=PATH; without any, those that ship")
     .option("--port <n>", "port; 0 picks a free one", wholeNumber(0, 65535), 3141)
     .option("--host <address>", "address to listen on; anything but loopback needs keys", "127.0.0.1")
     .option("--api-key <key>", "take this key, beside those of `longjing keys` (default: the environment's LONGJING_API_KEY)")
@@ -145,19 +145,13 @@ function allowedHosts({ host, insecure, allowedHosts: named = [] }: ServeOptions
 }
 
 async function sourcesOf(names: readonly string[], options: ServeOptions): Promise<readonly ModelSource[]> {
-  const [{ baseOf, modelSource, nameAdapter, nameModel }, { shippedModel }] = await Promise.all([import("./model-sources.ts"), import("./load-model.ts")]);
-  const given = names.length > 0 ? names : await shippedModel().then((path) => [path], whereNoneShips);
+  const [{ baseOf, modelSource, nameAdapter, nameModel }, { shippedModels }] = await Promise.all([import("./model-sources.ts"), import("./load-model.ts")]);
+  const given = names.length > 0 ? names : await shippedModels();
   const models = await Promise.all(given.map(nameModel));
   const adapters = await Promise.all((options.adapter ?? []).map(nameAdapter));
   const bases = new Map(adapters.map((adapter) => [adapter, baseOf(adapter, models)]));
   const { maxModelLen, maxNumSeqs, dtype, speculativeConfig: speculative } = options;
   return await Promise.all(models.map((model) => modelSource(model, { maxModelLen, maxNumSeqs, dtype, speculative, adapters: adapters.filter((adapter) => bases.get(adapter) === model) })));
-}
-
-/** The page can train one. */
-function whereNoneShips(error: unknown): readonly string[] {
-  if (LongjingError.is(error) && error.code === "not_found") return [];
-  throw error;
 }
 
 /** So that the first answer does not wait, and a model that does not load ends the command. */

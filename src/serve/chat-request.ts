@@ -2,7 +2,7 @@ import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { answerFormatOf, formatFields, type AnswerFormat } from "./answer-format.ts";
 import { checkMessages, message, type ServedMessage } from "./chat-messages.ts";
-import { parseBody, samplingFields, settingsOf, unknownFields, whole, type CompletionSettings } from "./request-fields.ts";
+import { modelName, parseBody, samplingFields, settingsOf, unknownFields, whole, type CompletionSettings } from "./request-fields.ts";
 import { thinkingFields, thinkingOf, type Thinking } from "./thinking.ts";
 import { toolFields, toolUseOf, type ToolUse } from "./tools.ts";
 
@@ -22,7 +22,7 @@ export interface ChatRequest extends CompletionSettings {
 }
 
 const known = z.object({
-  model: z.string().min(1),
+  model: modelName,
   messages: z.array(message).min(1).max(2048),
   max_completion_tokens: whole(1, 2 ** 31),
   logprobs: z.boolean().nullish(),

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { answerFormatOf, formatFields, type AnswerFormat } from "./answer-format.ts";
 import type { ServedModel } from "./model.ts";
-import { parseBody, samplingFields, settingsOf, unknownFields, whole, type CompletionSettings } from "./request-fields.ts";
+import { modelName, parseBody, samplingFields, settingsOf, unknownFields, whole, type CompletionSettings } from "./request-fields.ts";
 
 /** A request to go on with texts. */
 export interface CompletionRequest extends CompletionSettings {
@@ -21,7 +21,7 @@ export interface CompletionRequest extends CompletionSettings {
 const ids = z.array(z.int().nonnegative()).min(1);
 
 const known = z.object({
-  model: z.string().min(1),
+  model: modelName,
   prompt: z
     .union([z.string().transform((text) => [text]), ids.transform((list) => [list]), z.array(z.string()).min(1).max(128), z.array(ids).min(1).max(128)], {
       error: "must be a text, a list of token ids, or up to 128 of either",

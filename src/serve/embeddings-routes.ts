@@ -2,13 +2,13 @@ import type { Hono } from "hono";
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { errorResponse } from "./errors.ts";
-import { parseBody, unknownFields, whole } from "./request-fields.ts";
+import { modelName, parseBody, unknownFields, whole } from "./request-fields.ts";
 import { abortOf, nameIgnored, readJson, respondJson, type Api } from "./respond.ts";
 
 const ids = z.array(z.int().nonnegative()).min(1);
 
 const known = z.object({
-  model: z.string().min(1),
+  model: modelName,
   input: z.union([z.string().transform((text) => [text]), ids.transform((list) => [list]), z.array(z.string()).min(1).max(2048), z.array(ids).min(1).max(2048)], {
     error: "must be a text, a list of token ids, or up to 2048 of either",
   }),

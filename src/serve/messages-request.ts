@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { checkMessages, toolName, type ServedMessage, type ToolCall } from "./chat-messages.ts";
 import { withPrefix, type ChatRequest } from "./chat-request.ts";
-import { parseBody, settingsOf, unknownFields, whole } from "./request-fields.ts";
+import { modelName, parseBody, settingsOf, unknownFields, whole } from "./request-fields.ts";
 import { effort, thinkingByEffort } from "./thinking.ts";
 import { tool, toolUse, type ToolUse } from "./tools.ts";
 
@@ -27,7 +27,7 @@ const tools = z
   .max(128);
 
 const known = z.object({
-  model: z.string().min(1),
+  model: modelName,
   max_tokens: z.int().min(1).max(2 ** 31),
   messages: z.array(z.object({ role: z.enum(["user", "assistant"]), content })).min(1).max(2048),
   system: text.nullish(),

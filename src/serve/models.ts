@@ -18,7 +18,7 @@ export interface Models {
   /** Those that may be asked for, loaded or not. */
   list(): readonly ModelCard[];
   /**
-   * The model of that name, for the request in `c` alone: its engine may know whose request it is and count what it says.
+   * The model of that name, the first where it is "", for the request in `c` alone: its engine may know whose request it is and count what it says.
    * @throws LongjingError "not_found"
    */
   find(name: string, c: Context): Promise<ServedModel>;

@@ -119,7 +119,7 @@ export class ModelRegistry {
   }
 
   #find(name: string): Slot {
-    const slot = this.#slots.get(name) ?? this.#bases.get(name) ?? (aliases.includes(name) ? this.#slots.values().next().value : undefined);
+    const slot = this.#slots.get(name) ?? this.#bases.get(name) ?? (name === "" || aliases.includes(name) ? this.#slots.values().next().value : undefined);
     if (slot === undefined) throw unknownModel(name, [...this.#slots.keys(), ...this.#bases.keys()]);
     return slot;
   }

@@ -6,6 +6,9 @@ const between = (low: number, high: number) => z.number().min(low).max(high).nul
 
 export const whole = (low: number, high: number) => z.int().min(low).max(high).nullish();
 
+/** Silence, here "", means the first model, as the names in `aliases` do. */
+export const modelName = z.string().nullish().transform((name) => name ?? "");
+
 /** Fields that chat and text completions share, under the names of OpenAI and vLLM. */
 export const samplingFields = {
   stream: z.boolean().nullish(),

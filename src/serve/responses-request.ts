@@ -3,7 +3,7 @@ import { LongjingError } from "../errors/index.ts";
 import type { AnswerFormat } from "./answer-format.ts";
 import { checkMessages, toolName, type AssistantMessage, type ServedMessage } from "./chat-messages.ts";
 import type { ChatRequest } from "./chat-request.ts";
-import { parseBody, samplingFields, settingsOf, unknownFields, whole } from "./request-fields.ts";
+import { modelName, parseBody, samplingFields, settingsOf, unknownFields, whole } from "./request-fields.ts";
 import { effort, thinkingByEffort } from "./thinking.ts";
 import { tool, toolUse, type ToolUse } from "./tools.ts";
 
@@ -34,7 +34,7 @@ const stateless = "cannot be had: this server keeps no responses";
 const { stream, temperature, top_p, top_k, seed, presence_penalty, frequency_penalty, user, user_id } = samplingFields;
 
 const known = z.object({
-  model: z.string().min(1),
+  model: modelName,
   input: z.union([z.string().transform((content) => [{ type: "message" as const, role: "user" as const, content }]), z.array(item).min(1).max(2048)], { error: "must be a text or a list of items" }),
   instructions: z.string().nullish(),
   max_output_tokens: whole(1, 2 ** 31),

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { message } from "./chat-messages.ts";
 import { chatPrompt } from "./chat-prompt.ts";
-import { parseBody } from "./request-fields.ts";
+import { modelName, parseBody } from "./request-fields.ts";
 import { readJson, type Api } from "./respond.ts";
 import { thinkingFields, thinkingOf } from "./thinking.ts";
 import { toolFields, toolUseOf } from "./tools.ts";
@@ -12,7 +12,7 @@ const chat = { messages: z.array(message).min(1).max(2048), ...thinkingFields, .
 
 /** The text under vLLM's name or llama-server's, or a conversation. */
 const tokenize = z.object({
-  model: z.string().nullish(),
+  model: modelName,
   prompt: z.string().nullish(),
   content: z.string().nullish(),
   add_special_tokens: z.boolean().nullish(),
@@ -21,16 +21,15 @@ const tokenize = z.object({
   messages: chat.messages.nullish(),
 });
 
-const detokenize = z.object({ model: z.string().nullish(), tokens: z.array(z.int().nonnegative()).max(2 ** 20) });
+const detokenize = z.object({ model: modelName, tokens: z.array(z.int().nonnegative()).max(2 ** 20) });
 
-const template = z.object({ model: z.string().nullish(), ...chat });
+const template = z.object({ model: modelName, ...chat });
 
-/** `/tokenize`, `/detokenize` and `/apply-template`, as vLLM and llama-server have them. A silent request means the first model. */
+/** `/tokenize`, `/detokenize` and `/apply-template`, as vLLM and llama-server have them. */
 export function addTokenRoutes(app: Hono, { models }: Api): void {
-  const nameOf = (asked: string | null | undefined): string => asked ?? models.list()[0]?.id ?? "";
   app.post("/tokenize", async (c) => {
     const data = parseBody(tokenize, await readJson(c));
-    const model = await models.find(nameOf(data.model), c);
+    const model = await models.find(data.model, c);
     const text = data.prompt ?? data.content ?? undefined;
     // llama-server adds special tokens when it is asked to, vLLM unless it is told not to.
     const addSpecialTokens = typeof data.prompt !== "string" ? (data.add_special ?? false) : (data.add_special_tokens ?? true);
@@ -39,14 +38,14 @@ export function addTokenRoutes(app: Hono, { models }: Api): void {
     return c.json({ count: tokens.length, max_model_len: model.engine.max_model_len, tokens });
   });
   app.post("/detokenize", async (c) => {
-    const { model: asked, tokens } = parseBody(detokenize, await readJson(c));
-    const model = await models.find(nameOf(asked), c);
+    const { model: name, tokens } = parseBody(detokenize, await readJson(c));
+    const model = await models.find(name, c);
     const text = model.tokenizer.decode(tokens);
     return c.json({ prompt: text, content: text });
   });
   app.post("/apply-template", async (c) => {
     const data = parseBody(template, await readJson(c));
-    const model = await models.find(nameOf(data.model), c);
+    const model = await models.find(data.model, c);
     return c.json({ prompt: chatPrompt(model, promptRequest(data, data.messages)).text });
   });
 }
@@ -54,5 +53,5 @@ export function addTokenRoutes(app: Hono, { models }: Api): void {
 type PromptRequest = Parameters<typeof chatPrompt>[1];
 
 function promptRequest(data: Omit<z.infer<typeof template>, "messages">, messages: PromptRequest["messages"]): PromptRequest {
-  return { messages, thinking: thinkingOf(data, data.model ?? ""), tools: toolUseOf(data), template: data.chat_template_kwargs ?? {} };
+  return { messages, thinking: thinkingOf(data, data.model), tools: toolUseOf(data), template: data.chat_template_kwargs ?? {} };
 }

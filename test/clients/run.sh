@@ -39,7 +39,8 @@ url() {
 cd "$root"
 node --import tsx --conditions source test/clients/serve.ts >"$work/fake" 2>&1 &
 servers+=($!)
-bin/longjing serve --port 0 --json --no-log >"$work/shipped" 2>&1 &
+model=countdown-zero
+bin/longjing serve "models/$model" --port 0 --json --no-log >"$work/shipped" 2>&1 &
 servers+=($!)
 passed=0 failed=0
 
@@ -55,9 +56,9 @@ passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2]))
 # Every request is answered, with as many tokens as were asked for.
 loaded() {
   HF_HUB_OFFLINE=1 "$venv/bin/guidellm" run --disable-progress --disable-console \
-    --backend "kind=openai_http,target=$(url "$work/shipped"),model=countdown-zero" \
+    --backend "kind=openai_http,target=$(url "$work/shipped"),model=$model" \
     --profile kind=concurrent,streams=4 --constraint kind=max_requests,count=16 \
-    --tokenizer "kind=huggingface_auto,model=$root/models/countdown-zero" \
+    --tokenizer "kind=huggingface_auto,model=$root/models/$model" \
     --data kind=synthetic_text,prompt_tokens=32,output_tokens=24 --output "kind=json,path=$work/load.json" >"$work/guidellm" 2>&1 || { cat "$work/guidellm"; return 1; }
   "$python" - "$work/load.json" <<'PYTHON'
 import json, sys
