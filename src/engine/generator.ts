@@ -9,7 +9,7 @@ import type { ModelRunner } from "./model-runner.ts";
 import { checkSamplingParams } from "./sampling-params.ts";
 import { Scheduler, type Runner, type SchedulerOptions } from "./scheduler.ts";
 import { Sequence, type Listener } from "./sequence.ts";
-import type { Engine, EngineEvent, EngineRequest, EngineStats, FinishReason } from "./types.ts";
+import type { Engine, EngineEvent, EngineRequest, EngineStats, FinishReason, Turn } from "./types.ts";
 
 /** A finished sequence. */
 export interface Completion {
@@ -17,6 +17,8 @@ export interface Completion {
   /** Log-probability of each token under the unprocessed logits at temperature 1. */
   readonly logprobs: readonly number[];
   readonly finish_reason: FinishReason;
+  /** 1 where the model said the token, 0 where its request did, after a turn; their log-probability is 0. Only of requests with `next`. */
+  readonly tool_mask?: readonly (0 | 1)[];
 }
 
 export interface GeneratorOptions extends SchedulerOptions {
@@ -87,16 +89,30 @@ export class Generator implements Engine {
           new Promise<Completion>((resolve, reject) => {
             const token_ids: number[] = [];
             const logprobs: number[] = [];
+            const tool_mask: (0 | 1)[] = [];
+            const { next } = request;
+            const followed = next && {
+              next: async (turn: Turn) => {
+                const more = await next(turn);
+                for (const id of more?.token_ids ?? []) {
+                  token_ids.push(id);
+                  logprobs.push(0);
+                  tool_mask.push(0);
+                }
+                return more;
+              },
+            };
             const emit = (event: EngineEvent): void => {
               if (event.type === "token") {
                 token_ids.push(event.token_id);
                 logprobs.push(event.logprob);
+                tool_mask.push(1);
               } else {
-                resolve({ token_ids, logprobs, finish_reason: event.reason });
+                resolve({ token_ids, logprobs, finish_reason: event.reason, ...(next && { tool_mask }) });
                 onFinish?.(index);
               }
             };
-            this.#enqueue(request, { emit, fail: reject });
+            this.#enqueue({ ...request, ...followed }, { emit, fail: reject });
           }),
       ),
     );
@@ -108,6 +124,7 @@ export class Generator implements Engine {
 
   dispose(): void {
     this.#disposed = true;
+    this.#scheduler.wake();
     void (this.#pumping ?? Promise.resolve()).then(() => this.#runner.dispose());
   }
 
@@ -120,10 +137,12 @@ export class Generator implements Engine {
     if (prompt_ids.length === 0) throw new LongjingError("bad_argument", "a prompt needs at least one token");
     if (prompt_ids.length + sampling.max_tokens > this.max_model_len)
       throw new LongjingError("too_large", "prompt and completion do not fit the context", { got: `${prompt_ids.length} + ${sampling.max_tokens} tokens`, expected: `at most ${this.max_model_len}` });
+    if (request.next && request.constraint) throw new LongjingError("bad_argument", "A constraint is for one turn", { got: "a constraint, and what follows the turn", expected: "one of the two" });
     const adapter = this.#adapters.key(request.adapter);
     const index = this.#count++;
     const stream = sampling.seed === undefined ? random("generator", this.#seed, index) : random("request", sampling.seed);
     this.#scheduler.waiting.push(new Sequence(request, adapter, stream, listener));
+    this.#scheduler.wake();
     // Requests that are made together start together.
     this.#pumping ??= Promise.resolve().then(() => this.#pump());
   }
@@ -132,6 +151,10 @@ export class Generator implements Engine {
     const scheduler = this.#scheduler;
     try {
       while ((scheduler.waiting.size > 0 || scheduler.running > 0) && !this.#disposed) {
+        if (scheduler.idle) {
+          await scheduler.change();
+          continue;
+        }
         await scheduler.step((adapter) => this.#adapters.parameters(this.#parameters, adapter));
         if (this.#blocking) await eventLoopTurn();
       }

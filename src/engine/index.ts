@@ -14,4 +14,4 @@ export { processLogits, sample, samplerScratch } from "./sampler.ts";
 export { checkSamplingParams } from "./sampling-params.ts";
 export type { SpeculativeConfig } from "./speculation.ts";
 export { throughAdapter } from "./through-adapter.ts";
-export type { Engine, EngineEvent, EngineRequest, EngineStats, FinishReason, SamplingParams, TokenConstraint } from "./types.ts";
+export type { Continuation, Engine, EngineEvent, EngineRequest, EngineStats, FinishReason, SamplingParams, TokenConstraint, Turn } from "./types.ts";

@@ -2,6 +2,7 @@ import { LongjingError } from "../errors/index.ts";
 import { FairQueue } from "./fair-queue.ts";
 import type { ModelParameters } from "./model-parameters.ts";
 import type { ModelRunner } from "./model-runner.ts";
+import { Pauses } from "./pauses.ts";
 import { PrefixCache } from "./prefix-cache.ts";
 import { Rows, type RowGroup } from "./rows.ts";
 import { argmax, samplerScratch, type SamplerScratch } from "./sampler.ts";
@@ -70,6 +71,7 @@ export class Scheduler {
   readonly #mask: Uint32Array;
   readonly #speculative: SpeculativeConfig | null;
   readonly #counts: Counts = { prompt_tokens: 0, generation_tokens: 0, prefix_cache_queries: 0, prefix_cache_hits: 0, spec_decode_num_drafts: 0, spec_decode_num_draft_tokens: 0, spec_decode_num_accepted_tokens: 0 };
+  readonly #pauses: Pauses;
   #leaving: Sequence[] = [];
 
   constructor(runner: Runner, options: SchedulerOptions) {
@@ -81,6 +83,7 @@ export class Scheduler {
     if (max_num_batched_tokens < least) throw new LongjingError("bad_argument", "A step has no room for prompts", { where: "max_num_batched_tokens", got: max_num_batched_tokens, expected: `at least ${least}, for max_num_seqs ${max_num_seqs}` });
     this.#runner = runner;
     this.#rows = new Rows((from, to, tokens) => runner.copyRow(from, to, tokens));
+    this.#pauses = new Pauses({ max_model_len: runner.options.max_model_len, holds: (sequence) => this.#rows.all[sequence.row] === sequence, leave: (sequence, reason) => this.#leave(sequence, reason) });
     this.#blocking = blocking;
     this.#budget = max_num_batched_tokens;
     this.#block = block_size;
@@ -92,6 +95,22 @@ export class Scheduler {
 
   get running(): number {
     return this.#rows.all.length;
+  }
+
+  /** Whether a step would do nothing: all that run wait for what follows their turns. */
+  get idle(): boolean {
+    const admits = this.waiting.size > 0 && this.running < this.#runner.options.max_num_seqs;
+    return !admits && !this.#pauses.heard && this.#rows.all.every((s) => s.paused && !s.aborted);
+  }
+
+  /** Resolves when a step may have something to do. */
+  change(): Promise<void> {
+    return this.#pauses.change();
+  }
+
+  /** Says that there may be something to do: a new request, the end of the engine. */
+  wake(): void {
+    this.#pauses.wake();
   }
 
   /** Whether any sequence, waiting or running, has this adapter. */
@@ -118,6 +137,7 @@ export class Scheduler {
 
   /** @param weights of an adapter */
   async step(weights: (adapter: string) => ModelParameters): Promise<void> {
+    this.#pauses.hear();
     this.#dropAborted();
     const { chunks, loans } = this.#schedule();
     if (chunks.size > 0) await this.#prefill(weights, chunks, loans.filter((l) => l.whole));
@@ -184,7 +204,7 @@ export class Scheduler {
       if (limit <= (loan?.tokens ?? least)) continue;
       const common = commonPrefix(from.tokens, sequence.tokens, limit);
       // The last tokens are computed, for their logits, unless the very logits are there in this step.
-      const whole = chunk > 0 && common === sequence.prompt && from.prompt === common;
+      const whole = from.computed + chunk === from.prompt && chunk > 0 && common === sequence.prompt && from.prompt === common;
       const tokens = whole ? common : Math.min(common, sequence.prompt - smallestChunk);
       if (tokens > (loan?.tokens ?? least) && (tokens >= this.#block || whole)) loan = { from, to: sequence, tokens, whole };
     }
@@ -313,7 +333,11 @@ export class Scheduler {
   }
 
   #removeFinished(): void {
-    for (const sequence of this.#leaving.splice(0)) this.#leave(sequence, sequence.finished);
+    for (const sequence of this.#leaving.splice(0)) {
+      const reason = sequence.finished;
+      if (reason && sequence.request.next) this.#pauses.ask(sequence, reason);
+      else this.#leave(sequence, reason);
+    }
   }
 
   /** @param reason null where the sequence has failed */

@@ -1,7 +1,7 @@
 import type { Random } from "../random/index.ts";
 import type { Occupant } from "./rows.ts";
 import { sample, type SamplerScratch } from "./sampler.ts";
-import type { EngineEvent, EngineRequest, FinishReason } from "./types.ts";
+import type { Continuation, EngineEvent, EngineRequest, FinishReason, Turn } from "./types.ts";
 
 /** Where the events of a sequence go. */
 export interface Listener {
@@ -24,11 +24,17 @@ export class Sequence implements Occupant {
   drafted = 0;
   /** Tokens of the prompt that were not computed for this sequence. */
   cached = 0;
+  /** Its turn has ended, and what follows is not known yet: it takes part in no step. */
+  paused = false;
+  /** Tokens before the turn that it is at, those among them that follow earlier turns, and the most that it may say in this one. */
+  #start: number;
+  #given = 0;
+  #limit: number;
   readonly #listener: Listener;
   readonly #random: Random;
   readonly #stops: ReadonlySet<number>;
   readonly #usesHistory: boolean;
-  readonly #history: { readonly prompt: ReadonlySet<number>; readonly completion: Map<number, number> };
+  readonly #history: { readonly prompt: Set<number>; readonly completion: Map<number, number> };
 
   /** @param adapter names the weights that the request asks for, unlike any others that had the name before */
   constructor(request: EngineRequest, adapter: string, random: Random, listener: Listener) {
@@ -39,6 +45,8 @@ export class Sequence implements Occupant {
     this.adapter = adapter;
     this.namespace = JSON.stringify([adapter, cache_salt]);
     this.tokens = [...prompt_ids];
+    this.#start = prompt_ids.length;
+    this.#limit = sampling.max_tokens;
     this.#listener = listener;
     this.#random = random;
     this.#stops = new Set(stop_token_ids);
@@ -52,12 +60,12 @@ export class Sequence implements Occupant {
 
   /** Tokens that are not in the cache yet. With one left, its logits are those of the next token. */
   get pending(): number {
-    return this.tokens.length - this.computed;
+    return this.paused ? 0 : this.tokens.length - this.computed;
   }
 
-  /** Tokens that it may still say. */
+  /** Tokens that it may still say in this turn. */
   get remaining(): number {
-    return this.request.sampling.max_tokens - (this.tokens.length - this.prompt);
+    return this.#limit - (this.tokens.length - this.#start);
   }
 
   get aborted(): boolean {
@@ -77,15 +85,30 @@ export class Sequence implements Occupant {
     return token_id;
   }
 
-  /** Why the sequence is over, once it is. */
+  /** Why the turn is over, once it is. */
   get finished(): FinishReason | null {
-    const generated = this.tokens.length - this.prompt;
+    const generated = this.tokens.length - this.#start;
     if (generated > 0 && this.#stops.has(this.tokens.at(-1)!)) return "stop";
-    return generated >= this.request.sampling.max_tokens ? "length" : null;
+    return generated >= this.#limit ? "length" : null;
+  }
+
+  /** What was said in the turn that has ended so. */
+  turn(finish_reason: FinishReason): Turn {
+    return { token_ids: this.tokens.slice(this.#start), finish_reason };
+  }
+
+  /** Begins the next turn, behind tokens that the model has not said. */
+  resume({ token_ids, max_tokens }: Continuation): void {
+    this.tokens.push(...token_ids);
+    if (this.#usesHistory) for (const id of token_ids) this.#history.prompt.add(id);
+    this.#given += token_ids.length;
+    this.#start = this.tokens.length;
+    this.#limit = max_tokens;
+    this.paused = false;
   }
 
   finish(reason: FinishReason): void {
-    this.#listener.emit({ type: "finish", reason, prompt_tokens: this.prompt, cached_tokens: this.cached, completion_tokens: this.tokens.length - this.prompt });
+    this.#listener.emit({ type: "finish", reason, prompt_tokens: this.prompt, cached_tokens: this.cached, completion_tokens: this.tokens.length - this.prompt - this.#given });
   }
 
   fail(error: unknown): void {

@@ -34,6 +34,19 @@ export interface TokenConstraint {
   accept(token_id: number): void;
 }
 
+/** What the model has said since its sequence began, or last went on. */
+export interface Turn {
+  readonly token_ids: readonly number[];
+  readonly finish_reason: FinishReason;
+}
+
+/** How a sequence goes on after a turn: with tokens that the model has not said, then with its next turn. */
+export interface Continuation {
+  readonly token_ids: readonly number[];
+  /** Most tokens of the next turn. */
+  readonly max_tokens: number;
+}
+
 export interface EngineRequest {
   readonly prompt_ids: readonly number[];
   readonly sampling: SamplingParams;
@@ -45,6 +58,12 @@ export interface EngineRequest {
   /** Whose request it is: waiting requests take turns by user. Default "". */
   readonly user?: string;
   readonly constraint?: TokenConstraint;
+  /**
+   * Asked when a turn of the model has ended: how the sequence goes on, or null where it is over. Meanwhile it keeps all that it has
+   * computed, and others go on; afterwards nothing is computed again, and no token is made text and tokens once more. Not together
+   * with a constraint, which is for one turn.
+   */
+  readonly next?: (turn: Turn) => Continuation | null | Promise<Continuation | null>;
 }
 
 export type FinishReason = "stop" | "length" | "abort";
@@ -64,6 +83,7 @@ export type EngineEvent =
       readonly prompt_tokens: number;
       /** Tokens of the prompt that came from the prefix cache. */
       readonly cached_tokens: number;
+      /** What the model said. */
       readonly completion_tokens: number;
     };
 
