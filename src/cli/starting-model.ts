@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import type { StartingModel } from "../train/index.ts";
 import { openCheckpoint, type Checkpoint } from "../weights/index.ts";
 import { findExportSource, tokenizerOf } from "./export-source.ts";
@@ -9,6 +11,5 @@ import { findExportSource, tokenizerOf } from "./export-source.ts";
 export async function openStartingModel(model: string): Promise<StartingModel & Pick<Checkpoint, "close">> {
   const { path } = await findExportSource(model);
   const files = await tokenizerOf(path);
-  const { config, names, read, close } = await openCheckpoint(path);
-  return { path, files, config, names, read: async (name, shape) => (await read(name, shape)).data, close };
+  return { ...(await openCheckpoint(path)), name: existsSync(model) ? resolve(model) : model, files };
 }

@@ -20,7 +20,7 @@ export function trainView(terminal: Terminal): TrainView {
   const report = (event: RecipeEvent): void => {
     switch (event.type) {
       case "start":
-        say(`${bold(event.recipe)} ${dim(`· ${event.parameters.toLocaleString("en")} parameters · ${event.stages.map(({ name, steps }) => `${name} ${steps}`).join(", ")}`)}`);
+        say(`${bold(event.recipe)} ${dim(`· ${event.parameters.toLocaleString("en")} parameters${event.trainable < event.parameters ? `, ${event.trainable.toLocaleString("en")} of them trained` : ""} · ${event.stages.map(({ name, steps }) => `${name} ${steps}`).join(", ")}`)}`);
         for (const warning of event.warnings) say(yellow(warning));
         break;
       case "stage":

@@ -1,13 +1,19 @@
 import { availableParallelism, constants } from "node:os";
 import type { Command } from "commander";
-import type { RecipeEvent } from "../train/index.ts";
+import { LongjingError } from "../errors/index.ts";
+import type { LoraOptions, RecipeEvent } from "../train/index.ts";
 import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
-import { wholeNumber } from "./options.ts";
+import { realNumber, wholeNumber } from "./options.ts";
 import { openTerminal } from "./terminal.ts";
 
 interface TrainOptions extends BackendOptions {
   readonly out: string;
   readonly base?: string;
+  readonly lora?: true;
+  readonly loraR?: number;
+  readonly loraAlpha?: number;
+  readonly loraTargetModules?: readonly string[];
+  readonly useRslora?: true;
   readonly resume?: true;
   readonly seed?: number;
   readonly maxSteps?: number;
@@ -22,6 +28,11 @@ export function addTrain(program: Command): void {
     .argument("<recipe>", "file that exports `recipe`, such as recipes/countdown-zero.ts")
     .requiredOption("--out <dir>", "the run's folder: log, ledger, checkpoints")
     .option("--base <model>", "what a recipe starts from that makes no model of its own: run, folder, GGUF file or ORG/NAME")
+    .option("--lora", "train a LoRA adapter and leave the base as it is: a GGUF file's blocks stay in 4 or 8 bits")
+    .option("--lora-r <n>", "its rank (default: 16)", wholeNumber(1, 4096))
+    .option("--lora-alpha <x>", "its update counts alpha / rank times (default: 32)", realNumber(0, 1e6))
+    .option("--lora-target-modules <names...>", "last parts of the names of what it changes, such as q_proj v_proj (default: all linear layers)")
+    .option("--use-rslora", "its update counts alpha / √rank times")
     .option("--resume", "go on with the run in the folder; begin one if there is none")
     .option("--seed <n>", "of everything random (default: the run's own, or 0)", wholeNumber(0))
     .option("--max-steps <n>", "end each stage after so many steps", wholeNumber(1))
@@ -42,6 +53,7 @@ async function train(path: string, options: TrainOptions): Promise<void> {
   const { trainView } = await import("./train-view.ts");
   const { openStartingModel } = await import("./starting-model.ts");
   const recipe = await loadRecipe(path);
+  const lora = loraOf(options);
   const base = options.base === undefined ? undefined : await openStartingModel(options.base);
   const backend = await openBackendWith(options);
   const view = trainView(terminal);
@@ -52,6 +64,7 @@ async function train(path: string, options: TrainOptions): Promise<void> {
     dir,
     resume,
     ...(base && { base }),
+    ...(lora && { lora }),
     ...(seed !== undefined && { seed }),
     ...(maxSteps !== undefined && { maxSteps }),
     ...(checkpointEvery !== undefined && { checkpointEvery }),
@@ -69,7 +82,20 @@ async function train(path: string, options: TrainOptions): Promise<void> {
   if (ended === "stopped") process.exitCode = 128 + constants.signals[stop.name() ?? "SIGINT"];
   else if (options.json) terminal.out(`${JSON.stringify({ type: "summary", ...summaryOf(dir) })}\n`);
   else terminal.out(summaryText(summaryOf(dir), terminal.colors));
-  if (ended === "stopped") view.say(`Go on with: longjing train ${path} --out ${dir} --resume`);
+  if (ended === "stopped") view.say(`Go on with: longjing train ${path} --out ${dir}${options.base === undefined ? "" : ` --base ${options.base}`} --resume`);
+}
+
+/** @throws LongjingError "bad_argument" for options of an adapter where none is trained */
+function loraOf({ lora, loraR, loraAlpha, loraTargetModules, useRslora }: TrainOptions): LoraOptions | undefined {
+  const chosen: LoraOptions = {
+    ...(loraR !== undefined && { r: loraR }),
+    ...(loraAlpha !== undefined && { lora_alpha: loraAlpha }),
+    ...(loraTargetModules && { target_modules: loraTargetModules }),
+    ...(useRslora && { use_rslora: useRslora }),
+  };
+  if (lora) return chosen;
+  if (Object.keys(chosen).length > 0) throw new LongjingError("bad_argument", "These options are an adapter's", { got: Object.keys(chosen).join(", "), hint: "Train one: --lora" });
+  return undefined;
 }
 
 type StopSignal = "SIGINT" | "SIGTERM";

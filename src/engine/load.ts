@@ -28,17 +28,22 @@ export type ModelDtype = "auto" | "float32";
  * are, and projections of the same rows become one.
  */
 export const loadFrozenModel = (backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel<ModelParameters>> =>
-  load(path, options, async (checkpoint, specs) => {
-    const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
-    for (const [name, parts] of projectionGroups(specs)) {
-      const read = (specs: readonly ParameterSpec[]): Promise<DeviceTensor | QuantizedTensors | null> => (options.dtype === "float32" ? readFloat32(backend, checkpoint, specs) : readJoined(backend, checkpoint, specs));
-      const joined = await read(parts);
-      if (joined) parameters[name] = joined;
-      // What does not join stands alone, and one part always joins.
-      else for (const spec of parts) parameters[spec.name] = (await read([spec]))!;
-    }
-    return parameters;
-  });
+  load(path, options, (checkpoint, specs) => readFrozenParameters(backend, checkpoint, specs, options));
+
+type Source = Pick<Checkpoint, "read" | "readBlocks">;
+
+/** The parameters of `loadFrozenModel`. @param options.joined projections of the same rows become one; default true */
+export async function readFrozenParameters(backend: Backend, checkpoint: Source, specs: readonly ParameterSpec[], { dtype, joined = true }: LoadModelOptions & { readonly joined?: boolean } = {}): Promise<ModelParameters> {
+  const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
+  const read = (parts: readonly ParameterSpec[]): Promise<DeviceTensor | QuantizedTensors | null> => (dtype === "float32" ? readFloat32(backend, checkpoint, parts) : readJoined(backend, checkpoint, parts));
+  for (const [name, parts] of projectionGroups(specs)) {
+    const whole = joined ? await read(parts) : null;
+    if (whole) parameters[name] = whole;
+    // What does not join stands alone, and one part always joins.
+    else for (const spec of parts) parameters[spec.name] = (await read([spec]))!;
+  }
+  return parameters;
+}
 
 async function load<P>(path: string, options: LoadModelOptions, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<P>): Promise<LoadedModel<P>> {
   const checkpoint = await openCheckpoint(path);
@@ -60,7 +65,7 @@ async function readAll<T>(specs: readonly ParameterSpec[], read: (spec: Paramete
 }
 
 /** Matrices or vectors of equal columns, one below the other. */
-async function readFloat32(backend: Backend, checkpoint: Checkpoint, parts: readonly ParameterSpec[]): Promise<DeviceTensor<"float32">> {
+async function readFloat32(backend: Backend, checkpoint: Source, parts: readonly ParameterSpec[]): Promise<DeviceTensor<"float32">> {
   const rows = parts.reduce((n, { shape }) => n + shape[0]!, 0);
   const tensor = backend.tensor("float32", [rows, ...parts[0]!.shape.slice(1)]);
   let at = 0;
@@ -73,7 +78,7 @@ async function readFloat32(backend: Backend, checkpoint: Checkpoint, parts: read
 }
 
 /** Parts as one; null where some are in blocks of a kind, and others are not. */
-async function readJoined(backend: Backend, checkpoint: Checkpoint, parts: readonly ParameterSpec[]): Promise<DeviceTensor | QuantizedTensors | null> {
+async function readJoined(backend: Backend, checkpoint: Source, parts: readonly ParameterSpec[]): Promise<DeviceTensor | QuantizedTensors | null> {
   const blocks: QuantizedBlocks[] = [];
   for (const { name, shape } of parts) {
     const read = await checkpoint.readBlocks(name, shape);

@@ -1,5 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
-import { applyAdapters, cacheShape, hiddenStates, logits, type CacheShape, type ModelConfig } from "../model/index.ts";
+import { applyAdapters, cacheShape, hiddenStates, logits, type CacheShape, type LoraModule, type ModelConfig } from "../model/index.ts";
 import { compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
 import { gather, type TensorType } from "../tensor/index.ts";
 import type { LoraAdapter } from "../weights/index.ts";
@@ -15,6 +15,8 @@ export interface RunnerOptions {
   readonly max_model_len: number;
   /** Parameters that never change: the session keeps and repacks them. Those that a trainer moves are given at each step. */
   readonly frozen?: ModelParameters;
+  /** Matrices that factors among the parameters given at each step change. Default: those that have factors there, with scale 1. */
+  readonly modules?: readonly LoraModule[];
   /** Also guess with the model's next-token module, whose parameters are among those given. Default false. */
   readonly mtp?: boolean;
   readonly session?: SessionOptions;
@@ -202,7 +204,7 @@ export class ModelRunner {
 
   #compile(parameters: ModelParameters): Promise<Program> {
     const { config, options } = this;
-    const { frozen = {}, max_model_len, session } = options;
+    const { frozen = {}, modules = adaptedModules(parameters), max_model_len, session } = options;
     const cache = (): TensorType[] => this.#keys.map(() => ({ shape: ["batch", this.#shape.heads, max_model_len, this.#shape.width], dtype: "float32" }));
     const types = {
       frozen: typesOf(frozen),
@@ -216,7 +218,7 @@ export class ModelRunner {
       this.#backend,
       (v) => {
         const given = allValues(frozen, parameters, v);
-        const all = applyAdapters(given, adaptedModules(parameters), given);
+        const all = applyAdapters(given, modules, given);
         const context = stepContext(config, max_model_len, v, { keys: v.keys, values: v.values });
         const { hidden } = hiddenStates(config, all, v.ids, context);
         return { ...(options.mtp && { hidden }), logits: logits(config, all, gather(hidden, v.pick)), presentKeys: context.present.keys, presentValues: context.present.values };

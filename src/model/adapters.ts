@@ -53,7 +53,7 @@ export function loraSpecs(specs: readonly ParameterSpec[], modules: readonly Lor
     const factor = { decay: true, quantizable: false, trainable: true } as const;
     const { a, b } = loraNames(module);
     return [
-      { ...factor, name: a, shape: [rank, shape[1]!], init: "normal" },
+      { ...factor, name: a, shape: [rank, shape[1]!], init: "kaiming_uniform" },
       { ...factor, name: b, shape: [shape[0]!, rank], init: "zeros" },
     ];
   });

@@ -7,7 +7,7 @@ export interface ParameterSpec {
   /** Its name in the checkpoint. */
   readonly name: string;
   readonly shape: readonly number[];
-  readonly init: "normal" | "ones" | "zeros";
+  readonly init: "normal" | "kaiming_uniform" | "ones" | "zeros";
   /** Weight decay applies: matrices, but no gains and no biases. */
   readonly decay: boolean;
   /** Worth quantising: matrices of linear layers. */
@@ -129,11 +129,15 @@ export function isSparse(config: ModelConfig, layer: number): config is SparseCo
   return false;
 }
 
-/** Fresh parameters: matrices from a normal distribution of std `initializer_range`, gains 1, biases 0. */
+/**
+ * Fresh parameters: matrices from a normal distribution of std `initializer_range`, gains 1, biases 0; A of an adapter uniform within
+ * ±1 / √in, as PEFT and PyTorch's own linear layers begin (He et al., arXiv 1502.01852, with a = √5).
+ */
 export function initParameters(specs: readonly ParameterSpec[], std: number, random: Random): Record<string, Float32Array> {
   const fill = ({ shape, init }: ParameterSpec): Float32Array => {
     const size = shape.reduce((a, b) => a * b, 1);
     if (init === "normal") return Float32Array.from({ length: size }, () => random.normal() * std);
+    if (init === "kaiming_uniform") return Float32Array.from({ length: size }, () => (2 * random.next() - 1) / Math.sqrt(shape[1]!));
     return new Float32Array(size).fill(init === "ones" ? 1 : 0);
   };
   return Object.fromEntries(specs.map((spec) => [spec.name, fill(spec)]));

@@ -30,24 +30,21 @@ function product(x: Value, weight: Value): Value {
   return add(product(x, update.addend), matmul(matmul(x, update.b, { transB: true }), update.a, { transB: true, alpha: update.alpha }));
 }
 
-/** weight · diag(gain): the columns of a low-rank update are those of its second factor. */
-function scaleColumns(weight: Value, gain: Value): Value {
-  const update = matmulAddOperands(weight);
-  return update ? lowRankUpdate(scaleColumns(update.addend, gain), mul(update.b, gain), update.a, update.alpha) : mul(weight, gain);
-}
+/** What is multiplied by as it is: neither in blocks, nor by its parts. */
+const isPlain = (weight: Value): boolean => !quantizedMatrix(weight) && !matmulAddOperands(weight);
 
 /** Applies a weight to a normalised input. */
 export type Projection = (weight: Value, bias?: Value) => Value;
 
 /**
  * RMSNorm with its gain [in], ready to be projected. With many rows the gain is folded into each weight, which is smaller than
- * the activations that it would otherwise multiply, forward and backward; with few rows (decoding) it is not.
+ * the activations that it would otherwise multiply, forward and backward; with few rows (decoding) it is not, nor into a weight
+ * that is no plain matrix.
  */
 export function normed(x: Value, gain: Value, epsilon: number, foldGain: boolean): Projection {
   const unit = rmsNormalize(x, epsilon);
-  if (foldGain) return (weight, bias) => linear(unit, scaleColumns(weight, gain), bias);
   const scaled = mul(unit, gain);
-  return (weight, bias) => linear(scaled, weight, bias);
+  return (weight, bias) => (foldGain && isPlain(weight) ? linear(unit, mul(weight, gain), bias) : linear(scaled, weight, bias));
 }
 
 /** RMSNorm over the last axis. */

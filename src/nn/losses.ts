@@ -1,5 +1,6 @@
-import { add, customVjp, gather, log, logSoftmax, matmul, maximum, mul, neg, reshape, scatterAdd, softmax, sub, sum, sumAll, takeAlong, zeros, type Value } from "../tensor/index.ts";
+import { add, customVjp, log, logSoftmax, matmul, maximum, mul, neg, reshape, scatterAdd, softmax, sub, sum, sumAll, takeAlong, vjp, zeros, type Value } from "../tensor/index.ts";
 import { sizeOf } from "../tensor/op.ts";
+import { embedding, linear } from "./linear.ts";
 
 // The smallest normal float32: log-probabilities are floored at −87.3, where the softmax would underflow to −infinity.
 const smallest = 1.1754944e-38;
@@ -14,13 +15,15 @@ const smallest = 1.1754944e-38;
  */
 export function tokenLogprobs(hidden: Value, table: Value, targets: Value): { logprobs: Value; probabilities: Value } {
   const rows = sizeOf(hidden.shape[0], "tokenLogprobs");
-  const probabilities = softmax(matmul(hidden, table, { transB: true }));
+  const scores = linear(hidden, table);
+  const probabilities = softmax(scores);
   const [logprobs] = customVjp(
     [hidden, table],
     () => [log(maximum(takeAlong(probabilities, reshape(targets, [rows, 1])), smallest))],
     ([ct]) => {
       const weighed = mul(hidden, ct!);
-      const dHidden = mul(sub(gather(table, targets), matmul(probabilities, table)), ct!);
+      const [expected] = vjp([[scores, probabilities]], [hidden]);
+      const dHidden = mul(sub(embedding(table, targets), expected!), ct!);
       const dTable = add(matmul(probabilities, weighed, { transA: true, alpha: -1 }), scatterAdd(zeros(table.shape), targets, weighed));
       return [dHidden, dTable];
     },

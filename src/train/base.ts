@@ -1,5 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
-import { isSparse, parameterCount, type ModelConfig } from "../model/index.ts";
+import { isSparse, type ModelConfig } from "../model/index.ts";
 import { updateRouterBias } from "../nn/index.ts";
 import { adamwDefaults, type AdamWOptions } from "../optim/adamw.ts";
 import type { Schedule } from "../optim/schedules.ts";
@@ -58,7 +58,7 @@ export function base(options: BaseOptions): Stage {
   const run = async (context: StageContext): Promise<StageProgress> => {
     const reader = new BucketReader(context, buckets, document, (context.resumed?.cursor as Cursor | undefined) ?? null);
     const trainers = new Map<Bucket, TrainStep<BaseBatchTypes>>();
-    const parameters = parameterCount(context.state.specs);
+    const { parameterCount: parameters, base } = context.state;
     let done = context.resumed?.step ?? 0;
     let tokens = 0;
     while (done < Math.min(steps, context.maxSteps) && !context.signal.aborted) {
@@ -75,7 +75,7 @@ export function base(options: BaseOptions): Stage {
       done++;
       const [seconds, row_tokens] = [context.now() - start, bucket.batch * bucket.time];
       tokens += row_tokens;
-      context.account({ seconds, tokens: row_tokens, flops: trainingFlops(parameters, row_tokens) });
+      context.account({ seconds, tokens: row_tokens, flops: trainingFlops(parameters, row_tokens, base.size) });
       context.log(done, "metrics", { loss, grad_norm, learning_rate, ...metrics, ...balance, row_length: bucket.time, target_tokens, documents: reader.cursor.next }, { step_time: seconds, tokens_per_second: row_tokens / seconds });
       await context.checkpoint({ step: done, cursor: reader.cursor });
     }

@@ -21,6 +21,8 @@ export interface CheckpointContents {
   readonly log_lines: number;
   /** Parameters by their names in the checkpoint; written as F32. */
   readonly tensors: Readonly<Record<string, HostTensor>>;
+  /** The file that they are in. Default: `modelFile`. */
+  readonly weightsFile?: WeightsFile;
   /** Optimiser state by name. */
   readonly optimizer: Readonly<Record<string, HostTensor>>;
   /** Random state, data cursor, whatever else the next step depends on. */
@@ -53,10 +55,13 @@ export interface LatestCheckpoint {
 }
 
 export const modelFile = "model.safetensors";
+/** Of a run that trains an adapter, as PEFT names it. */
+export const adapterFile = "adapter_model.safetensors";
+export type WeightsFile = typeof modelFile | typeof adapterFile;
 export const optimizerFile = "optimizer.safetensors";
 const stateFile = "state.json";
 const sumsFile = "SHA256SUMS";
-const ownFiles = [modelFile, optimizerFile, stateFile, sumsFile];
+const ownFiles = [modelFile, adapterFile, optimizerFile, stateFile, sumsFile];
 /** Of names that are not checkpoints yet, or no longer. */
 const temporaryPrefix = ".tmp-";
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
@@ -109,7 +114,7 @@ export function latestCheckpoint(runDir: string): LatestCheckpoint {
   });
 }
 
-/** The tensors of one of a checkpoint's files (`modelFile`, `optimizerFile`). @throws LongjingError "not_found"; "bad_file" */
+/** The tensors of one of a checkpoint's files (`modelFile` or `adapterFile`, `optimizerFile`). @throws LongjingError "not_found"; "bad_file" */
 export async function loadTensors(checkpoint: Checkpoint, file: string): Promise<Record<string, HostTensor>> {
   const source = await openFileSource(join(checkpoint.path, file));
   try {
@@ -148,7 +153,8 @@ export function damageOf(path: string): string | null {
     if (hash === undefined || name === undefined) return `${sumsFile} is malformed`;
     expected.set(name, hash);
   }
-  for (const name of [modelFile, optimizerFile, stateFile]) if (!expected.has(name)) return `${sumsFile} does not list ${name}`;
+  const weightsFile = expected.has(adapterFile) ? adapterFile : modelFile;
+  for (const name of [weightsFile, optimizerFile, stateFile]) if (!expected.has(name)) return `${sumsFile} does not list ${name}`;
   for (const [name, hash] of expected) {
     const actual = unlessMissing(() => sha256OfFile(join(path, name)));
     if (actual === null) return `${name} is missing`;
@@ -166,7 +172,7 @@ function writeFiles(folder: string, contents: CheckpointContents, order: number)
     sums.set(name, writeDurably(join(folder, name), pieces));
   };
   for (const [name, content] of Object.entries(contents.extraFiles ?? {})) write(name, typeof content === "string" ? text(content) : [content]);
-  write(modelFile, safetensorsPieces(toWrite(contents.tensors)));
+  write(contents.weightsFile ?? modelFile, safetensorsPieces(toWrite(contents.tensors)));
   write(optimizerFile, safetensorsPieces(toWrite(contents.optimizer)));
   write(stateFile, text(`${JSON.stringify({ stage, step, order, log_lines, mark, state }, null, 2)}\n`));
   writeDurably(join(folder, sumsFile), text([...sums].map(([name, hash]) => `${hash}  ${name}\n`).join("")));

@@ -1,7 +1,7 @@
 import { loadModel, type LoadedModel } from "../engine/load.ts";
 import { disposeParameters } from "../engine/model-parameters.ts";
 import { LongjingError } from "../errors/index.ts";
-import { headWeight, hiddenStates, logits, parameterCount, rotaryTables, trainingContext, type ModelConfig } from "../model/index.ts";
+import { headWeight, hiddenStates, logits, rotaryTables, trainingContext, type ModelConfig } from "../model/index.ts";
 import { tokenLogprobs, weightedNll } from "../nn/index.ts";
 import { adamwDefaults } from "../optim/adamw.ts";
 import { allocate, compile, type Backend, type Binding, type DeviceTensor, type Program } from "../runtime/index.ts";
@@ -37,7 +37,7 @@ export function distill(options: DistillOptions): Stage {
     const teacher = await openTeacher(backend, options, config);
     const step = await TrainStep.create(backend, state, distillTypes(batch * time, config.vocab_size), distillObjective(config, options), { optimizer: { ...adamwDefaults, ...options.optimizer }, max_grad_norm: options.max_grad_norm ?? 1 });
     const encoder = documentEncoder(tokenizer);
-    const flops = trainingFlops(parameterCount(state.specs), batch * time);
+    const flops = trainingFlops(state.parameterCount, batch * time, state.base.size);
     let next = (context.resumed?.cursor as number | undefined) ?? 0;
     let done = context.resumed?.step ?? 0;
     while (done < Math.min(steps, context.maxSteps) && !context.signal.aborted) {

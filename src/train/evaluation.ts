@@ -4,10 +4,10 @@ import { evaluate, evaluationProblems, type Evaluation, type EvaluationOptions }
 import { preflight } from "../eval/preflight.ts";
 import { rollout } from "../eval/rollout.ts";
 import { generationFlops } from "./ledger.ts";
-import { parameterCount } from "../model/index.ts";
 import type { Problem, Task } from "../tasks/index.ts";
 import { documentEncoder, type DocumentEncoder } from "../text/index.ts";
 import type { JsonValue } from "./checkpoint.ts";
+import { runnerOptions } from "./frozen-base.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 
 // Rows that an evaluation runs at once.
@@ -19,9 +19,9 @@ const problemsPerStep = 50;
 export async function withGenerator<T>(context: StageContext, problems: readonly { readonly prompt: string }[], max_tokens: number, f: (generator: Generator, encoder: DocumentEncoder) => Promise<T>): Promise<T> {
   const encoder = documentEncoder(context.tokenizer);
   const longest = Math.max(...problems.map(({ prompt }) => encoder.prompt(prompt).length));
-  const runner = new ModelRunner(context.backend, context.config, { max_num_seqs: lanes, max_model_len: longest + max_tokens });
+  const runner = new ModelRunner(context.backend, context.config, { max_num_seqs: lanes, max_model_len: longest + max_tokens, ...runnerOptions(context.state.base) });
   try {
-    return await f(new Generator(runner, context.state.parameters, { blocking: context.blocking }), encoder);
+    return await f(new Generator(runner, context.state.policy, { blocking: context.blocking }), encoder);
   } finally {
     await runner.dispose();
   }
@@ -32,7 +32,7 @@ const nothing: StageProgress = { step: 0, cursor: null };
 
 function account(context: StageContext, start: number, result: Pick<Evaluation, "problems" | "samples" | "mean_length">): void {
   const tokens = Math.round(result.problems * (result.samples + 1) * result.mean_length);
-  context.account({ seconds: context.now() - start, tokens, flops: generationFlops(parameterCount(context.state.specs), tokens) });
+  context.account({ seconds: context.now() - start, tokens, flops: generationFlops(context.state.parameterCount, tokens) });
 }
 
 /** A stage that measures: held-out accuracy, sampled and greedy, pass@k, length. It changes no parameter. */

@@ -1,7 +1,6 @@
 import { Generator } from "../engine/generator.ts";
 import { ModelRunner } from "../engine/model-runner.ts";
 import { rollout, type Group } from "../eval/rollout.ts";
-import { parameterCount } from "../model/index.ts";
 import { adamwDefaults, type AdamWOptions } from "../optim/adamw.ts";
 import type { Schedule } from "../optim/schedules.ts";
 import { random } from "../random/index.ts";
@@ -10,6 +9,7 @@ import { documentEncoder, type DocumentEncoder } from "../text/index.ts";
 import { groupAdvantages, groupsWithSignal, softOverlongPunishment, type AdvantageOptions } from "./advantages.ts";
 import type { DeviceTensor } from "../runtime/index.ts";
 import type { HostTensor, JsonValue } from "./checkpoint.ts";
+import { runnerOptions } from "./frozen-base.ts";
 import { generationFlops, trainingFlops } from "./ledger.ts";
 import { rolloutMetrics } from "./metrics.ts";
 import type { PolicyLossOptions } from "./objectives.ts";
@@ -70,7 +70,7 @@ async function runGrpo<G>(options: GrpoOptions<G>, context: StageContext): Promi
   const trainer = new PolicyTrainer(backend, config, state, context.tokenizer.padId ?? 0, { minibatch: options.minibatch, loss, optimizer: { ...adamwDefaults, weight_decay: 0, ...options.optimizer }, max_grad_norm: options.max_grad_norm ?? 1, blocking: context.blocking });
   // Problems are functions of their index, so the longest prompt that this run can meet is known before it starts.
   const longest = Array.from({ length: prompts * steps * (options.max_rollouts ?? 1) }, (_, i) => encoder.prompt(options.problem(context.seed, i).prompt).length).reduce((a, b) => Math.max(a, b), 0);
-  const runner = new ModelRunner(backend, config, { max_num_seqs: prompts * num_generations, max_model_len: longest + max_completion_length });
+  const runner = new ModelRunner(backend, config, { max_num_seqs: prompts * num_generations, max_model_len: longest + max_completion_length, ...runnerOptions(state.base) });
   const total = Math.min(steps, context.maxSteps);
   const saved = context.resumed?.cursor as { readonly next: number } | undefined;
   let next = saved?.next ?? 0;
@@ -87,8 +87,8 @@ async function runGrpo<G>(options: GrpoOptions<G>, context: StageContext): Promi
     done++;
     const ended = context.now();
     const completionTokens = collected.groups.reduce((n, g) => n + g.samples.reduce((m, s) => m + s.token_ids.length, 0), 0);
-    const parameters = parameterCount(state.specs);
-    context.account({ seconds: ended - start, tokens: completionTokens, flops: generationFlops(parameters, completionTokens) + trainingFlops(parameters, metrics.trained_tokens) });
+    const { parameterCount: parameters } = state;
+    context.account({ seconds: ended - start, tokens: completionTokens, flops: generationFlops(parameters, completionTokens) + trainingFlops(parameters, metrics.trained_tokens, state.base.size) });
     const { trained_tokens: _, ...logged } = metrics;
     context.log(
       done,
@@ -121,7 +121,7 @@ async function collect<G>(options: GrpoOptions<G>, context: StageContext, encode
   const kept: Group<G>[] = [];
   for (let round = 0; ; round++) {
     const problems = Array.from({ length: prompts }, () => options.problem(context.seed, next++));
-    const generator = new Generator(runner, context.state.parameters, { blocking: context.blocking });
+    const generator = new Generator(runner, context.state.policy, { blocking: context.blocking });
     const groups = await rollout(generator, encoder, task, problems, { num_generations, max_tokens: max_completion_length, temperature, stream: [context.seed, name, step, round] });
     if (max_rollouts === 1) return { groups, next, rollouts: 1 };
     const signal = groupsWithSignal(groups.flatMap((g) => g.samples.map((s) => s.score.parts.correct)), num_generations);

@@ -16,6 +16,7 @@ export type { GrpoOptions } from "./grpo.ts";
 export { grpo } from "./grpo.ts";
 export type { Ledger } from "./ledger.ts";
 export { generationFlops, trainingFlops } from "./ledger.ts";
+export type { LoraOptions } from "./lora.ts";
 export type { LogLine, TimedLogLine } from "./log.ts";
 export { readLog, withoutClock } from "./log.ts";
 export type { LossType, Objective, PolicyLossInputs, PolicyLossOptions } from "./objectives.ts";

@@ -118,9 +118,14 @@ export function addWork(ledger: Ledger, stage: string, { seconds, cores, tokens,
   };
 }
 
-/** 6 N D (Kaplan et al. 2001.08361): 2 for the forward and 4 for the backward pass. `parameters`: those active for a token. */
-export function trainingFlops(parameters: number, tokens: number): number {
-  return 6 * parameters * tokens;
+/**
+ * 6 N D (Kaplan et al. 2001.08361): 2 for the forward and 4 for the backward pass, 2 of them for the gradient of the parameters,
+ * which those that are frozen have none of.
+ * @param parameters those active for a token
+ * @param frozen how many of them
+ */
+export function trainingFlops(parameters: number, tokens: number, frozen = 0): number {
+  return (6 * parameters - 2 * frozen) * tokens;
 }
 
 /** 2 N D: the forward pass alone. */

@@ -1,8 +1,9 @@
 import { headWeight, hiddenStates, rotaryTables, trainingContext, type ModelConfig } from "../model/index.ts";
 import type { ParameterTensors } from "../engine/model-parameters.ts";
 import { entropy, tokenLogprobs } from "../nn/losses.ts";
-import { allocate, compile, type Backend, type DeviceTensor } from "../runtime/index.ts";
+import { allocate, compile, type Backend } from "../runtime/index.ts";
 import { reshape, type Symbolic, type TensorType, type Value } from "../tensor/index.ts";
+import { keptOf, policyTypes, policyValues, type FrozenBase } from "./frozen-base.ts";
 import { policyLoss, type Objective, type PolicyLossOptions } from "./objectives.ts";
 
 /** A minibatch of completions, rows ordered by time (row = t · batch + b); [time, batch] for what the loss weighs. */
@@ -42,21 +43,23 @@ export interface Scorer {
   dispose(): void;
 }
 
-export async function createScorer(backend: Backend, config: ModelConfig, parameters: ParameterTensors, batch: number, time: number): Promise<Scorer> {
+/** @param parameters on the base, those that are trained elsewhere */
+export async function createScorer(backend: Backend, config: ModelConfig, base: FrozenBase, parameters: ParameterTensors, batch: number, time: number): Promise<Scorer> {
   const types = policyBatchTypes(batch, time);
-  const plain = Object.fromEntries(Object.entries(parameters).map(([name, { shape, dtype }]) => [name, { shape, dtype } as TensorType]));
+  const bound = { ...base.floats, ...parameters };
   const tables = rotaryTables(config, time);
   const program = await compile(
     backend,
     (v) => {
-      const p = v.parameters as Readonly<Record<string, Value>>;
+      const p = policyValues(base, bound, v);
       const { hidden } = hiddenStates(config, p, v.ids, trainingContext({ batch, time }, tables));
       return { logprobs: tokenLogprobs(hidden, headWeight(config, p), v.targets).logprobs };
     },
-    { parameters: plain, ids: types.ids, targets: types.targets },
+    { ...policyTypes(base, bound), ids: types.ids, targets: types.targets },
+    { frozen: keptOf(base) },
   );
   const data = allocate(backend, { ids: types.ids, targets: types.targets, logprobs: { shape: [batch * time, 1], dtype: "float32" } });
-  const binding = program.bind({ parameters: parameters as Readonly<Record<string, DeviceTensor>>, ids: data.ids!, targets: data.targets! }, { logprobs: data.logprobs! });
+  const binding = program.bind({ parameters: bound, ids: data.ids!, targets: data.targets! }, { logprobs: data.logprobs! });
   return {
     score: async (ids, targets) => {
       (data.ids!.data as BigInt64Array).set(ids);

@@ -72,7 +72,7 @@ export class PolicyTrainer {
     this.#options = options;
   }
 
-  /** The parameters of the reference policy, if there is one. */
+  /** The parameters of the reference policy, if there is one: of an adapter on a frozen base, that is the adapter; the base is shared. */
   get reference(): Readonly<Record<string, DeviceTensor>> | null {
     return this.#reference;
   }
@@ -149,7 +149,7 @@ export class PolicyTrainer {
 
   #scorer(time: number, reference: Readonly<Record<string, DeviceTensor>>): Promise<Scorer> {
     let found = this.#scorers.get(time);
-    if (!found) this.#scorers.set(time, (found = createScorer(this.#backend, this.#config, reference, this.#options.minibatch, time)));
+    if (!found) this.#scorers.set(time, (found = createScorer(this.#backend, this.#config, this.#state.base, reference, this.#options.minibatch, time)));
     return found;
   }
 

@@ -1,6 +1,5 @@
 import type { Schedule } from "../optim/schedules.ts";
 import { adamwDefaults, type AdamWOptions } from "../optim/adamw.ts";
-import { parameterCount } from "../model/index.ts";
 import { trainingFlops } from "./ledger.ts";
 import { byTime } from "./layout.ts";
 import { documentEncoder, type DocumentEncoder, type TokenDocument } from "../text/index.ts";
@@ -35,7 +34,7 @@ export function pretrain({ name = "pretrain", steps, batch, time, schedule, opti
     const rows = batch * time;
     const step = await TrainStep.create(backend, state, nextTokenTypes(rows), nextTokenObjective(config, { batch, time }), { optimizer: { ...adamwDefaults, ...optimizer }, max_grad_norm });
     const encoder = documentEncoder(tokenizer);
-    const flops = trainingFlops(parameterCount(state.specs), rows);
+    const flops = trainingFlops(state.parameterCount, rows, state.base.size);
     let cursor = (context.resumed?.cursor as number | undefined) ?? 0;
     let done = context.resumed?.step ?? 0;
     const total = Math.min(steps, context.maxSteps);

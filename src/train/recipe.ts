@@ -6,7 +6,10 @@ import { eventLoopTurn } from "../runtime/event-loop.ts";
 import { sameShape } from "../tensor/op.ts";
 import { createTokenizer, type Tokenizer, type TokenizerFiles } from "../text/index.ts";
 import { LongjingError } from "../errors/index.ts";
-import { loadTensors, modelFile, optimizerFile, type Checkpoint, type CheckpointContents, type HostTensor, type JsonValue } from "./checkpoint.ts";
+import type { Checkpoint as OpenCheckpoint } from "../weights/index.ts";
+import { adapterFile, loadTensors, modelFile, optimizerFile, type Checkpoint, type CheckpointContents, type HostTensor, type JsonValue, type WeightsFile } from "./checkpoint.ts";
+import { noBase, type FrozenBase } from "./frozen-base.ts";
+import { adapterFiles, loraConfigFor, loraDefaults, readBase, type LoraOptions } from "./lora.ts";
 import { openRun, readRunConfig, type Run } from "./run.ts";
 import type { LogType, Stage, StageContext, StageProgress } from "./stage.ts";
 import { TrainState } from "./train-state.ts";
@@ -19,19 +22,16 @@ export interface Recipe {
   /** What a model from nothing is made of. A recipe without it trains the model that its run is given. */
   readonly tokenizer?: () => TokenizerFiles;
   readonly model?: (tokenizer: VocabularyIds) => ModelConfig;
+  /** Trains an adapter of this kind on the model that its run is given, which stays as it is. Default: all parameters are trained. */
+  readonly lora?: LoraOptions;
   readonly stages: readonly Stage[];
 }
 
 /** A model that a run starts from. */
-export interface StartingModel {
-  /** Names it in messages. */
-  readonly path: string;
+export interface StartingModel extends Pick<OpenCheckpoint, "path" | "config" | "names" | "read" | "readBlocks"> {
+  /** What others may know it by: a path, or ORG/NAME. */
+  readonly name: string;
   readonly files: TokenizerFiles;
-  readonly config: ModelConfig;
-  /** Names of the parameters that it has. */
-  readonly names: readonly string[];
-  /** float32 */
-  read(name: string, shape: readonly number[]): Promise<Float32Array>;
 }
 
 export interface RecipeRunOptions {
@@ -40,6 +40,8 @@ export interface RecipeRunOptions {
   readonly dir: string;
   /** The model to start from, for recipes that do not make one. */
   readonly base?: StartingModel;
+  /** Trains an adapter, of the recipe's kind where this leaves it open. Default: that of the run which goes on, else the recipe's. */
+  readonly lora?: LoraOptions;
   /** Default: that of the run which goes on, else 0. */
   readonly seed?: number;
   /** Go on with the run in the folder, if there is one. Without it a folder that holds a run is refused. */
@@ -61,7 +63,7 @@ export interface RecipeRunOptions {
 
 /** What happens, for whoever watches. */
 export type RecipeEvent =
-  | { readonly type: "start"; readonly recipe: string; readonly parameters: number; readonly stages: readonly { readonly name: string; readonly steps: number }[]; readonly warnings: readonly string[] }
+  | { readonly type: "start"; readonly recipe: string; readonly parameters: number; readonly trainable: number; readonly stages: readonly { readonly name: string; readonly steps: number }[]; readonly warnings: readonly string[] }
   | { readonly type: "stage" | "progress" | "stopped"; readonly stage: string; readonly step: number; readonly steps: number }
   | { readonly type: LogType; readonly stage: string; readonly step: number; readonly steps: number; readonly values: Readonly<Record<string, JsonValue>>; readonly measures: Readonly<Record<string, number>> }
   | { readonly type: "checkpoint"; readonly path: string }
@@ -81,21 +83,22 @@ type SharedContext = Pick<StageContext, "backend" | "config" | "tokenizer" | "st
  */
 export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Promise<"finished" | "stopped"> {
   const { backend, dir, report = () => {}, signal = new AbortController().signal } = options;
-  const seed = seedOf(recipe, options);
-  const { files, tokenizer, config, specs, initial } = startOf(recipe, options.base, seed);
-  const run = openRun(dir, { config: { recipe: recipe.name, seed, stages: recipe.stages.map((s) => ({ name: s.name, steps: s.steps })) }, resume: options.resume });
+  const { seed, lora } = choicesOf(recipe, options);
+  const { files, tokenizer, config, specs, initial, frozen, weights } = await startOf(recipe, options, seed, lora);
+  const chosen = lora && { lora: { ...lora }, base: options.base!.name };
+  const run = openRun(dir, { config: { recipe: recipe.name, seed, ...chosen, stages: recipe.stages.map((s) => ({ name: s.name, steps: s.steps })) }, resume: options.resume });
   try {
-    const state = new TrainState(backend, specs, await initial());
-    const at = run.checkpoint ? await restore(recipe, run.checkpoint, state) : { index: 0, progress: null };
-    report({ type: "start", recipe: recipe.name, parameters: parameterCount(specs), stages: recipe.stages.map((stage) => ({ name: stage.name, steps: stepsOf(stage, options) })), warnings: run.warnings });
-    const extraFiles = { "config.json": configToText(config, "float32"), "tokenizer.json": JSON.stringify(files.tokenizerJson), "tokenizer_config.json": JSON.stringify(files.tokenizerConfig, null, 2) };
+    const state = new TrainState(backend, specs, await initial(), frozen);
+    const at = run.checkpoint ? await restore(recipe, run.checkpoint, weights.file, state) : { index: 0, progress: null };
+    report({ type: "start", recipe: recipe.name, parameters: state.parameterCount, trainable: parameterCount(specs), stages: recipe.stages.map((stage) => ({ name: stage.name, steps: stepsOf(stage, options) })), warnings: run.warnings });
+    const extraFiles = { ...weights.files, "tokenizer.json": JSON.stringify(files.tokenizerJson), "tokenizer_config.json": JSON.stringify(files.tokenizerConfig, null, 2) };
     const shared = { backend, config, tokenizer, state, seed, signal, blocking: backend.provider !== "wasm", now: options.now };
     for (const [index, stage] of recipe.stages.entries()) {
       if (index < at.index) continue;
       const resumed = index === at.index ? at.progress : null;
       if (!resumed) state.resetOptimizer();
       const save = (progress: StageProgress, done: boolean): void => {
-        const path = run.save({ ...contents(stage, progress, done, state), order: orderOf(recipe, index, progress.step), extraFiles });
+        const path = run.save({ ...contents(stage, progress, done, state), order: orderOf(recipe, index, progress.step), weightsFile: weights.file, extraFiles });
         report({ type: "checkpoint", path });
       };
       const progress = await stage.run(stageContext(stage, resumed, shared, run, options, save));
@@ -117,30 +120,42 @@ interface Start {
   readonly files: TokenizerFiles;
   readonly tokenizer: Tokenizer;
   readonly config: ModelConfig;
+  /** Of what is trained. */
   readonly specs: readonly ParameterSpec[];
   readonly initial: () => Promise<Record<string, Float32Array>>;
+  readonly frozen: FrozenBase;
+  /** How a checkpoint holds what is trained: its file, and the files that say what it is. */
+  readonly weights: { readonly file: WeightsFile; readonly files: Readonly<Record<string, string>> };
 }
 
 /** @throws LongjingError "bad_argument" for a recipe without a model where none is given, or the other way round */
-function startOf(recipe: Recipe, base: StartingModel | undefined, seed: number): Start {
+async function startOf(recipe: Recipe, { backend, base }: RecipeRunOptions, seed: number, lora: Required<LoraOptions> | undefined): Promise<Start> {
+  const whole = (config: ModelConfig): Pick<Start, "config" | "frozen" | "weights"> => ({ config, frozen: noBase, weights: { file: modelFile, files: { "config.json": configToText(config, "float32") } } });
   if (recipe.model && recipe.tokenizer) {
     if (base) throw new LongjingError("bad_argument", "The recipe makes its own model and takes no other", { where: recipe.name, got: base.path });
+    if (lora) throw new LongjingError("bad_argument", "An adapter is trained on a model that is there already, and the recipe makes its own", { where: recipe.name, got: "lora" });
     const files = recipe.tokenizer();
     const tokenizer = createTokenizer(files.tokenizerJson, files.tokenizerConfig);
     const config = recipe.model(tokenizer);
     const specs = parameterSpecs(config, { mtp: true });
-    return { files, tokenizer, config, specs, initial: async () => initParameters(specs, config.initializer_range, random("init", recipe.name, seed)) };
+    return { files, tokenizer, specs, initial: async () => initParameters(specs, config.initializer_range, random("init", recipe.name, seed)), ...whole(config) };
   }
   if (!base) throw new LongjingError("bad_argument", "The recipe trains a model that is there already", { where: recipe.name, hint: "Name it: --base DIR, FILE.gguf or ORG/NAME" });
   const { files, config } = base;
+  const tokenizer = createTokenizer(files.tokenizerJson, files.tokenizerConfig);
   const mtp = base.names.some((name) => name.endsWith(".eh_proj.weight"));
   const specs = parameterSpecs(config, { mtp });
+  if (lora) {
+    const adapter = loraConfigFor(parameterSpecs(config), base.name, lora);
+    const read = await readBase(backend, base, specs, adapter);
+    return { files, tokenizer, config, specs: read.specs, frozen: read.base, initial: async () => initParameters(read.specs, 0, random("lora", recipe.name, seed)), weights: { file: adapterFile, files: adapterFiles(adapter) } };
+  }
   const initial = async (): Promise<Record<string, Float32Array>> => {
     const parameters: Record<string, Float32Array> = {};
-    for (const { name, shape } of specs) parameters[name] = await base.read(name, shape);
+    for (const { name, shape } of specs) parameters[name] = (await base.read(name, shape)).data;
     return parameters;
   };
-  return { files, tokenizer: createTokenizer(files.tokenizerJson, files.tokenizerConfig), config, specs, initial };
+  return { files, tokenizer, specs, initial, ...whole(config) };
 }
 
 function stageContext(stage: Stage, resumed: StageProgress | null, shared: SharedContext, run: Run, options: RecipeRunOptions, save: (progress: StageProgress, done: boolean) => void): StageContext {
@@ -189,21 +204,23 @@ function contents(stage: Stage, { step, cursor, tensors }: StageProgress, done: 
   return { stage: stage.name, step, tensors: hostTensors(state.parameters), optimizer: { ...moments, ...tensors }, state: saved, ...(done && { mark: "last" }) };
 }
 
-/** @throws LongjingError "conflict" where the run that shall go on is of another recipe, or seed */
-function seedOf(recipe: Recipe, { dir, resume, seed }: RecipeRunOptions): number {
-  const old = resume ? (readRunConfig(dir) as { readonly recipe: string; readonly seed: number } | null) : null;
-  if (old === null) return seed ?? 0;
+/** What a run is made with that its recipe leaves open. @throws LongjingError "conflict" where the run that shall go on is of another recipe, seed or adapter */
+function choicesOf(recipe: Recipe, { dir, resume, seed, lora }: RecipeRunOptions): { readonly seed: number; readonly lora: Required<LoraOptions> | undefined } {
+  const wanted = (recipe.lora ?? lora) && { ...loraDefaults, ...recipe.lora, ...lora };
+  const old = resume ? (readRunConfig(dir) as { readonly recipe: string; readonly seed: number; readonly lora?: Required<LoraOptions> } | null) : null;
+  if (old === null) return { seed: seed ?? 0, lora: wanted };
   if (old.recipe !== recipe.name) throw new LongjingError("conflict", "The folder holds a run of another recipe", { where: dir, got: recipe.name, expected: old.recipe });
   if (seed !== undefined && seed !== old.seed) throw new LongjingError("conflict", "The run in the folder has another seed", { where: dir, got: seed, expected: old.seed });
-  return old.seed;
+  if (lora && JSON.stringify(wanted) !== JSON.stringify(old.lora)) throw new LongjingError("conflict", "The run in the folder trains another adapter", { where: dir, got: wanted, expected: old.lora ?? "none" });
+  return { seed: old.seed, lora: old.lora };
 }
 
 /** Loads a checkpoint into `state`; says which stage goes on, and from where. */
-async function restore(recipe: Recipe, checkpoint: Checkpoint, state: TrainState): Promise<{ index: number; progress: StageProgress | null }> {
+async function restore(recipe: Recipe, checkpoint: Checkpoint, file: WeightsFile, state: TrainState): Promise<{ index: number; progress: StageProgress | null }> {
   const index = recipe.stages.findIndex((s) => s.name === checkpoint.stage);
   if (index < 0) throw new LongjingError("bad_file", "The run was made by another recipe", { where: checkpoint.path, got: `stage "${checkpoint.stage}"`, expected: recipe.stages.map((s) => s.name) });
   const saved = checkpoint.state as unknown as SavedState;
-  const parameters = await loadTensors(checkpoint, modelFile);
+  const parameters = await loadTensors(checkpoint, file);
   const optimizer = await loadTensors(checkpoint, optimizerFile);
   const take = (from: Readonly<Record<string, HostTensor>>, prefix = "", specs = state.specs): Record<string, Float32Array> => Object.fromEntries(specs.map(({ name, shape }) => [name, dataOf(from, prefix + name, shape, checkpoint)]));
   const trained = state.specs.filter((s) => s.trainable);

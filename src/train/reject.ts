@@ -1,6 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
 import { rollout, type Sample } from "../eval/rollout.ts";
-import { parameterCount } from "../model/index.ts";
 import { random } from "../random/index.ts";
 import type { Problem, Task } from "../tasks/index.ts";
 import type { JsonValue } from "./checkpoint.ts";
@@ -83,7 +82,7 @@ async function sampled<G>(options: RejectionSamplingOptions<G>, name: string, co
   if (context.signal.aborted) return null;
   if (kept.length === 0) throw new LongjingError("bad_argument", "No sample was right and readable, so there is nothing to learn from", { where: name, got: counts, hint: "Train the policy further, take easier problems, or more samples of each" });
   const { tokens, ...values } = counts;
-  context.account({ seconds: context.now() - start, tokens, flops: generationFlops(parameterCount(context.state.specs), tokens) });
+  context.account({ seconds: context.now() - start, tokens, flops: generationFlops(context.state.parameterCount, tokens) });
   context.log(0, "notice", { message: `kept ${counts.kept} of ${counts.samples} samples`, ...values }, { step_time: context.now() - start });
   return kept;
 }

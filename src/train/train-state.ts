@@ -1,35 +1,44 @@
 import type { ParameterTensors } from "../engine/model-parameters.ts";
-import type { ParameterSpec } from "../model/index.ts";
+import { parameterCount, type ParameterSpec } from "../model/index.ts";
 import { adamwScalars, adamwUpdate, globalNormScale, type AdamWOptions } from "../optim/adamw.ts";
 import { allocate, compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
 import { gradientsOf, type Symbolic, type TensorType, type Value } from "../tensor/index.ts";
+import { keptOf, noBase, policyTypes, policyValues, type FrozenBase } from "./frozen-base.ts";
 import type { Objective } from "./objectives.ts";
 
 /** Parameters with their AdamW moments: what one step reads and the next writes. */
 interface Buffers {
   readonly parameters: ParameterTensors;
+  /** The parameters, and those of a frozen base that are bound beside them. */
+  readonly policy: ParameterTensors;
   readonly m: Readonly<Record<string, DeviceTensor>>;
   readonly v: Readonly<Record<string, DeviceTensor>>;
 }
 
 /**
  * The state of an optimisation, twice: a step reads one set of buffers and writes the other, so nothing is copied and no tensor
- * is read and written at once. Everything that uses the parameters (the engine too) binds these very buffers.
+ * is read and written at once. Everything that uses the parameters (the engine too) binds these very buffers. Where a base is
+ * frozen, the parameters are the factors of its adapter alone.
  */
 export class TrainState {
   readonly specs: readonly ParameterSpec[];
+  readonly base: FrozenBase;
   readonly #sets: readonly [Buffers, Buffers];
   #current: 0 | 1 = 0;
   /** Optimiser steps taken. */
   step = 0;
 
-  constructor(backend: Backend, specs: readonly ParameterSpec[], initial: Readonly<Record<string, Float32Array>>) {
+  constructor(backend: Backend, specs: readonly ParameterSpec[], initial: Readonly<Record<string, Float32Array>>, base = noBase) {
     this.specs = specs;
+    this.base = base;
     const trained = specs.filter((s) => s.trainable);
     const zeros = (): Record<string, DeviceTensor> => allocate(backend, Object.fromEntries(trained.map((s) => [s.name, floatType(s.shape)])));
     // What no gradient moves is one tensor in both sets.
     const fixed = allocate(backend, Object.fromEntries(specs.filter((s) => !s.trainable).map((s) => [s.name, floatType(s.shape)])));
-    const buffers = (): Buffers => ({ parameters: { ...zeros(), ...fixed }, m: zeros(), v: zeros() });
+    const buffers = (): Buffers => {
+      const parameters = { ...zeros(), ...fixed };
+      return { parameters, policy: { ...base.floats, ...parameters }, m: zeros(), v: zeros() };
+    };
     this.#sets = [buffers(), buffers()];
     this.load(initial);
   }
@@ -38,9 +47,19 @@ export class TrainState {
     return this.specs.filter((s) => s.trainable).map((s) => s.name);
   }
 
-  /** The buffers that the next step reads. The object is the same each time its turn comes, so bindings can be kept by it. */
+  /** Of the whole policy, the base's too. */
+  get parameterCount(): number {
+    return this.base.size + parameterCount(this.specs);
+  }
+
+  /** The buffers that the next step reads, and that a checkpoint holds. */
   get parameters(): ParameterTensors {
     return this.#sets[this.#current].parameters;
+  }
+
+  /** What the policy's programs bind: the parameters, beside a base's. The object is the same each time its turn comes, so bindings can be kept by it. */
+  get policy(): ParameterTensors {
+    return this.#sets[this.#current].policy;
   }
 
   get moments(): { readonly m: Readonly<Record<string, DeviceTensor>>; readonly v: Readonly<Record<string, DeviceTensor>> } {
@@ -128,21 +147,21 @@ export class TrainStep<B extends Readonly<Record<string, TensorType>>> {
   ): Promise<TrainStep<B>> {
     const trained = new Set(state.trainedNames);
     const decayed = new Set(state.specs.filter((s) => s.decay).map((s) => s.name));
-    const all = Object.fromEntries(state.specs.map((s) => [s.name, floatType(s.shape)]));
+    const { base, policy } = state;
     const moments = Object.fromEntries(state.specs.filter((s) => s.trainable).map((s) => [s.name, floatType(s.shape)]));
     const scalars = { rate: floatType([]), epsilon: floatType([]), decay: floatType([]) };
     const program = await compile(
       backend,
       (v) => {
         const parameters = v.parameters as Readonly<Record<string, Value>>;
-        const { loss, metrics, statistics = {} } = objective(parameters, v.batch as Symbolic<B>);
+        const { loss, metrics, statistics = {} } = objective(policyValues(base, policy, v), v.batch as Symbolic<B>);
         const gradients = gradientsOf(loss, Object.fromEntries(Object.entries(parameters).filter(([name]) => trained.has(name))));
         const { norm, scale } = globalNormScale(Object.values(gradients), options.max_grad_norm);
         const next = adamwUpdate(gradients, parameters, { m: v.m as Record<string, Value>, v: v.v as Record<string, Value> }, v.scalars, options.optimizer, scale, (name) => decayed.has(name));
         return { next: { parameters: next.parameters, m: next.state.m, v: next.state.v }, metrics: { loss, grad_norm: norm, ...metrics }, statistics };
       },
-      { parameters: all, m: moments, v: moments, batch: batchTypes, scalars },
-      options.session,
+      { ...policyTypes(base, policy), m: moments, v: moments, batch: batchTypes, scalars },
+      { ...options.session, frozen: keptOf(base) },
     );
     return new TrainStep(backend, state, batchTypes, program, options);
   }
@@ -159,7 +178,7 @@ export class TrainStep<B extends Readonly<Record<string, TensorType>>> {
     this.#bindings = state.directions.map(([from, to]) => {
       const written = Object.fromEntries(state.trainedNames.map((name) => [name, to.parameters[name]!]));
       return program.bind(
-        { parameters: from.parameters, m: from.m, v: from.v, batch: this.batch, scalars: this.#scalars },
+        { parameters: from.policy, m: from.m, v: from.v, batch: this.batch, scalars: this.#scalars },
         { next: { parameters: written, m: to.m, v: to.v }, metrics: this.#metrics, statistics: this.statistics },
       );
     });

@@ -28,7 +28,7 @@ export { openGguf } from "./gguf.ts";
 export type { Gguf, GgufTensorInfo, GgufType, GgufValue } from "./gguf.ts";
 export { regroupBlocks, stackRows } from "./quantized-blocks.ts";
 export type { QuantizedBlocks } from "./quantized-blocks.ts";
-export { loraScale, parseLoraConfig } from "./lora-config.ts";
+export { loraConfigToText, loraScale, parseLoraConfig } from "./lora-config.ts";
 export type { LoraConfig } from "./lora-config.ts";
 export { mergeAdapter, mergeLora, readAdapter, writeAdapter } from "./lora.ts";
 export type { AdapterToWrite, LoraAdapter, LoraTensor } from "./lora.ts";
