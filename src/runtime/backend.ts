@@ -32,8 +32,8 @@ export interface SessionOptions {
   /** Graph rewrites by the runtime. Default "disabled": our graphs are lowered to what the kernels want. */
   readonly optimization?: "disabled" | "all";
   /**
-   * Threads spin while they wait for work. They keep a core busy for a while after a run too, which slows another session
-   * of this process, or any other process, by up to 2. Default false.
+   * Threads go on spinning for as long as they wait for work, after a run too, which slows another session of this process, or any
+   * other process, by up to 2. Default false: they spin for a few microseconds between the ops of a run, and sleep after it.
    */
   readonly spinning?: boolean;
   /** Writes a Chrome trace with this prefix when the session is disposed. */
