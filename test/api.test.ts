@@ -9,7 +9,7 @@ import { call, clock, hi, serve, weather, type Body } from "./serve-api.ts";
 /** What a client makes of the calls in a stream. */
 function callsIn(stream: readonly ChatChunk[]): unknown[] {
   const calls: { name: string; arguments: string; id: string }[] = [];
-  for (const piece of stream.flatMap((chunk) => chunk.choices[0].delta.tool_calls ?? [])) {
+  for (const piece of stream.flatMap((chunk) => chunk.choices[0]!.delta.tool_calls ?? [])) {
     if ("id" in piece) calls[piece.index] = { name: piece.function.name, arguments: "", id: piece.id };
     else calls[piece.index]!.arguments += piece.function.arguments;
   }
@@ -29,8 +29,8 @@ describe("tools", () => {
     expect(made?.map(({ name, arguments: args }) => [name, JSON.parse(args)])).toEqual([["weather", { city: "Xi'an", days: 2 }], ["clock", {}]]);
     const stream = await chunks({ tools: [weather, clock] });
     expect(callsIn(stream)).toEqual(made);
-    expect(stream.flatMap((chunk) => chunk.choices[0].delta.tool_calls ?? []).length).toBeGreaterThan(4);
-    expect(stream.at(-1)?.choices[0].finish_reason).toBe("tool_calls");
+    expect(stream.flatMap((chunk) => chunk.choices[0]!.delta.tool_calls ?? []).length).toBeGreaterThan(4);
+    expect(stream.at(-1)?.choices[0]!.finish_reason).toBe("tool_calls");
     expect(stream.at(-1)?.usage).not.toBeNull();
   });
 
@@ -88,10 +88,10 @@ test("any answer with tools says the same streamed and whole", async () => {
       const body = { tools: [weather, clock], parallel_tool_calls, max_tokens, stop: "stop" };
       const { choices: [whole], usage } = await chat(body);
       const stream = await chunks(body);
-      const join = (field: "content" | "reasoning_content"): string => stream.map((chunk) => chunk.choices[0].delta[field] ?? "").join("");
+      const join = (field: "content" | "reasoning_content"): string => stream.map((chunk) => chunk.choices[0]!.delta[field] ?? "").join("");
       expect({ content: join("content"), reasoning_content: join("reasoning_content") || null }).toEqual({ content: whole?.message.content, reasoning_content: whole?.message.reasoning_content });
       expect(callsIn(stream)).toEqual(whole?.message.tool_calls?.map(({ function: f }) => f) ?? []);
-      expect(stream.at(-1)?.choices[0].finish_reason).toBe(whole?.finish_reason);
+      expect(stream.at(-1)?.choices[0]!.finish_reason).toBe(whole?.finish_reason);
       expect(stream.at(-1)?.usage).toEqual(usage);
     }),
     { numRuns: 60 },
@@ -116,7 +116,7 @@ describe("an answer", () => {
     expect(choice?.finish_reason).toBe("stop");
     expect(choice?.message.reasoning_content).toBe("Hm.");
     expect(holds(choice?.message.content ?? "")).toBe(true);
-    expect((await chunks(format)).map((chunk) => chunk.choices[0].delta.content ?? "").join("")).toBe(choice?.message.content);
+    expect((await chunks(format)).map((chunk) => chunk.choices[0]!.delta.content ?? "").join("")).toBe(choice?.message.content);
   });
 
   test.each([
@@ -184,10 +184,23 @@ test("whose request it is and whose cache it may use reach the engine", async ()
   expect(model.requests[0]).toMatchObject({ user: expect.stringMatching(/u_1$/) as string, cache_salt: expect.stringMatching(/u_1\/s$/) as string });
 });
 
+interface TextLogprobs {
+  readonly tokens: readonly string[];
+  readonly token_logprobs: readonly (number | null)[];
+  readonly top_logprobs: readonly (Readonly<Record<string, number>> | null)[];
+  readonly text_offset: readonly number[];
+}
+
+interface Choice {
+  readonly index: number;
+  readonly text: string;
+  readonly logprobs: TextLogprobs | null;
+}
+
 describe("text completions", () => {
   const complete = (options: FakeOptions = {}) => {
     const served = serve({ say: () => "abc", ...options });
-    return { ...served, whole: (body: Body) => served.json<{ choices: { text: string; index: number; finish_reason: string; logprobs: unknown }[]; usage: Body }>("/v1/completions", body) };
+    return { ...served, whole: (body: Body) => served.json<{ choices: { text: string; index: number; finish_reason: string; logprobs: TextLogprobs | null }[]; usage: Body }>("/v1/completions", body) };
   };
 
   test("go on with texts and with tokens, n times each", async () => {
@@ -201,19 +214,43 @@ describe("text completions", () => {
 
   test("say the same streamed and whole", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.string({ unit: fc.constantFrom("a", "b", "é"), maxLength: 12 }), fc.integer({ min: 1, max: 14 }), fc.boolean(), fc.integer({ min: 1, max: 2 }), async (said, max_tokens, echo, n) => {
+      fc.asyncProperty(fc.string({ unit: fc.constantFrom("a", "b", "é"), maxLength: 12 }), fc.integer({ min: 1, max: 14 }), fc.boolean(), fc.integer({ min: 1, max: 2 }), fc.constantFrom(undefined, 0, 1), async (said, max_tokens, echo, n, logprobs) => {
         const { whole, events } = complete({ say: () => said });
-        const body = { prompt: ["user:x\n", "user:yy\n"], max_tokens, echo, n, stop: ["ab"] };
+        const body = { prompt: ["user:x\n", "user:yy\n"], max_tokens, echo, n, stop: ["ab"], ...(logprobs !== undefined && { logprobs }) };
         const { choices, usage } = await whole(body);
-        const stream = (await events("/v1/completions", body)).map(({ data }) => data as unknown as { choices: [{ index: number; text: string; finish_reason: string | null }]; usage: Body | null });
-        for (const { index, text, finish_reason } of choices) {
+        const stream = (await events("/v1/completions", body)).map(({ data }) => data as unknown as { choices: [Choice & { finish_reason: string | null }]; usage: Body | null });
+        for (const { index, text, finish_reason, logprobs: whole } of choices) {
           const own = stream.flatMap((chunk) => chunk.choices).filter((choice) => choice.index === index);
           expect({ text: own.map((choice) => choice.text).join(""), finish_reason: own.at(-1)?.finish_reason }).toEqual({ text, finish_reason });
+          const lists = own.flatMap((choice) => choice.logprobs ?? []);
+          const joined = { tokens: lists.flatMap((list) => list.tokens), token_logprobs: lists.flatMap((list) => list.token_logprobs), top_logprobs: lists.flatMap((list) => list.top_logprobs), text_offset: lists.flatMap((list) => list.text_offset) };
+          if (whole !== null) expect(joined).toEqual(whole);
         }
         expect(stream.at(-1)?.usage).toEqual(usage);
       }),
       { numRuns: 30 },
     );
+  });
+
+  test("echo a prompt with how likely each of its tokens was, and need add nothing to it", async () => {
+    const { whole } = complete();
+    const { choices: [choice], usage } = await whole({ prompt: "user:x\n", echo: true, logprobs: 1, max_tokens: 2 });
+    const { tokens, token_logprobs, top_logprobs, text_offset } = choice!.logprobs!;
+    expect([choice!.text, tokens.join("")]).toEqual(["user:x\nab", "user:x\nab"]);
+    expect(text_offset).toEqual(tokens.map((_, at) => at));
+    expect([token_logprobs.slice(0, 3), top_logprobs.slice(0, 2)]).toEqual([[null, -1, -2], [null, { s: -1, a: -0.5 }]]);
+    expect(usage).toMatchObject({ prompt_tokens: 7, completion_tokens: 2 });
+    const { choices: [only], usage: read } = await whole({ prompt: [117, 115], echo: true, logprobs: 0, max_tokens: 0 });
+    expect(only).toMatchObject({ text: "us", finish_reason: "length", logprobs: { tokens: ["u", "s"], token_logprobs: [null, -1] } });
+    expect(read).toMatchObject({ prompt_tokens: 2, completion_tokens: 0 });
+  });
+
+  test("without tokens are for prompts that are echoed with log-probabilities", async () => {
+    const { app } = complete();
+    for (const more of [{}, { echo: true }, { logprobs: 1 }]) {
+      const response = await app.request("/v1/completions", { method: "POST", body: JSON.stringify({ model: "fake", prompt: "a", max_tokens: 0, ...more }) });
+      expect([response.status, ((await response.json()) as { error: { param: string } }).error.param]).toEqual([400, "max_tokens"]);
+    }
   });
 
   test("keep to a format, and to nothing around it", async () => {

@@ -31,7 +31,7 @@ describe.each(["qwen3", "llama_gqa"])("the model %s, whatever its weights", asyn
     const ids: number[] = [];
     for await (const event of model.engine.submit({ prompt_ids, sampling, ...(make === undefined ? {} : { constraint: make() }) })) {
       if (event.type === "finish") return { text: model.tokenizer.decode(ids.filter((id) => !model.stop_token_ids.includes(id))), reason: event.reason };
-      ids.push(event.token_id);
+      if (event.type === "token") ids.push(event.token_id);
     }
     throw new Error("no end");
   };

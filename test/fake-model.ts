@@ -61,12 +61,13 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
       requests.push(request);
       running++;
       try {
-        const { max_tokens } = request.sampling;
+        const { max_tokens, prompt_logprobs } = request.sampling;
         const prompt = String.fromCodePoint(...request.prompt_ids);
         const { prompt_ids, constraint } = request;
         const finish = (reason: FinishReason, completion_tokens: number) => ({ type: "finish" as const, reason, prompt_tokens: prompt_ids.length, cached_tokens: cached, completion_tokens });
         const ids = [...say(prompt.slice(prompt.lastIndexOf("user:") + 5, prompt.lastIndexOf("\n")))].map((point) => point.codePointAt(0) as number);
         const mask = new Uint32Array(Math.ceil(vocabulary / 32));
+        if (prompt_logprobs !== undefined) yield { type: "prompt", logprobs: prompt_ids.map((token_id, at) => (at === 0 ? null : { token_id, logprob: -at, ...(prompt_logprobs > 0 && { top_logprobs: [{ token_id: 0x61, logprob: -at / 2 }] }) })) };
         for (let at = 0; at < max_tokens; at++) {
           if (at === options.failAfter) throw new Error("secret detail of the engine");
           if (options.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, options.delayMs));

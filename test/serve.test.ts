@@ -53,11 +53,11 @@ describe("a chat completion", () => {
         const { complete, stream } = serve({ say: () => said });
         const whole = await complete({ max_tokens, logprobs: true });
         const chunks = await stream({ max_tokens, logprobs: true });
-        const join = (field: "content" | "reasoning_content") => chunks.map((chunk) => chunk.choices[0].delta[field] ?? "").join("");
+        const join = (field: "content" | "reasoning_content") => chunks.map((chunk) => chunk.choices[0]!.delta[field] ?? "").join("");
         expect({ content: join("content"), reasoning_content: join("reasoning_content") || null }).toEqual({ content: message(whole)?.content, reasoning_content: message(whole)?.reasoning_content });
         expect(chunks.at(-1)?.usage).toEqual(whole.usage);
-        expect(chunks.at(-1)?.choices[0].finish_reason).toBe(whole.choices[0]?.finish_reason);
-        expect(chunks.flatMap((chunk) => chunk.choices[0].logprobs?.content ?? [])).toEqual(whole.choices[0]?.logprobs?.content ?? []);
+        expect(chunks.at(-1)?.choices[0]!.finish_reason).toBe(whole.choices[0]?.finish_reason);
+        expect(chunks.flatMap((chunk) => chunk.choices[0]!.logprobs?.content ?? [])).toEqual(whole.choices[0]?.logprobs?.content ?? []);
       }),
       { numRuns: 40 },
     );

@@ -107,7 +107,7 @@ export class Generator implements Engine {
                 token_ids.push(event.token_id);
                 logprobs.push(event.logprob);
                 tool_mask.push(1);
-              } else {
+              } else if (event.type === "finish") {
                 resolve({ token_ids, logprobs, finish_reason: event.reason, ...(next && { tool_mask }) });
                 onFinish?.(index);
               }

@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import type { Random } from "../random/index.ts";
-import type { SamplingParams } from "./types.ts";
+import type { SamplingParams, TokenLogprob } from "./types.ts";
 
 /** Tokens of one sequence so far, as the penalties need them. */
 export interface TokenHistory {
@@ -8,12 +8,6 @@ export interface TokenHistory {
   readonly prompt: ReadonlySet<number>;
   /** Tokens generated so far with their counts: all three penalties see them. */
   readonly completion: ReadonlyMap<number, number>;
-}
-
-export interface TokenLogprob {
-  readonly token_id: number;
-  /** Natural log of the probability under the unprocessed logits at temperature 1. */
-  readonly logprob: number;
 }
 
 export interface SampledToken extends TokenLogprob {
@@ -61,13 +55,20 @@ export function sample(
     if (!shaped && temperature === 1) rawTotal = total;
     token = draw(scratch.weights, total, random.next());
   }
-  const logTotal = rawTop + Math.log(rawTotal ?? sumOfExp(logits, rawTop));
-  const logprob = (logits[token] as number) - logTotal;
+  return reported(logits, token, rawTop + Math.log(rawTotal ?? sumOfExp(logits, rawTop)), params.top_logprobs ?? 0);
+}
+
+/** How likely `token_id` is under `logits` [vocab], with the `count` most likely. Throws `runtime` where there is no distribution. */
+export function logprobOf(logits: Float32Array, token_id: number, count: number): SampledToken {
+  const top = logits[argmax(logits)] as number;
+  return reported(logits, token_id, top + Math.log(sumOfExp(logits, top)), count);
+}
+
+function reported(logits: Float32Array, token_id: number, logTotal: number, count: number): SampledToken {
+  const logprob = (logits[token_id] as number) - logTotal;
   if (Number.isNaN(logprob)) throw noDistribution(logTotal);
-  const count = params.top_logprobs ?? 0;
-  if (count === 0) return { token_id: token, logprob };
-  const top_logprobs = largest(logits, count).map((id) => ({ token_id: id, logprob: (logits[id] as number) - logTotal }));
-  return { token_id: token, logprob, top_logprobs };
+  if (count === 0) return { token_id, logprob };
+  return { token_id, logprob, top_logprobs: largest(logits, count).map((id) => ({ token_id: id, logprob: (logits[id] as number) - logTotal })) };
 }
 
 /**

@@ -21,6 +21,11 @@ const speculative = fc.oneof(
 );
 const setups = fc.record({ speculative, max_num_seqs: fc.integer({ min: 1, max: 5 }), extra: fc.integer({ min: 2, max: 30 }), block_size: fc.integer({ min: 1, max: 5 }), kv_cache_memory_bytes: fc.constantFrom(0, 64, 4096) });
 
+/** Requests whose prompts are read too, some of them only read. */
+const scored = fc
+  .array(fc.tuple(requests, fc.integer({ min: 0, max: 2 })), { minLength: 1, maxLength: 3 })
+  .map((groups) => groups.flatMap(([group, prompt_logprobs]) => group.map((request, i) => ({ ...request, sampling: { ...request.sampling, ...(i % 3 > 0 && { prompt_logprobs, max_tokens: i % 3 === 1 ? request.sampling.max_tokens : 0 }) } }))));
+
 const alone = async (request: EngineRequest, sensitive = false) => (await new Generator(new FakeRunner(1, max_model_len, sensitive), {}).generate([request]))[0]!;
 
 async function drain(events: AsyncIterable<EngineEvent>): Promise<EngineEvent[]> {
@@ -49,6 +54,28 @@ describe("a sequence says what it would say alone", () => {
         for (const batch of [first, second]) expect(await generator.generate(batch)).toEqual(await Promise.all(batch.map((request) => alone(request, true))));
       }),
       { numRuns: 150 },
+    );
+  });
+
+  test("and its prompt is as likely as it is alone, and as it was when it was said", async () => {
+    const said = (events: readonly EngineEvent[]) => events.flatMap((event) => (event.type === "token" ? [event] : []));
+    const read = (events: readonly EngineEvent[]) => events.flatMap((event) => (event.type === "prompt" ? event.logprobs : []));
+    await fc.assert(
+      fc.asyncProperty(scored, setups, async (batch, { max_num_seqs, extra, ...options }) => {
+        const generator = new Generator(new FakeRunner(max_num_seqs, max_model_len), {}, { ...options, max_num_batched_tokens: max_num_seqs + extra });
+        const together = await Promise.all(batch.map((request) => drain(generator.submit(request))));
+        for (const [i, { prompt_ids, sampling, ...request }] of batch.entries()) {
+          const events = together[i]!;
+          const single = await drain(new Generator(new FakeRunner(1, max_model_len), {}).submit({ prompt_ids, sampling, ...request }));
+          expect([read(events), said(events), events.at(-1)]).toEqual([read(single), said(single), { ...single.at(-1), cached_tokens: expect.any(Number) as number }]);
+          if (sampling.prompt_logprobs === undefined) continue;
+          expect([read(events).length, events[0]?.type]).toEqual([prompt_ids.length, "prompt"]);
+          const again = await drain(new Generator(new FakeRunner(1, max_model_len), {}).submit({ prompt_ids: [...prompt_ids, ...said(events).map(({ token_id }) => token_id)], sampling: { max_tokens: 0, prompt_logprobs: 0 } }));
+          expect(again.map(({ type }) => type)).toEqual(["prompt", "finish"]);
+          expect(read(again).slice(prompt_ids.length)).toEqual(said(events).map(({ token_id, logprob }) => ({ token_id, logprob })));
+        }
+      }),
+      { numRuns: 60 },
     );
   });
 

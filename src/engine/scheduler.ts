@@ -42,6 +42,9 @@ type Chunks = Map<Sequence, number>;
 
 const smallestChunk = 2;
 
+// All logits of a chunk lie in memory at once: 64 rows of the largest vocabularies are some 40 MB.
+const scoredChunk = 64;
+
 /** A prefix that a sequence copies from another's row, once that has computed it; the logits too where it is all of both. */
 interface Loan {
   readonly from: Sequence;
@@ -165,7 +168,7 @@ export class Scheduler {
     const loans: Loan[] = [];
     let budget = this.#budget;
     const compute = (sequence: Sequence): void => {
-      const most = Math.min(sequence.pending, budget);
+      const most = Math.min(sequence.pending, budget, sequence.scored ? scoredChunk : Infinity);
       const count = sequence.pending - most === 1 ? most - 1 : most;
       if (count < smallestChunk) return;
       budget -= count;
@@ -179,7 +182,8 @@ export class Scheduler {
       const sequence = this.waiting.shift();
       if (!sequence) break;
       this.#counts.prompt_tokens += sequence.prompt;
-      const blocks = this.#cache?.match(sequence.namespace, sequence.tokens.slice(0, -smallestChunk)) ?? [];
+      // Of what was computed before there are no logits.
+      const blocks = (sequence.scored ? null : this.#cache?.match(sequence.namespace, sequence.tokens.slice(0, -smallestChunk))) ?? [];
       const loan = this.#loan(sequence, [...running, ...admitted], chunks, blocks.length * this.#block);
       admitted.push(sequence);
       if (loan) {
@@ -198,7 +202,7 @@ export class Scheduler {
   #loan(sequence: Sequence, others: readonly Sequence[], chunks: Chunks, least: number): Loan | null {
     let loan: Loan | null = null;
     for (const from of others) {
-      if (from.namespace !== sequence.namespace) continue;
+      if (from.namespace !== sequence.namespace || sequence.scored) continue;
       const chunk = chunks.get(from) ?? 0;
       const limit = from.prompt < smallestChunk ? 0 : Math.min(from.computed + chunk, from.prompt, sequence.prompt);
       if (limit <= (loan?.tokens ?? least)) continue;
@@ -237,7 +241,7 @@ export class Scheduler {
       }
       this.#accept(sequence, logits, i);
     };
-    const whole = [...chunks].filter(([s, count]) => s.computed === 0 && count === s.pending).map(([s]) => s);
+    const whole = [...chunks].filter(([s, count]) => s.computed === 0 && count === s.pending && !s.scored).map(([s]) => s);
     for (const batch of evenBatches(whole, this.#budget)) {
       const [first] = batch as [Sequence];
       const logits = await this.#runner.prefill(weights(first.adapter), first.row, batch.map((s) => s.tokens), this.#blocking);
@@ -249,9 +253,11 @@ export class Scheduler {
     for (const [sequence, count] of chunks) {
       if (sequence.pending <= 1) continue;
       const { row, computed, tokens, pending } = sequence;
-      const logits = await this.#runner.extend(weights(sequence.adapter), row, computed, tokens.slice(computed, computed + count), 1, this.#blocking);
+      const wanted = sequence.scored ? count : 1;
+      const logits = await this.#runner.extend(weights(sequence.adapter), row, computed, tokens.slice(computed, computed + count), wanted, this.#blocking);
       sequence.computed += count;
-      if (count === pending) complete(sequence, logits, 0);
+      if (sequence.scored) sequence.read(logits, this.#runner.config.vocab_size);
+      if (count === pending) complete(sequence, logits, wanted - 1);
     }
   }
 
@@ -315,6 +321,8 @@ export class Scheduler {
     const { vocab_size } = this.#runner.config;
     if (sequence.computed === sequence.prompt && sequence.prompt >= smallestChunk) this.#keep(sequence);
     try {
+      if (sequence.scored && sequence.computed === sequence.prompt) sequence.endPrompt();
+      if (sequence.remaining === 0) return void this.#leaving.push(sequence);
       const token = sequence.accept(logits.subarray(i * vocab_size, (i + 1) * vocab_size), this.#scratch, this.#mask);
       this.#counts.generation_tokens++;
       if (sequence.finished) this.#leaving.push(sequence);

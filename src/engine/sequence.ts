@@ -1,6 +1,6 @@
 import type { Random } from "../random/index.ts";
 import type { Occupant } from "./rows.ts";
-import { sample, type SamplerScratch } from "./sampler.ts";
+import { logprobOf, sample, type SampledToken, type SamplerScratch } from "./sampler.ts";
 import type { Continuation, EngineEvent, EngineRequest, FinishReason, Turn } from "./types.ts";
 
 /** Where the events of a sequence go. */
@@ -34,6 +34,7 @@ export class Sequence implements Occupant {
   readonly #random: Random;
   readonly #stops: ReadonlySet<number>;
   readonly #usesHistory: boolean;
+  readonly #promptLogprobs: (SampledToken | null)[] = [null];
   readonly #history: { readonly prompt: Set<number>; readonly completion: Map<number, number> };
 
   /** @param adapter names the weights that the request asks for, unlike any others that had the name before */
@@ -68,8 +69,25 @@ export class Sequence implements Occupant {
     return this.#limit - (this.tokens.length - this.#start);
   }
 
+  /** Whether all logits of its prompt are wanted. */
+  get scored(): boolean {
+    return this.request.sampling.prompt_logprobs !== undefined;
+  }
+
   get aborted(): boolean {
     return this.request.signal?.aborted ?? false;
+  }
+
+  /** Takes the logits [tokens, vocabulary] after the tokens of its prompt that follow those that were read so far. */
+  read(logits: Float32Array, vocabulary: number): void {
+    const { prompt_ids, sampling } = this.request;
+    for (let at = 0; at < logits.length && this.#promptLogprobs.length < this.prompt; at += vocabulary)
+      this.#promptLogprobs.push(logprobOf(logits.subarray(at, at + vocabulary), prompt_ids[this.#promptLogprobs.length]!, sampling.prompt_logprobs!));
+  }
+
+  /** Says what was read of the prompt. */
+  endPrompt(): void {
+    this.#listener.emit({ type: "prompt", logprobs: this.#promptLogprobs });
   }
 
   /** Draws the next token from its logits [vocabulary] and tells the listener. `mask` is memory for the constraint's. */

@@ -22,6 +22,11 @@ export interface SamplingParams {
   readonly stop_token_ids?: readonly number[];
   /** Number of most likely alternatives to report with each token. Default 0. */
   readonly top_logprobs?: number;
+  /**
+   * Also report how likely each token of the prompt was after those before it, with so many alternatives. The prompt is then
+   * computed in whole, whatever is cached, and `max_tokens` may be 0. Default: not.
+   */
+  readonly prompt_logprobs?: number;
 }
 
 /**
@@ -68,8 +73,19 @@ export interface EngineRequest {
 
 export type FinishReason = "stop" | "length" | "abort";
 
-/** What happens to one sequence, in order: any number of tokens, then one finish. */
+/** A token and how likely it was: the natural log of its probability under the unprocessed logits at temperature 1. */
+export interface TokenLogprob {
+  readonly token_id: number;
+  readonly logprob: number;
+}
+
+/** What happens to one sequence, in order: the prompt, if its log-probabilities were asked for; any number of tokens; one finish. */
 export type EngineEvent =
+  | {
+      readonly type: "prompt";
+      /** Of each token but the first, which nothing predicts: null. */
+      readonly logprobs: readonly ((TokenLogprob & { readonly top_logprobs?: readonly TokenLogprob[] }) | null)[];
+    }
   | {
       readonly type: "token";
       readonly token_id: number;

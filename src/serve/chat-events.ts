@@ -10,7 +10,8 @@ import type { CompletionSettings } from "./request-fields.ts";
 
 export interface TokenLogprob {
   readonly token: string;
-  readonly logprob: number;
+  /** Null of a prompt's first token, which nothing predicts. */
+  readonly logprob: number | null;
   /** UTF-8 of `token`. */
   readonly bytes: readonly number[];
   readonly top_logprobs: readonly Omit<TokenLogprob, "top_logprobs">[];
@@ -70,13 +71,15 @@ export interface CompletionInput {
   readonly signal: AbortSignal;
   /** A new one for each choice. */
   readonly constraint: (() => TokenConstraint) | undefined;
+  /** Text that each choice begins with: the prompt, where it is echoed. */
+  readonly echo?: string;
 }
 
 /** Submits the choices of a request and reads each as `reader` has it. */
 export function completionEvents(
   model: ServedModel,
   { n, sampling, ignore_eos, user, cache_salt, ...request }: CompletionSettings & { readonly logprobs: boolean },
-  { prompt_ids, max_tokens, signal, constraint }: CompletionInput,
+  { prompt_ids, max_tokens, signal, constraint, echo = "" }: CompletionInput,
   reader: () => AnswerReader,
 ): AsyncIterable<ChatEvent> {
   const choices = Array.from({ length: n }, (_, index) => {
@@ -96,7 +99,7 @@ export function completionEvents(
       ...(cache_salt === "" ? {} : { cache_salt }),
       ...(constraint === undefined ? {} : { constraint: constraint() }),
     });
-    return new Choice(model, index, request.logprobs, reader()).events(tokens, done);
+    return new Choice(model, index, request.logprobs, reader()).events(tokens, done, { prompt_ids, echo });
   });
   return merge(choices);
 }
@@ -135,10 +138,16 @@ class Choice {
     this.#reader = reader;
   }
 
-  async *events(tokens: AsyncIterable<EngineEvent>, done: AbortController): AsyncGenerator<ChatEvent, void> {
+  async *events(tokens: AsyncIterable<EngineEvent>, done: AbortController, { prompt_ids, echo }: Required<Pick<CompletionInput, "prompt_ids" | "echo">>): AsyncGenerator<ChatEvent, void> {
     const text = this.#model.tokenizer.stream();
     let ended = false;
+    if (echo !== "" && !this.#logprobs) yield { type: "text-delta", index: this.#index, text: echo };
     for await (const event of tokens) {
+      if (event.type === "prompt") {
+        const logprobs = prompt_ids.map((token_id, at) => tokenLogprob(this.#model, event.logprobs[at] ?? { token_id, logprob: null }));
+        yield { type: "text-delta", index: this.#index, text: echo, logprobs };
+        continue;
+      }
       if (event.type === "finish") {
         if (!ended) yield* this.#deltas([...this.#reader.push(text.end()), ...this.#reader.end()]);
         this.#book(this.#last);
@@ -196,8 +205,10 @@ function callId(): string {
   return `call_${crypto.randomUUID().replaceAll("-", "")}`;
 }
 
-export function tokenLogprob({ tokenizer }: ServedModel, { token_id, logprob, top_logprobs = [] }: TokenEvent): TokenLogprob {
-  const one = (id: number, value: number) => {
+type ReportedToken = Pick<TokenEvent, "token_id" | "top_logprobs"> & { readonly logprob: number | null };
+
+export function tokenLogprob({ tokenizer }: ServedModel, { token_id, logprob, top_logprobs = [] }: ReportedToken): TokenLogprob {
+  const one = (id: number, value: number | null) => {
     const token = tokenizer.decode([id]);
     return { token, logprob: value, bytes: [...new TextEncoder().encode(token)] };
   };

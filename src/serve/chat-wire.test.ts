@@ -58,6 +58,8 @@ function foldChunks(chunks: readonly ChatChunk[]): ChatCompletion {
   const choices: { index: number; content: string; reasoning: string; calls: { index: number; id: string; type: "function"; function: { name: string; arguments: string } }[]; tokens: { content: TokenLogprob[]; reasoning: TokenLogprob[] }; finish: Finish | null }[] = [];
   let usage = null;
   for (const { choices: [part], usage: reported } of chunks) {
+    usage = reported ?? usage;
+    if (part === undefined) continue;
     const into = (choices[part.index] ??= { index: part.index, content: "", reasoning: "", calls: [], tokens: { content: [], reasoning: [] }, finish: null });
     into.content += part.delta.content ?? "";
     into.reasoning += part.delta.reasoning_content ?? "";
@@ -68,7 +70,6 @@ function foldChunks(chunks: readonly ChatChunk[]): ChatCompletion {
     into.tokens.content.push(...(part.logprobs?.content ?? []));
     into.tokens.reasoning.push(...(part.logprobs?.reasoning_content ?? []));
     into.finish ??= part.finish_reason;
-    usage = reported ?? usage;
   }
   const orNull = (list: TokenLogprob[]) => (list.length > 0 ? list : null);
   return {
@@ -90,10 +91,10 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   return out;
 }
 
-test("the chunks of any events add up to their completion", async () => {
+test("the chunks of any events add up to their completion, wherever the usage is told", async () => {
   await fc.assert(
-    fc.asyncProperty(streams, async ({ n, events }) => {
-      const chunks = await collect(toChunks(head, n, from(events)));
+    fc.asyncProperty(streams, fc.constantFrom(undefined, true), async ({ n, events }, include_usage) => {
+      const chunks = await collect(toChunks(head, n, from(events), include_usage));
       expect(foldChunks(chunks)).toEqual(await toCompletion(head, from(events)));
     }),
   );
@@ -103,15 +104,27 @@ test("a stream has DeepSeek's shape whatever happens in it", async () => {
   await fc.assert(
     fc.asyncProperty(streams, async ({ n, events }) => {
       const chunks = await collect(toChunks(head, n, from(events)));
-      for (const { delta: first } of chunks.slice(0, n).map((chunk) => chunk.choices[0])) {
+      for (const { delta: first } of chunks.slice(0, n).map((chunk) => chunk.choices[0]!)) {
         expect(first).toEqual({ role: "assistant", content: null, reasoning_content: "" });
       }
-      for (const { delta: next } of chunks.slice(n).map((chunk) => chunk.choices[0])) {
+      for (const { delta: next } of chunks.slice(n).map((chunk) => chunk.choices[0]!)) {
         expect(next.role).toBeUndefined();
         expect([next.content, next.reasoning_content, next.tool_calls ?? null].filter((part) => part !== null)).toHaveLength(1);
       }
       expect(chunks.map((chunk) => chunk.usage !== null)).toEqual(chunks.map((_, at) => at === chunks.length - 1));
-      expect(chunks.at(-1)?.choices[0].finish_reason).not.toBeNull();
+      expect(chunks.at(-1)?.choices[0]!.finish_reason).not.toBeNull();
+    }),
+  );
+});
+
+test("a stream that is asked for its usage has OpenAI's shape, one that is told to keep it has none", async () => {
+  await fc.assert(
+    fc.asyncProperty(streams, async ({ n, events }) => {
+      const [plain, asked, without] = await Promise.all([undefined, true, false].map((include_usage) => collect(toChunks(head, n, from(events), include_usage))));
+      expect(asked!.at(-1)).toMatchObject({ choices: [], usage: plain!.at(-1)!.usage });
+      expect(asked!.slice(0, -1)).toEqual(plain!.map((chunk) => ({ ...chunk, usage: null })));
+      expect(without!.some((chunk) => "usage" in chunk)).toBe(false);
+      expect(without).toEqual(plain!.map(({ usage: _, ...chunk }) => chunk));
     }),
   );
 });

@@ -1,6 +1,6 @@
 import type { ChatEvent, EndEvent, TokenLogprob } from "./chat-events.ts";
 import type { ToolCall } from "./chat-messages.ts";
-import { usageOf, type Usage } from "./usage.ts";
+import { usageOf, usagePlace, type Usage } from "./usage.ts";
 
 /** What every chunk and the completion begin with. */
 export interface ChatHead {
@@ -29,15 +29,16 @@ export interface ChatDelta {
 
 export interface ChatChunk extends ChatHead {
   readonly object: "chat.completion.chunk";
-  readonly choices: readonly [
-    {
-      readonly index: number;
-      readonly delta: ChatDelta;
-      readonly logprobs: ChoiceLogprobs | null;
-      readonly finish_reason: EndEvent["finish_reason"] | null;
-    },
-  ];
-  readonly usage: Usage | null;
+  /** One, but for the chunk that only tells the usage. */
+  readonly choices: readonly ChunkChoice[];
+  readonly usage?: Usage | null;
+}
+
+interface ChunkChoice {
+  readonly index: number;
+  readonly delta: ChatDelta;
+  readonly logprobs: ChoiceLogprobs | null;
+  readonly finish_reason: EndEvent["finish_reason"] | null;
 }
 
 export interface ChatCompletion extends ChatHead {
@@ -60,22 +61,21 @@ type TextEvent = Extract<ChatEvent, { type: "reasoning-delta" | "text-delta" }>;
 
 /**
  * The stream form, as DeepSeek sends it: a first chunk with the role and an empty `reasoning_content`; then either thinking,
- * answer or a part of a call in a chunk, the others null; the usage inside the chunk that finishes the last choice.
+ * answer or a part of a call in a chunk, the others null; the usage where `usagePlace` says.
  */
-export async function* toChunks(head: ChatHead, n: number, events: AsyncIterable<ChatEvent>): AsyncGenerator<ChatChunk, void> {
-  const chunk = (index: number, choice: Partial<ChatChunk["choices"][0]>, usage: Usage | null = null): ChatChunk => ({
-    ...head,
-    object: "chat.completion.chunk",
-    choices: [{ index, delta: { content: null, reasoning_content: null }, logprobs: null, finish_reason: null, ...choice }],
-    usage,
-  });
+export async function* toChunks(head: ChatHead, n: number, events: AsyncIterable<ChatEvent>, include_usage?: boolean): AsyncGenerator<ChatChunk, void> {
+  const place = usagePlace(include_usage);
+  const withUsage = (choices: ChatChunk["choices"], usage: Usage | null): ChatChunk => ({ ...head, object: "chat.completion.chunk", choices, ...(place !== "nowhere" && { usage }) });
+  const chunk = (index: number, choice: Partial<ChunkChoice>, usage: Usage | null = null): ChatChunk =>
+    withUsage([{ index, delta: { content: null, reasoning_content: null }, logprobs: null, finish_reason: null, ...choice }], usage);
   for (let index = 0; index < n; index++) yield chunk(index, { delta: { role: "assistant", content: null, reasoning_content: "" } });
   const ends: EndEvent[] = [];
   for await (const event of events) {
     if (event.type === "end") {
       ends.push(event);
       const usage = ends.length === n ? usageOf(ends) : null;
-      yield chunk(event.index, { delta: { content: "", reasoning_content: null }, finish_reason: event.finish_reason }, usage);
+      yield chunk(event.index, { delta: { content: "", reasoning_content: null }, finish_reason: event.finish_reason }, place === "finish" ? usage : null);
+      if (place === "chunk" && usage !== null) yield withUsage([], usage);
     } else yield chunk(event.index, { delta: toDelta(event), logprobs: logprobsOf([event]) });
   }
 }

@@ -32,6 +32,7 @@ const known = z.object({
   best_of: whole(1, 16),
   logprobs: whole(0, 20),
   ...samplingFields,
+  max_tokens: whole(0, 2 ** 31),
   ...formatFields,
 });
 
@@ -40,9 +41,13 @@ export function parseCompletionRequest(body: unknown): CompletionRequest {
   const data = parseBody(known, body);
   const logprobs = data.logprobs ?? undefined;
   if ((data.best_of ?? 1) > (data.n ?? 1)) throw new LongjingError("unsupported", "Completions are not sorted out here", { where: "best_of", got: data.best_of, expected: "n" });
-  if (data.echo && logprobs !== undefined) throw new LongjingError("unsupported", "The log-probabilities of a prompt are not computed", { where: "echo", got: "echo with logprobs" });
+  const scored = data.echo && logprobs !== undefined;
+  if (scored && data.suffix) throw new LongjingError("unsupported", "A prompt with a suffix is not echoed with log-probabilities", { where: "echo", got: "suffix" });
+  if (data.max_tokens === 0 && !scored) throw new LongjingError("bad_argument", "A completion of no tokens tells nothing", { where: "max_tokens", got: 0, expected: "at least 1, or echo with logprobs" });
+  const settings = settingsOf(data, logprobs);
   return {
-    ...settingsOf(data, logprobs),
+    ...settings,
+    sampling: scored ? { ...settings.sampling, prompt_logprobs: logprobs } : settings.sampling,
     model: data.model,
     prompts: data.prompt ?? [""],
     suffix: data.suffix || undefined,

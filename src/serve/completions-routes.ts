@@ -17,17 +17,14 @@ export function addCompletionRoutes(app: Hono, api: Api): void {
     const constraint = await model.constrainer.constraintFor({ thinking: "none", plain: true, ...(request.format.type === "text" ? {} : { spec: request.format }) });
     const inputs = request.prompts.map((prompt) => {
       const prompt_ids = promptIds(model, prompt, request.suffix);
-      return { prompt_ids, max_tokens: completionBudget(model, prompt_ids.length, request.max_tokens), signal: abort.signal, constraint };
+      const echo = !request.echo ? "" : typeof prompt === "string" ? prompt : model.tokenizer.decode(prompt);
+      return { prompt_ids, echo, max_tokens: completionBudget(model, prompt_ids.length, request.max_tokens), signal: abort.signal, constraint };
     });
-    const prompts = inputs.map((input, at): PromptEvents => {
-      const prompt = request.prompts[at] ?? "";
-      const echo = request.echo ? (typeof prompt === "string" ? prompt : model.tokenizer.decode(prompt)) : "";
-      return { first: at * request.n, echo, events: completionEvents(model, request, input, () => plainReader(request.stop)) };
-    });
+    const prompts = inputs.map((input, at): PromptEvents => ({ first: at * request.n, events: completionEvents(model, request, input, () => plainReader(request.stop)) }));
     const head = headOf(`cmpl-${randomUUID()}`, model);
     nameIgnored(c, request.ignored);
     if (!request.stream) return await respondJson(c, api, abort, toTextCompletion(head, prompts));
-    return respondStream(c, api, abort, dataMessages(toTextChunks(head, prompts.length * request.n, merge(prompts.map(labelled)))));
+    return respondStream(c, api, abort, dataMessages(toTextChunks(head, prompts.length * request.n, merge(prompts.map(labelled)), request.include_usage)));
   });
 }
 

@@ -107,7 +107,7 @@ class Tally {
         if (event.type === "finish") {
           this.#found(sequence.prompt_ids, event.cached_tokens);
           this.#settle(sequence, event.reason === "abort" ? left() : event.reason);
-        } else if (signal?.aborted !== true) {
+        } else if (event.type === "token" && signal?.aborted !== true) {
           this.#token(sequence);
         }
         failed = false;

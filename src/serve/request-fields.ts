@@ -41,6 +41,8 @@ export type RequestSampling = Omit<SamplingParams, "max_tokens" | "stop_token_id
 /** Settings of a completion that are no part of its sampling. */
 export interface CompletionSettings {
   readonly stream: boolean;
+  /** Whether a stream was asked to tell its usage; undefined where nothing was said. */
+  readonly include_usage: boolean | undefined;
   readonly n: number;
   readonly stop: readonly string[];
   readonly sampling: RequestSampling;
@@ -65,6 +67,7 @@ export function settingsOf(data: Fields, top_logprobs: number | undefined): Comp
   };
   return {
     stream: data.stream ?? false,
+    include_usage: data.stream_options?.include_usage ?? undefined,
     n: data.n ?? 1,
     stop: typeof data.stop === "string" ? [data.stop] : (data.stop ?? []),
     sampling: Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined && value !== null)),
