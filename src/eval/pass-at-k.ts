@@ -24,3 +24,19 @@ export function majorityVote(answers: readonly (string | null)[]): string | null
   for (const [answer, count] of counts) if (best === null || count > (counts.get(best) as number)) best = answer;
   return best;
 }
+
+/**
+ * Expected best score of k completions drawn from those at hand, without bias; for scores of 0 and 1 it is pass@k. The i-th smallest of n is
+ * the best of C(i-1, k-1) draws among C(n, k).
+ */
+export function bestOfK(scores: readonly number[], k: number): number {
+  const n = scores.length;
+  if (!(k >= 1 && k <= n)) throw new LongjingError("bad_argument", "The best of k is not defined here", { got: { samples: n, k }, expected: "1 <= k <= samples" });
+  let share = k / n;
+  return scores.toSorted((a, b) => b - a).reduce((sum, score, at) => {
+    const term = share * score;
+    const i = n - 1 - at;
+    share *= (i + 1 - k) / Math.max(i, 1);
+    return sum + term;
+  }, 0);
+}

@@ -36,6 +36,7 @@ export const bases: Task<BasesGold> = {
       const legal = /^[1-9a-f][0-9a-f]{0,31}$/.test(said) && [...said].every((digit) => Number.parseInt(digit, 16) < gold.base);
       return { legal, correct: legal && said === writtenOf(gold) };
     }),
+  sameAnswer: (a, b) => a.toLowerCase() === b.toLowerCase(),
 };
 
 /** From the base itself: below it there is nothing to do. */

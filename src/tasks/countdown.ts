@@ -2,7 +2,7 @@ import type { Random } from "../random/index.ts";
 import { renderTranscript } from "../text/transcript.ts";
 import { guess, search } from "./countdown-search.ts";
 import { evaluate } from "./expression.ts";
-import { isInteger } from "./rational.ts";
+import { equal, isInteger } from "./rational.ts";
 import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 export interface CountdownGold {
@@ -69,6 +69,11 @@ export function createCountdown({ shortHitRate = 0 }: CountdownOptions = {}): Ta
         const legal = result.ok && sorted(result.literals) === sorted(gold.numbers);
         return { legal, correct: legal && isInteger(result.value, gold.target) };
       }),
+    // The same numbers, and the same value made of them.
+    sameAnswer: (a, b) => {
+      const [first, second] = [evaluate(a), evaluate(b)];
+      return first.ok && second.ok && equal(first.value, second.value) && sorted(first.literals) === sorted(second.literals);
+    },
   };
 }
 

@@ -21,6 +21,7 @@ export {
   splitOf,
   type Address,
   type DemonstrationKind,
+  sameAnswer,
   type Language,
   type Problem,
   type Score,

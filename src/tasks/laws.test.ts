@@ -6,7 +6,7 @@ import { parseTranscript, renderTranscript, tags } from "../text/transcript.ts";
 import { transcripts } from "./corpus.ts";
 import { createCountdown } from "./countdown.ts";
 import { tasks } from "./table.ts";
-import { formatWeight, splitOf, type Address, type Problem, type Task } from "./task.ts";
+import { formatWeight, sameAnswer, splitOf, type Address, type Problem, type Task } from "./task.ts";
 
 const suite: [string, Task<unknown>][] = [...Object.entries(tasks), ["countdown with hits", createCountdown({ shortHitRate: 0.5 })]];
 
@@ -103,6 +103,23 @@ describe.each(suite)("the laws of a task: %s", (_, task) => {
           `<think></think><answer>${answer}`,
         ]) {
           expect(task.score(asked, completion).reward).toBe(0);
+        }
+      }),
+    );
+  });
+
+  it("judges answers alike that say the same, and says so of an answer's own variants", () => {
+    const variants = (answer: string): string[] => [answer, ` ${answer}\n`, answer.toUpperCase(), answer.replaceAll(", ", ","), `(${answer})`, answer.replaceAll(/(\d+)\*(\d+)/g, "$2*$1")];
+    fc.assert(
+      fc.property(problem, problem, fc.nat(), anything, (asked, other, seed, text) => {
+        const answers = [asked, other].flatMap((one) => variants(parseTranscript(task.solution(one, random(seed))).answer as string));
+        for (const a of [...answers, text]) {
+          expect(sameAnswer(task, a, ` ${a} `)).toBe(true);
+          for (const b of [...answers, text]) {
+            if (!sameAnswer(task, a, b)) continue;
+            expect(sameAnswer(task, b, a)).toBe(true);
+            expect(task.score(asked, renderTranscript("", b)).parts.correct).toBe(task.score(asked, renderTranscript("", a)).parts.correct);
+          }
         }
       }),
     );

@@ -16,14 +16,17 @@ function textOf(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (cause) {
-    throw new LongjingError("not_found", "There are no problems to train on", { where: path, hint: "longjing tasks import reasoning-gym writes them" }, { cause });
+    throw new LongjingError("not_found", "There are no problems", { where: path, hint: "longjing tasks import reasoning-gym writes them" }, { cause });
   }
 }
 
 function entryOf(line: string, where: string): Entry {
   const json = parsed(line, where) as Partial<Entry> | null;
-  const { task, question, answer = null, metadata = {} } = json ?? {};
-  if (typeof task === "string" && typeof question === "string" && (answer === null || typeof answer === "string") && typeof metadata === "object") return { task, question, answer, metadata };
+  const { task, question, answer = null, metadata = {}, config, index } = json ?? {};
+  if (typeof task === "string" && typeof question === "string" && (answer === null || typeof answer === "string") && typeof metadata === "object") {
+    const again = typeof config === "object" && config !== null && Number.isSafeInteger(index) ? { config, index: index as number } : {};
+    return { task, question, answer, metadata, ...again };
+  }
   throw new LongjingError("bad_file", "The line is not a problem", { where, got: line, expected: "task, question, answer, metadata" });
 }
 

@@ -32,6 +32,7 @@ export const sorting: Task<SortingGold> = {
       const legal = numbers?.length === gold.numbers.length;
       return { legal, correct: legal && sorted(gold).every((number, i) => number === numbers[i]) };
     }),
+  sameAnswer: (a, b) => a.replaceAll(", ", ",") === b.replaceAll(", ", ","),
 };
 
 function draw([count, largest]: readonly [number, number], random: Random): SortingGold {

@@ -51,6 +51,14 @@ export interface Task<G> {
   /** A transcript for pretraining. */
   demonstration(problem: Problem<G>, random: Random, kind: DemonstrationKind): string;
   score(problem: Problem<G>, completion: string): Score;
+  /** Whether two answers say the same, for a majority vote. Default: they are the same text but for white space around it. */
+  sameAnswer?(a: string, b: string): boolean;
+}
+
+/** Whether two answers to a task's problem say the same. */
+export function sameAnswer<G>(task: Task<G>, a: string, b: string): boolean {
+  const [first, second] = [a.trim(), b.trim()];
+  return first === second || (task.sameAnswer?.(first, second) ?? false);
 }
 
 /**

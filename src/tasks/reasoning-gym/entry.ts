@@ -5,6 +5,9 @@ export interface Entry {
   /** The generator's own answer; null where only its verifier knows. */
   readonly answer: string | null;
   readonly metadata: Readonly<Record<string, unknown>>;
+  /** What makes it again, where it was imported: reasoning-gym's configuration with its seed, and the problem's index in it. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  readonly index?: number;
 }
 
 /** What a model should say: thinking of which each step can be seen from a few tokens before it, then the answer alone. */

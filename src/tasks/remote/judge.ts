@@ -5,7 +5,6 @@ export interface JudgeOptions extends PostOptions {
   /** Base of an OpenAI-compatible endpoint, up to and without "/chat/completions". */
   readonly baseUrl: string;
   readonly model: string;
-  readonly apiKey?: string;
   /** Times that it is asked until it gives a verdict. Default 3. */
   readonly questions?: number;
   /** Longest answer of the judge, in tokens. Default 2048. */
@@ -31,8 +30,8 @@ line that is exactly "VERDICT: CORRECT" or "VERDICT: INCORRECT".`;
  * string, so that it cannot end where it likes.
  * The promise rejects with a LongjingError "network" when the endpoint cannot be reached.
  */
-export function createJudge({ baseUrl, model, apiKey, questions = 3, maxTokens = 2048, ...options }: JudgeOptions): (question: string, answer: string, gold: string) => Promise<Judged> {
-  const post = createPost({ ...options, headers: { ...options.headers, ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }) } });
+export function createJudge({ baseUrl, model, questions = 3, maxTokens = 2048, ...options }: JudgeOptions): (question: string, answer: string, gold: string) => Promise<Judged> {
+  const post = createPost(options);
   return async (question, answer, gold) => {
     const messages = [
       { role: "system", content: instructions },
