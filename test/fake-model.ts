@@ -61,9 +61,8 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
       requests.push(request);
       running++;
       try {
-        const { max_tokens, prompt_logprobs } = request.sampling;
-        const prompt = String.fromCodePoint(...request.prompt_ids);
-        const { prompt_ids, constraint } = request;
+        const { prompt_ids, constraint, sampling: { max_tokens, prompt_logprobs } } = request;
+        const prompt = String.fromCodePoint(...prompt_ids);
         const finish = (reason: FinishReason, completion_tokens: number) => ({ type: "finish" as const, reason, prompt_tokens: prompt_ids.length, cached_tokens: cached, completion_tokens });
         const ids = [...say(prompt.slice(prompt.lastIndexOf("user:") + 5, prompt.lastIndexOf("\n")))].map((point) => point.codePointAt(0) as number);
         const mask = new Uint32Array(Math.ceil(vocabulary / 32));

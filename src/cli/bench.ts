@@ -1,6 +1,7 @@
 import { Option, type Command } from "commander";
 import { LongjingError } from "../errors/index.ts";
 import type { BenchSizeName } from "../train/bench-sizes.ts";
+import { addBenchServe } from "./bench-serve.ts";
 import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
 import { realNumber, wholeNumber } from "./options.ts";
 import { openTerminal } from "./terminal.ts";
@@ -49,6 +50,17 @@ export function addBench(program: Command): void {
     .addOption(threadsOption())
     .option("--json", "a JSON line a test")
     .action(benchDecoding);
+  bench
+    .command("prefill")
+    .description("Time the reading of prompts: as `decode` with pp:N")
+    .argument("<model>", "folder with config.json and weights, GGUF file, or ORG/NAME")
+    .argument("[lengths...]", "tokens of a prompt, such as 128 512", ["512"])
+    .option("--repetitions <n>", "of each test, after one that is not counted", wholeNumber(1, 1000), 3)
+    .addOption(providerOption())
+    .addOption(threadsOption())
+    .option("--json", "a JSON line a test")
+    .action((model: string, lengths: readonly string[], options: DecodeBench) => benchDecoding(model, lengths.map((length) => `pp:${length}`), options));
+  addBenchServe(bench);
   bench
     .command("grpo")
     .description("Time whole GRPO steps: sampling groups and one optimiser step on them")
