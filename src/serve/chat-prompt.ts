@@ -1,4 +1,4 @@
-import { renderToolCall, tags, toolInstructions, toolSyntaxOf, type ChatMessage, type ToolSyntax } from "../text/index.ts";
+import { renderToolCall, renderToolResult, tags, toolInstructions, toolSyntaxOf, type ChatMessage, type ToolSyntax } from "../text/index.ts";
 import type { AssistantMessage, ServedMessage, ToolCall } from "./chat-messages.ts";
 import type { ChatRequest } from "./chat-request.ts";
 import type { ServedModel } from "./model.ts";
@@ -78,7 +78,7 @@ function templateMessages(messages: readonly ServedMessage[], template: string, 
   let afterTool = false;
   for (const turn of messages) {
     if (turn.role === "tool") {
-      const result = `<tool_response>\n${turn.content}\n</tool_response>`;
+      const result = renderToolResult(turn.content);
       const before = out.at(-1);
       if (afterTool && before !== undefined) before.content += `\n${result}`;
       else out.push({ role: "user", content: result });

@@ -1,4 +1,4 @@
-export { documentEncoder, type DocumentEncoder, type TokenDocument } from "./document.ts";
+export { documentEncoder, type DocumentEncoder, type Exchange, type TextDocument, type TokenDocument } from "./document.ts";
 export { ownTokens, trainBpe, type BpeOptions, type TokenizerFiles } from "./bpe.ts";
 export {
   chatRenderer,
@@ -23,6 +23,7 @@ export {
   hermes,
   llama3,
   renderToolCall,
+  renderToolResult,
   toolInstructions,
   toolMarks,
   toolSyntaxOf,
@@ -31,5 +32,6 @@ export {
 } from "./tool-syntax.ts";
 export { createTokenizer, type DecodeOptions, type SpecialTokens, type Tokenizer, type TokenStream } from "./tokenizer.ts";
 export { ollamaTemplate } from "./ollama-template.ts";
-export { parseTranscript, renderTranscript, tags, type Transcript } from "./transcript.ts";
+export { parseTranscript, renderTranscript, saidAnswer, tags, type Transcript } from "./transcript.ts";
+export { readTurn, type AssistantTurn, type ToolCall } from "./turn.ts";
 export { trainWordVocabulary, type WordVocabularyOptions } from "./word-vocabulary.ts";

@@ -72,6 +72,11 @@ export function renderToolCall(syntax: ToolSyntax, name: string, args: string): 
   return `${beforeArguments(syntax, name)}${args}${syntax.after}`;
 }
 
+/** What a call gave, in a user's message, for a template that knows of no calls. */
+export function renderToolResult(result: string): string {
+  return `<tool_response>\n${result}\n</tool_response>`;
+}
+
 /** `before` in its plain form, with the name in. */
 export function beforeArguments({ before }: ToolSyntax, name: string): string {
   const plain = before.replace("> {", ">\n{").replaceAll(/ ?([{:,]) /g, (_, mark: string) => (mark === "{" ? mark : `${mark} `));

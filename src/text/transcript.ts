@@ -52,6 +52,15 @@ export function parseTranscript(text: string): Transcript {
   }
 }
 
+/** What a completion answers: its answer block, or what follows the thinking where no tag marks an answer; else "". */
+export function saidAnswer(text: string): string {
+  const { answer } = parseTranscript(text);
+  if (answer !== null) return answer;
+  const [first = "", ...rest] = text.split(tags.thinkClose);
+  const unfinished = rest.length === 0 && first.includes(tags.thinkOpen);
+  return text.includes(tags.answerOpen) || unfinished ? "" : (rest.at(-1) ?? first);
+}
+
 /** The transcript that `parseTranscript` reads as well formed, provided that neither part holds a tag. */
 export function renderTranscript(thinking: string, answer: string): string {
   return `${tags.thinkOpen}${thinking}${tags.thinkClose}${tags.answerOpen}${answer}${tags.answerClose}`;

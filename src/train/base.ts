@@ -122,10 +122,7 @@ class BucketReader {
   constructor({ tokenizer, seed }: StageContext, buckets: readonly Bucket[], document: BaseOptions["document"], cursor: Cursor | null) {
     const encoder = documentEncoder(tokenizer);
     this.#buckets = buckets;
-    this.#read = (index) => {
-      const { prompt, completion } = document(seed, index);
-      return encoder.document(prompt, completion);
-    };
+    this.#read = (index) => encoder.document(document(seed, index));
     this.#next = cursor?.next ?? 0;
     this.#waiting = buckets.map((_, b) => (cursor?.waiting[b] ?? []).map((index) => ({ index, document: this.#read(index) })));
   }

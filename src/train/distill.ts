@@ -44,8 +44,7 @@ export function distill(options: DistillOptions): Stage {
       const start = context.now();
       const rows: ReturnType<typeof rowOf>[] = [];
       for (const first = next; rows.length < batch; ) {
-        const { prompt, completion } = document(seed, next++);
-        const tokens = encoder.document(prompt, completion);
+        const tokens = encoder.document(document(seed, next++));
         if (tokens.prompt.length + tokens.completion.length <= time + 1) rows.push(rowOf(tokens, time, tokenizer.padId ?? 0, 0));
         else if (next - first > 10_000) throw new LongjingError("bad_argument", "No document fits a row", { expected: `at most ${time + 1} tokens`, where: name });
       }

@@ -5,7 +5,7 @@ import type { TokenDocument } from "../text/index.ts";
 export interface PackedRows {
   readonly ids: readonly (readonly number[])[];
   readonly targets: readonly (readonly number[])[];
-  /** 1 where the target belongs to a completion. */
+  /** 1 where the target is said by the model. */
   readonly counts: readonly (readonly number[])[];
   /** Documents that were used. */
   readonly documents: number;
@@ -25,7 +25,7 @@ export function packRows(documents: Iterator<TokenDocument>, batch: number, time
     // A row reads `time` tokens and predicts `time`, so it holds one more.
     while (row.tokens.length + waiting.prompt.length + waiting.completion.length <= time + 1) {
       row.tokens.push(...waiting.prompt, ...waiting.completion);
-      row.counts.push(...waiting.prompt.map(() => 0), ...waiting.completion.map(() => 1));
+      row.counts.push(...waiting.prompt.map(() => 0), ...said(waiting));
       used++;
       waiting = take(documents, time);
     }
@@ -38,6 +38,9 @@ export function packRows(documents: Iterator<TokenDocument>, batch: number, time
   return { ids: rows.map((r) => r.tokens.slice(0, -1)), targets: rows.map((r) => r.tokens.slice(1)), counts: rows.map((r) => r.counts.slice(1)), documents: used };
 }
 
+/** 1 for each token of a completion that the model says. */
+const said = ({ completion, mask }: TokenDocument): readonly number[] => mask ?? completion.map(() => 1);
+
 function take(documents: Iterator<TokenDocument>, time: number): TokenDocument {
   const next = documents.next();
   if (next.done) throw new LongjingError("bad_argument", "The documents ended before the batch was full");
@@ -47,9 +50,10 @@ function take(documents: Iterator<TokenDocument>, time: number): TokenDocument {
 }
 
 /** One document as a row of its own. `promptWeight` is what a prompt's token counts beside a completion's. */
-export function rowOf({ prompt, completion }: TokenDocument, time: number, pad: number, promptWeight: number): { readonly ids: readonly number[]; readonly targets: readonly number[]; readonly counts: readonly number[] } {
+export function rowOf(document: TokenDocument, time: number, pad: number, promptWeight: number): { readonly ids: readonly number[]; readonly targets: readonly number[]; readonly counts: readonly number[] } {
+  const { prompt, completion } = document;
   const tokens = [...prompt, ...completion];
-  const counts = [...prompt.map(() => promptWeight), ...completion.map(() => 1)];
+  const counts = [...prompt.map(() => promptWeight), ...said(document)];
   while (tokens.length < time + 1) {
     tokens.push(pad);
     counts.push(0);

@@ -2,16 +2,14 @@ import type { Schedule } from "../optim/schedules.ts";
 import { adamwDefaults, type AdamWOptions } from "../optim/adamw.ts";
 import { trainingFlops } from "./ledger.ts";
 import { byTime } from "./layout.ts";
-import { documentEncoder, type DocumentEncoder, type TokenDocument } from "../text/index.ts";
+import { documentEncoder, type DocumentEncoder, type TextDocument, type TokenDocument } from "../text/index.ts";
 import { packRows } from "./pack.ts";
 import { nextTokenObjective, nextTokenTypes } from "./next-token.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 import { TrainStep } from "./train-state.ts";
 
-export interface TextPair {
-  readonly prompt: string;
-  readonly completion: string;
-}
+/** What a document says. */
+export type TextPair = TextDocument;
 
 export interface PretrainOptions {
   readonly name?: string;
@@ -62,7 +60,7 @@ function* encoded(pairs: Iterator<TextPair>, encoder: DocumentEncoder): Generato
   for (;;) {
     const next = pairs.next();
     if (next.done) return;
-    yield encoder.document(next.value.prompt, next.value.completion);
+    yield encoder.document(next.value);
   }
 }
 
