@@ -52,7 +52,9 @@ export class Pauses {
     const { next: follow, signal } = sequence.request;
     const { holds, leave } = this.#options;
     sequence.paused = true;
+    const wake = (): void => this.wake();
     const later = (act: () => void): void => {
+      signal?.removeEventListener("abort", wake);
       this.#heard.push(() => holds(sequence) && act());
       this.wake();
     };
@@ -65,7 +67,7 @@ export class Pauses {
       const excess = this.#excess(sequence, more);
       return excess ? fail(excess) : sequence.resume(more);
     };
-    signal?.addEventListener("abort", () => this.wake(), { once: true });
+    signal?.addEventListener("abort", wake);
     void Promise.resolve(sequence.turn(reason))
       .then((turn) => follow?.(turn))
       .then(

@@ -1,5 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import { random } from "../random/index.ts";
+import type { TextDocument } from "../text/index.ts";
+import { playDemonstration } from "./environment.ts";
 import type { Language, Split, Task } from "./task.ts";
 
 export interface CorpusOptions {
@@ -17,11 +19,8 @@ export interface CorpusOptions {
   readonly longShare?: number;
 }
 
-/** What pretraining reads: `completion` follows `prompt` in the chat template. */
-export interface TranscriptPair {
-  readonly prompt: string;
-  readonly completion: string;
-}
+/** What pretraining reads: `completion` follows `prompt` in the chat template; of a task of several turns, the others follow too. */
+export type TranscriptPair = TextDocument;
 
 /** Demonstrations of a task. Transcript i depends on the seed and i alone, so any part can be made again. */
 export function* transcripts<G>(task: Task<G>, options: CorpusOptions): Generator<TranscriptPair, void, undefined> {
@@ -33,6 +32,6 @@ export function* transcripts<G>(task: Task<G>, options: CorpusOptions): Generato
     const stream = random("transcript", task.name, split, seed, index);
     const kind = stream.next() < longShare ? "long" : "short";
     const problem = task.problem({ split, seed, index, level: stream.pick(levels), language: stream.pick(languages) });
-    yield { prompt: problem.prompt, completion: task.demonstration(problem, stream, kind) };
+    yield task.environment ? playDemonstration(task.environment, problem, stream, kind) : { prompt: problem.prompt, completion: task.demonstration(problem, stream, kind) };
   }
 }

@@ -1,6 +1,8 @@
 import { LongjingError } from "../errors/index.ts";
 import { random, type Random } from "../random/index.ts";
+import type { ChatMessage, ToolDefinition } from "../text/index.ts";
 import { parseTranscript, renderTranscript } from "../text/transcript.ts";
+import type { AssistantTurn } from "../text/turn.ts";
 
 export type Split = "train" | "test";
 export type Language = "en" | "zh";
@@ -23,6 +25,8 @@ export interface Problem<G> {
   readonly level: number;
   /** What the scorer knows and the model does not. */
   readonly gold: G;
+  /** Where the task poses it, so that others can pose it too: the label of a reward over HTTP. */
+  readonly address?: Address;
 }
 
 export interface Score {
@@ -36,6 +40,31 @@ export interface Score {
 
 /** Short: answers at once, as a model that has not learnt to think does. Long: thinks step by step to a right answer. */
 export type DemonstrationKind = "short" | "long";
+
+/** What follows a turn of the model. */
+export interface StepResult {
+  /** In the chat template's roles: `tool` for what calls gave, `user` for what somebody says. */
+  readonly messages: readonly ChatMessage[];
+  /** Calls that could not be done. */
+  readonly failures?: number;
+}
+
+/** One conversation about one problem. */
+export interface Episode {
+  /** Answers a turn; null where the turn was the last. A promise lets other conversations go on. */
+  step(turn: AssistantTurn): StepResult | null | Promise<StepResult | null>;
+  /** Called once, however the episode has ended. */
+  close?(): void | Promise<void>;
+}
+
+/** What answers a model of several turns. Equal problems and turns must give equal answers, or a run cannot be made again. */
+export interface Environment<G> {
+  /** What the model may call, which its prompt tells it. */
+  readonly tools: readonly ToolDefinition[];
+  reset(problem: Problem<G>): Episode | Promise<Episode>;
+  /** The model's turns of a demonstration. */
+  demonstration?(problem: Problem<G>, random: Random, kind: DemonstrationKind): readonly string[];
+}
 
 /**
  * A generator of problems and a judge of completions, for supervised data, RL and evaluation alike. Everything is pure, and
@@ -51,6 +80,8 @@ export interface Task<G> {
   /** A transcript for pretraining. */
   demonstration(problem: Problem<G>, random: Random, kind: DemonstrationKind): string;
   score(problem: Problem<G>, completion: string): Score;
+  /** For a task of several turns: what answers them. `score` and the demonstrations above are then about the last turn. */
+  readonly environment?: Environment<G>;
   /** Whether two answers say the same, for a majority vote. Default: they are the same text but for white space around it. */
   sameAnswer?(a: string, b: string): boolean;
 }
@@ -118,6 +149,6 @@ export function poseProblem<L, G, P>({ prompts, draw, key, say, ...task }: Posin
   const stream = random(task.name, split, seed, index, level);
   for (;;) {
     const gold = draw(difficulty, stream);
-    if (splitOf(task.name, key(gold)) === split) return { prompt: say(stream.pick(prompts[language]), gold), language, level, gold };
+    if (splitOf(task.name, key(gold)) === split) return { prompt: say(stream.pick(prompts[language]), gold), language, level, gold, address };
   }
 }

@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { readFixture } from "../../test/fixtures.ts";
 import { groupAdvantages, groupsWithSignal, maskTruncated, softOverlongPunishment } from "./advantages.ts";
-import type { AdvantageOptions, Reward } from "./advantages.ts";
+import type { Reward } from "../tasks/index.ts";
+import type { AdvantageOptions } from "./advantages.ts";
 
 interface AdvantageCase {
   readonly config: {

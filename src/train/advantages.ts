@@ -1,7 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
-
-/** What one reward function gave one completion; null or NaN where it gave nothing. */
-export type Reward = number | null;
+import type { Reward } from "../tasks/index.ts";
 
 export interface AdvantageOptions {
   /** Completions of one prompt; they stand side by side. */

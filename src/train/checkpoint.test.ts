@@ -35,7 +35,7 @@ describe("a saved checkpoint", () => {
     const path = saveCheckpoint(dir, contents);
     const { checkpoint, warnings } = latestCheckpoint(dir);
     expect(warnings).toEqual([]);
-    expect(checkpoint).toEqual({ path, stage: "grpo", step: 7, order: 1, log_lines: 7, mark: null, state: contents.state });
+    expect(checkpoint).toEqual({ path, stage: "grpo", step: 7, order: 1, log_lines: 7, marks: [], state: contents.state });
     expect(await loadTensors(latest(), modelFile)).toEqual(contents.tensors);
     expect(await loadTensors(latest(), optimizerFile)).toEqual(contents.optimizer);
   });
@@ -119,14 +119,14 @@ describe("the latest checkpoint", () => {
 
 describe("pruning", () => {
   test("keeps the last ones, and the newest of each mark and stage", () => {
-    const save = fc.record({ stage: fc.constantFrom("pretrain", "grpo"), mark: fc.constantFrom(undefined, undefined, "best", "last") });
+    const save = fc.record({ stage: fc.constantFrom("pretrain", "grpo"), marks: fc.subarray(["best", "last"]) });
     fc.assert(
       fc.property(fc.array(save, { minLength: 1, maxLength: 12 }), fc.integer({ min: 1, max: 4 }), (saves, keepLast) => {
         rmSync(dir, { recursive: true, force: true });
-        saves.forEach(({ stage, mark }, step) => saveCheckpoint(dir, contentsOf(step, { stage, ...(mark && { mark }) }), keepLast));
-        const kept = saves.flatMap(({ stage, mark }, step) => {
-          const superseded = saves.slice(step + 1).some((later) => later.stage === stage && later.mark === mark);
-          const stays = step >= saves.length - keepLast || (mark !== undefined && !superseded);
+        saves.forEach(({ stage, marks }, step) => saveCheckpoint(dir, contentsOf(step, { stage, marks }), keepLast));
+        const kept = saves.flatMap(({ stage, marks }, step) => {
+          const superseded = (mark: string): boolean => saves.slice(step + 1).some((later) => later.stage === stage && later.marks.includes(mark));
+          const stays = step >= saves.length - keepLast || marks.some((mark) => !superseded(mark));
           return stays ? [`${stage}-step-${step}`] : [];
         });
         expect(names()).toEqual(kept.sort());

@@ -29,8 +29,8 @@ export interface CheckpointContents {
   readonly state: JsonValue;
   /** Files that make the folder loadable by others: `config.json`, `tokenizer.json`, … */
   readonly extraFiles?: Readonly<Record<string, string | Uint8Array>>;
-  /** The newest checkpoint of each mark and stage is never pruned ("best", "last"). */
-  readonly mark?: string;
+  /** The newest checkpoint of each mark and stage is never pruned ("best", "last"). Default: none. */
+  readonly marks?: readonly string[];
   /** Greater for a later checkpoint of the run. Default: 1 more than the greatest that is there. */
   readonly order?: number;
 }
@@ -43,7 +43,7 @@ export interface Checkpoint {
   /** Grows with the run, over all its stages. */
   readonly order: number;
   readonly log_lines: number;
-  readonly mark: string | null;
+  readonly marks: readonly string[];
   readonly state: JsonValue;
 }
 
@@ -164,7 +164,7 @@ export function damageOf(path: string): string | null {
 }
 
 function writeFiles(folder: string, contents: CheckpointContents, order: number): void {
-  const { stage, step, log_lines, state, mark = null } = contents;
+  const { stage, step, log_lines, state, marks = [] } = contents;
   const text = (value: string): Uint8Array[] => [Buffer.from(value)];
   mkdirSync(folder);
   const sums = new Map<string, string>();
@@ -174,7 +174,7 @@ function writeFiles(folder: string, contents: CheckpointContents, order: number)
   for (const [name, content] of Object.entries(contents.extraFiles ?? {})) write(name, typeof content === "string" ? text(content) : [content]);
   write(contents.weightsFile ?? modelFile, safetensorsPieces(toWrite(contents.tensors)));
   write(optimizerFile, safetensorsPieces(toWrite(contents.optimizer)));
-  write(stateFile, text(`${JSON.stringify({ stage, step, order, log_lines, mark, state }, null, 2)}\n`));
+  write(stateFile, text(`${JSON.stringify({ stage, step, order, log_lines, marks, state }, null, 2)}\n`));
   writeDurably(join(folder, sumsFile), text([...sums].map(([name, hash]) => `${hash}  ${name}\n`).join("")));
   syncFolder(folder);
 }
@@ -196,11 +196,11 @@ function makeWay(path: string, temporary: string): void {
 
 function prune(parent: string, keepLast: number): void {
   const newestFirst = list(parent).checkpoints.toReversed();
-  const marks = new Set<string>();
-  newestFirst.forEach(({ path, stage, mark }, age) => {
-    const isNewestOfMark = mark !== null && !marks.has(`${stage}/${mark}`);
-    if (mark !== null) marks.add(`${stage}/${mark}`);
-    if (age >= keepLast && !isNewestOfMark) discard(path);
+  const seen = new Set<string>();
+  newestFirst.forEach(({ path, stage, marks }, age) => {
+    const fresh = marks.map((mark) => `${stage}/${mark}`).filter((mark) => !seen.has(mark));
+    for (const mark of fresh) seen.add(mark);
+    if (age >= keepLast && fresh.length === 0) discard(path);
   });
 }
 
@@ -227,7 +227,7 @@ function list(parent: string): { checkpoints: Checkpoint[]; warnings: string[] }
 }
 
 function parseState(text: string): Omit<Checkpoint, "path"> | null {
-  let facts: Partial<Omit<Checkpoint, "path">> | null;
+  let facts: (Partial<Omit<Checkpoint, "path">> & { readonly mark?: string | null }) | null;
   try {
     facts = JSON.parse(text) as typeof facts;
   } catch {
@@ -235,8 +235,10 @@ function parseState(text: string): Omit<Checkpoint, "path"> | null {
   }
   if (typeof facts !== "object" || facts === null) return null;
   const { stage, step, order, log_lines, mark, state } = facts;
-  const whole = typeof stage === "string" && [step, order, log_lines].every(Number.isSafeInteger) && mark !== undefined && state !== undefined;
-  return whole ? (facts as Omit<Checkpoint, "path">) : null;
+  // Before there could be several there was one, or null.
+  const marks = facts.marks ?? (mark === undefined ? undefined : [mark].flatMap((one) => one ?? []));
+  const whole = typeof stage === "string" && [step, order, log_lines].every(Number.isSafeInteger) && Array.isArray(marks) && state !== undefined;
+  return whole ? ({ stage, step, order, log_lines, marks, state } as Omit<Checkpoint, "path">) : null;
 }
 
 function namesIn(folder: string): string[] {

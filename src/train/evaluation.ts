@@ -2,7 +2,7 @@ import { Generator } from "../engine/generator.ts";
 import { ModelRunner } from "../engine/model-runner.ts";
 import { evaluate, evaluationProblems, type Evaluation, type EvaluationOptions } from "../eval/evaluate.ts";
 import { preflight } from "../eval/preflight.ts";
-import { rollout } from "../eval/rollout.ts";
+import { promptIds, rollout } from "../eval/rollout.ts";
 import { generationFlops } from "./ledger.ts";
 import type { Problem, Task } from "../tasks/index.ts";
 import { documentEncoder, type DocumentEncoder } from "../text/index.ts";
@@ -16,9 +16,9 @@ const lanes = 256;
 const problemsPerStep = 50;
 
 /** An engine over the policy as it is, for problems and completions of known lengths. */
-export async function withGenerator<T>(context: StageContext, problems: readonly { readonly prompt: string }[], max_tokens: number, f: (generator: Generator, encoder: DocumentEncoder) => Promise<T>): Promise<T> {
+export async function withGenerator<G, T>(context: StageContext, task: Task<G>, problems: readonly Problem<G>[], max_tokens: number, f: (generator: Generator, encoder: DocumentEncoder) => Promise<T>): Promise<T> {
   const encoder = documentEncoder(context.tokenizer);
-  const longest = Math.max(...problems.map(({ prompt }) => encoder.prompt(prompt).length));
+  const longest = Math.max(...problems.map((problem) => promptIds(encoder, task, problem).length));
   const runner = new ModelRunner(context.backend, context.config, { max_num_seqs: lanes, max_model_len: longest + max_tokens, ...runnerOptions(context.state.base) });
   try {
     return await f(new Generator(runner, context.state.policy, { blocking: context.blocking }), encoder);
@@ -42,7 +42,7 @@ export function evaluation<G>(name: string, task: Task<G>, options: Omit<Evaluat
     const count = Math.min(options.count, context.maxSteps * problemsPerStep);
     const onProgress = (done: number, all: number): void => context.progress(Math.floor((done / all) * Math.ceil(count / problemsPerStep)));
     const asked: EvaluationOptions = { ...options, count, split: "test", seed: context.seed, signal: context.signal, onProgress };
-    const result = await withGenerator(context, evaluationProblems(task, asked), options.max_tokens, (generator, encoder) => evaluate(generator, encoder, task, asked));
+    const result = await withGenerator(context, task, evaluationProblems(task, asked), options.max_tokens, (generator, encoder) => evaluate(generator, encoder, task, asked));
     if (context.signal.aborted) return nothing;
     account(context, start, result);
     const step = Math.ceil(count / problemsPerStep);
@@ -70,7 +70,7 @@ export function preflightStage<G>({ name = "preflight", task, problem, problems,
     const count = Math.min(problems, context.maxSteps * problemsPerStep);
     const drawn = Array.from({ length: count }, (_, i) => problem(context.seed, i));
     const { signal } = context;
-    const groups = await withGenerator(context, drawn, max_tokens, (generator, encoder) => rollout(generator, encoder, task, drawn, { num_generations, max_tokens, temperature: 1, stream: ["preflight", context.seed], signal }));
+    const groups = await withGenerator(context, task, drawn, max_tokens, (generator, encoder) => rollout(generator, encoder, task, drawn, { num_generations, max_tokens, temperature: 1, stream: ["preflight", context.seed], signal }));
     if (signal.aborted) return nothing;
     const result = preflight(groups.map((g) => ({ samples: num_generations, correct: g.samples.reduce((n, s) => n + s.score.parts.correct, 0) })), num_generations);
     const lengths = groups.flatMap((g) => g.samples.map((s) => s.token_ids.length));

@@ -1,5 +1,9 @@
-export type { AdvantageOptions, Advantages, Reward } from "./advantages.ts";
+export type { AdvantageOptions, Advantages } from "./advantages.ts";
 export { groupAdvantages, groupsWithSignal, maskTruncated, softOverlongPunishment } from "./advantages.ts";
+export type { Alarm, AlarmName, AlarmOptions, AlarmState } from "./alarms.ts";
+export { noAlarms, watchMetrics } from "./alarms.ts";
+export type { Curriculum, CurriculumState, Outcome, SolveRateOptions } from "./curriculum.ts";
+export { scheduledCurriculum, solveRateCurriculum } from "./curriculum.ts";
 export type { DistillOptions } from "./distill.ts";
 export { distill } from "./distill.ts";
 export type { RejectionSamplingOptions } from "./reject.ts";
@@ -27,6 +31,7 @@ export type { ForwardReport } from "./probe.ts";
 export { forwardBackward, greedy } from "./probe.ts";
 export type { Recipe, RecipeEvent, RecipeRunOptions, StartingModel } from "./recipe.ts";
 export { runRecipe } from "./recipe.ts";
+export type { RewardOptions } from "./scored-rollout.ts";
 export type { Run } from "./run.ts";
 export { openRun, readLedger, runState } from "./run.ts";
 export type { Stage, StageContext, StageProgress } from "./stage.ts";

@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { readFixture } from "../../test/fixtures.ts";
 import { groupAdvantages } from "./advantages.ts";
-import type { AdvantageOptions, Reward } from "./advantages.ts";
+import type { Reward } from "../tasks/index.ts";
+import type { AdvantageOptions } from "./advantages.ts";
 import { completionMetrics, rolloutMetrics } from "./metrics.ts";
 
 interface MetricsCase {

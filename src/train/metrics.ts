@@ -1,5 +1,5 @@
-import { mean, sampleStd } from "./advantages.ts";
-import type { Advantages, Reward } from "./advantages.ts";
+import type { Reward } from "../tasks/index.ts";
+import { mean, sampleStd, type Advantages } from "./advantages.ts";
 
 /** A scored rollout, plain arrays over its N completions. */
 export interface ScoredBatch {

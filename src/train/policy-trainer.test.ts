@@ -14,7 +14,7 @@ const { config } = benchSizes.S;
 const loss = { ...policyLossDefaults, max_completion_length: 24 };
 const optimizer = { ...adamwDefaults, weight_decay: 0 };
 
-async function rolled(seed: number) {
+async function rolled(seed: number, minibatch = 4) {
   const backend = await openBackend("cpu");
   const specs = parameterSpecs(config);
   const state = new TrainState(backend, specs, initParameters(specs, 0.1, random("policy trainer", seed)));
@@ -25,7 +25,7 @@ async function rolled(seed: number) {
     const completions = await new Generator(runner, state.parameters).generate(requests);
     return completions.map((c, i) => ({ prompt_ids: requests[i]!.prompt_ids, completion_ids: c.token_ids, old_logprobs: c.logprobs, advantage: i % 2 ? 1 : -1, masked: false }));
   };
-  return { trainer: new PolicyTrainer(backend, config, state, 0, { minibatch: 4, loss, optimizer, max_grad_norm: 1 }), state, sample };
+  return { trainer: new PolicyTrainer(backend, config, state, 0, { minibatch, loss, optimizer, max_grad_norm: 1 }), state, runner, sample };
 }
 
 test("on unchanged weights every importance ratio is 1, within 1e-3", async () => {
@@ -57,4 +57,36 @@ test("samples of another policy are refused", async () => {
   const { trainer, sample } = await rolled(3);
   const samples = (await sample()).map((s) => ({ ...s, old_logprobs: s.old_logprobs.map((l) => l - 0.1) }));
   await expect(trainer.train(samples, 1e-3, random("order"))).rejects.toThrow(/not the one that sampled/);
+});
+
+test("a conversation is worth what its turns are, each behind all that came before it: what answered them counts nowhere", async () => {
+  const { trainer, state, runner } = await rolled(4, 2);
+  const [prompt_ids, answer] = [[5, 6, 7, 8], [9, 10, 11]];
+  let asked = 0;
+  const next = () => (asked++ === 0 ? { token_ids: answer, max_tokens: 6 } : null);
+  const [said] = await new Generator(runner, state.parameters).generate([{ prompt_ids, sampling: { seed: 1, max_tokens: 5 }, next }]);
+  const { token_ids, logprobs, tool_mask } = said!;
+  const whole = { prompt_ids, completion_ids: token_ids, old_logprobs: logprobs, tool_mask: tool_mask!, advantage: 1, masked: false };
+  const turns = [
+    { prompt_ids, completion_ids: token_ids.slice(0, 5), old_logprobs: logprobs.slice(0, 5), advantage: 1, masked: false },
+    { prompt_ids: [...prompt_ids, ...token_ids.slice(0, 8)], completion_ids: token_ids.slice(8), old_logprobs: logprobs.slice(8), advantage: 1, masked: false },
+  ];
+  // Without a step that moves anything, so that both see the same weights.
+  const [one, two] = [await trainer.train([whole], 0, random("order")), await trainer.train(turns, 0, random("order"))];
+  expect(one.trained_tokens).toBe(11);
+  expect(two.trained_tokens).toBe(11);
+  for (const name of ["loss", "grad_norm", "entropy", "sampling/importance_sampling_ratio/mean"]) expect(Math.abs(one[name]! - two[name]!), name).toBeLessThan(1e-4 * Math.max(1, Math.abs(two[name]!)));
+  expect(one["grad_norm"]).toBeGreaterThan(0);
+  // All tokens at once would be another thing.
+  const { tool_mask: _, ...unmasked } = whole;
+  await expect(trainer.train([unmasked], 0, random("order"))).rejects.toThrow(/not the one that sampled/);
+  trainer.dispose();
+});
+
+test("a minibatch without anything to learn from takes no step", async () => {
+  const { trainer, state, sample } = await rolled(5);
+  const before = state.step;
+  const metrics = await trainer.train((await sample()).map((s) => ({ ...s, masked: true })), 1e-2, random("order"));
+  expect([metrics.trained_tokens, state.step]).toEqual([0, before]);
+  trainer.dispose();
 });

@@ -13,6 +13,8 @@ export interface TrainSample {
   readonly completion_ids: readonly number[];
   /** Of each completion token when it was sampled. */
   readonly old_logprobs: readonly number[];
+  /** 1 where the model said the completion's token, 0 where an environment did: no part of loss, KL or entropy. Absent: it said all. */
+  readonly tool_mask?: readonly (0 | 1)[];
   readonly advantage: number;
   /** Takes no part in the loss. */
   readonly masked: boolean;
@@ -84,20 +86,21 @@ export class PolicyTrainer {
     for (const [name, tensor] of Object.entries(this.#reference)) (tensor.data as Float32Array).set(parameters[name]!.data as Float32Array);
   }
 
-  /** One pass over the samples in random order, a step for each minibatch. */
+  /** One pass over the samples in random order, a step for each minibatch that has any to learn from. */
   async train(samples: readonly TrainSample[], learningRate: number, stream: Random): Promise<PolicyMetrics> {
     const order = stream.shuffle(samples);
     const sums = new Map<string, number>();
     let tokens = 0;
-    let deviation = 0;
+    let deviation: number | null = null;
     for (let at = 0; at < order.length; at += this.#options.minibatch) {
       const batch = order.slice(at, at + this.#options.minibatch);
+      if (batch.every((sample) => sample.masked)) continue;
       const { metrics, count } = await this.#minibatch(batch, learningRate);
-      if (at === 0) deviation = onPolicyDeviation(metrics);
+      deviation ??= onPolicyDeviation(metrics);
       tokens += count;
       for (const [name, value] of Object.entries(metrics)) sums.set(name, (sums.get(name) ?? 0) + value * count);
     }
-    return { ...Object.fromEntries([...sums].map(([name, sum]) => [name, sum / Math.max(tokens, 1)])), trained_tokens: tokens, "sampling/on_policy_deviation": deviation };
+    return { ...Object.fromEntries([...sums].map(([name, sum]) => [name, sum / Math.max(tokens, 1)])), trained_tokens: tokens, "sampling/on_policy_deviation": deviation ?? 0 };
   }
 
   async #minibatch(samples: readonly TrainSample[], learningRate: number): Promise<{ metrics: Readonly<Record<string, number>>; count: number }> {
@@ -122,15 +125,16 @@ export class PolicyTrainer {
     const old = (step.batch.old_logprobs.data as Float32Array).fill(0);
     const advantages = (step.batch.advantages.data as Float32Array).fill(0);
     let count = 0;
-    for (const [b, { prompt_ids, completion_ids, old_logprobs, advantage, masked }] of samples.entries()) {
+    for (const [b, { prompt_ids, completion_ids, old_logprobs, tool_mask, advantage, masked }] of samples.entries()) {
       const tokens = [...prompt_ids, ...completion_ids];
       advantages[b] = advantage;
       for (let t = 0; t < tokens.length - 1; t++) {
         const row = t * batch + b;
         ids[row] = BigInt(tokens[t]!);
         targets[row] = BigInt(tokens[t + 1]!);
-        const sampled = old_logprobs[t + 1 - prompt_ids.length];
-        if (sampled === undefined || masked) continue;
+        const place = t + 1 - prompt_ids.length;
+        const sampled = old_logprobs[place];
+        if (sampled === undefined || masked || tool_mask?.[place] === 0) continue;
         mask[row] = 1;
         old[row] = sampled;
         count++;

@@ -181,9 +181,9 @@ function stageContext(stage: Stage, resumed: StageProgress | null, shared: Share
     progress: (step) => {
       if (step > told) report({ type: "progress", stage: stage.name, step: (told = step), steps });
     },
-    checkpoint: async (progress) => {
+    checkpoint: async (progress, urgent = false) => {
       await eventLoopTurn();
-      const due = progress.step % checkpointEvery === 0 || shared.signal.aborted;
+      const due = progress.step % checkpointEvery === 0 || progress.best === true || urgent || shared.signal.aborted;
       if (due && progress.step < steps) save(progress, false);
     },
   };
@@ -198,10 +198,10 @@ function orderOf(recipe: Recipe, index: number, step: number): number {
   return recipe.stages.slice(0, index).reduce((n, stage) => n + stage.steps + 1, step);
 }
 
-function contents(stage: Stage, { step, cursor, tensors }: StageProgress, done: boolean, state: TrainState): Pick<CheckpointContents, "stage" | "step" | "tensors" | "optimizer" | "state" | "mark"> {
+function contents(stage: Stage, { step, cursor, tensors, best = false }: StageProgress, done: boolean, state: TrainState): Pick<CheckpointContents, "stage" | "step" | "tensors" | "optimizer" | "state" | "marks"> {
   const saved: SavedState = { progress: { step, cursor }, done, optimizer_step: state.step };
   const moments = { ...hostTensors(state.moments.m, "m."), ...hostTensors(state.moments.v, "v.") };
-  return { stage: stage.name, step, tensors: hostTensors(state.parameters), optimizer: { ...moments, ...tensors }, state: saved, ...(done && { mark: "last" }) };
+  return { stage: stage.name, step, tensors: hostTensors(state.parameters), optimizer: { ...moments, ...tensors }, state: saved, marks: [...(best ? ["best"] : []), ...(done ? ["last"] : [])] };
 }
 
 /** What a run is made with that its recipe leaves open. @throws LongjingError "conflict" where the run that shall go on is of another recipe, seed or adapter */

@@ -63,7 +63,7 @@ async function sampled<G>(options: RejectionSamplingOptions<G>, name: string, co
   const problems = Array.from({ length: options.problems }, (_, index) => problem(context.seed, index));
   const kept: TextPair[] = [];
   const counts = { samples: 0, correct: 0, readable: 0, kept: 0, tokens: 0 };
-  await withGenerator(context, problems, max_tokens, async (generator, encoder) => {
+  await withGenerator(context, task, problems, max_tokens, async (generator, encoder) => {
     for (let at = 0; at < problems.length && !context.signal.aborted; at += problemsAtOnce) {
       const groups = await rollout(generator, encoder, task, problems.slice(at, at + problemsAtOnce), { num_generations, max_tokens, temperature, stream: [context.seed, name, at], signal: context.signal });
       for (const group of groups) {

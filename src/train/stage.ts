@@ -13,6 +13,8 @@ export interface StageProgress {
   readonly cursor: JsonValue;
   /** What the next step reads beside parameters and moments (a reference policy), under names that the stage chooses. */
   readonly tensors?: Readonly<Record<string, HostTensor>>;
+  /** The stage has not been better yet: its checkpoint is made now, and kept. */
+  readonly best?: boolean;
 }
 
 /** What a stage works with. Everything random in it is named by `seed`, the stage and the step, so there is no other state. */
@@ -35,8 +37,11 @@ export interface StageContext {
   account(spent: Omit<Spent, "cores">): void;
   /** Says how far a stage came whose steps leave no log lines. */
   progress(step: number): void;
-  /** Ends a step: lets the event loop turn, so that `signal` is heard, and saves a checkpoint if one is due or the last to be had. */
-  checkpoint(progress: StageProgress): Promise<void>;
+  /**
+   * Ends a step: lets the event loop turn, so that `signal` is heard, and saves a checkpoint if one is due, the best, or the last to
+   * be had. `urgent`: the stage is about to fail, and what it has done shall not be lost.
+   */
+  checkpoint(progress: StageProgress, urgent?: boolean): Promise<void>;
   /** Monotonic seconds. */
   now(): number;
 }

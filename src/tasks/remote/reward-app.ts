@@ -2,7 +2,7 @@ import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { z } from "zod";
 import { LongjingError } from "../../errors/index.ts";
-import { parseTranscript } from "../../text/transcript.ts";
+import { parseTranscript, saidAnswer } from "../../text/transcript.ts";
 import type { Task } from "../task.ts";
 import type { Verifier } from "../verifiers/verdict.ts";
 import type { RemoteReward, RewardQuery } from "./reward-client.ts";
@@ -69,11 +69,7 @@ export function taskRewarder<G>(task: Task<G>): Rewarder {
 /** Judges by a verifier. The label is the gold answer; the answer is that of the transcript, or what follows the thinking where no tag marks it. */
 export function verifierRewarder(verify: Verifier<string>): Rewarder {
   return ({ completion, label }) => {
-    const { answer, wellFormed } = parseTranscript(completion);
-    const [thinking = "", ...rest] = completion.split("</think>");
-    const untagged = completion.includes("<answer>") || (rest.length === 0 && thinking.includes("<think>")) ? "" : (rest.at(-1) ?? thinking);
-    const said = answer ?? untagged;
-    const correct = Number(verify(said, label).correct);
-    return { reward: correct, score: correct, logs: { correct, format: Number(wellFormed) } };
+    const correct = Number(verify(saidAnswer(completion), label).correct);
+    return { reward: correct, score: correct, logs: { correct, format: Number(parseTranscript(completion).wellFormed) } };
   };
 }

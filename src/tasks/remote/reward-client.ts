@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { LongjingError } from "../../errors/index.ts";
 import { createPost, type PostOptions } from "./post.ts";
+import { remembering } from "./remembering.ts";
 
 /** One completion to be judged. */
 export interface RewardQuery {
@@ -36,23 +37,11 @@ export function createRewardClient(urls: string | readonly string[], { cache = 4
   const addresses = [urls].flat();
   if (addresses.length === 0) throw new LongjingError("bad_argument", "A reward needs the address of a server");
   const post = createPost(options);
-  const kept = new Map<string, Promise<RemoteReward>>();
   let turn = 0;
-  return (query) => {
-    const { prompt, completion, label } = query;
-    const key = JSON.stringify([prompt, completion, label]);
-    const known = kept.get(key);
-    if (known !== undefined) return known;
+  return remembering(cache, ({ prompt, completion, label }: RewardQuery) => {
     const url = addresses[turn++ % addresses.length] as string;
-    const reward = post(url, { query: [prompt + completion], prompts: [prompt], labels: [label] }).then((answer) => readReward(answer, url));
-    if (cache === 0) return reward;
-    kept.set(key, reward);
-    // A failure is not an answer: the next equal query asks again.
-    reward.catch(() => kept.delete(key));
-    const [oldest] = kept.keys();
-    if (kept.size > cache && oldest !== undefined) kept.delete(oldest);
-    return reward;
-  };
+    return post(url, { query: [prompt + completion], prompts: [prompt], labels: [label] }).then((answer) => readReward(answer, url));
+  });
 }
 
 function readReward(answer: unknown, url: string): RemoteReward {

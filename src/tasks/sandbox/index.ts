@@ -1,3 +1,4 @@
+export { codeReward } from "./code-reward.ts";
 export { openSandbox, type Sandbox, type SandboxOptions } from "./sandbox.ts";
 export { verifyCode, type CodeTest, type CodeVerdict } from "./verify-code.ts";
 export type { Limits, Outcome, Program } from "./program.ts";
