@@ -20,7 +20,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 async function write(type: GgufFileType): Promise<string> {
   const path = join(folder, `${type}.gguf`);
-  const checkpoint = { path, config, generationConfig: null, names: [], info: () => ({ shape: [], dtype: "F32" as const }), readBlocks: async () => null, close: async () => {}, read: async (name: string) => ({ shape: [], dtype: "F32" as const, data: values[name]! }) };
+  const checkpoint = { path, config, generationConfig: null, names: [], info: () => ({ shape: [], dtype: "F32" as const }), blockLayout: () => null, readBlocks: async () => null, close: async () => {}, read: async (name: string) => ({ shape: [], dtype: "F32" as const, data: values[name]! }) };
   await writeGguf(path, { config, generationConfig: null, metadata: {}, parameters: ggufParameters(checkpoint, type) });
   return path;
 }

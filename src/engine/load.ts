@@ -1,6 +1,6 @@
 import { parameterSpecs, projectionGroups, type ModelConfig, type ParameterSpec } from "../model/index.ts";
 import type { Backend, DeviceTensor } from "../runtime/index.ts";
-import { openCheckpoint, stackRows, type Checkpoint, type GenerationConfig, type QuantizedBlocks } from "../weights/index.ts";
+import { newBlocks, openCheckpoint, sameLayout, sliceRows, type Checkpoint, type GenerationConfig, type QuantizedBlocks } from "../weights/index.ts";
 import type { ModelParameters, ParameterTensors, QuantizedTensors } from "./model-parameters.ts";
 
 export interface LoadedModel<P = ParameterTensors> {
@@ -28,22 +28,29 @@ export type ModelDtype = "auto" | "float32";
  * are, and projections of the same rows become one.
  */
 export const loadFrozenModel = (backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel<ModelParameters>> =>
-  load(path, options, (checkpoint, specs) => readFrozenParameters(backend, checkpoint, specs, options));
+  load(path, options, async (checkpoint, specs) => {
+    const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
+    for (const [name, parts] of projectionGroups(specs)) {
+      const read = (specs: readonly ParameterSpec[]): Promise<DeviceTensor | QuantizedTensors | null> => (options.dtype === "float32" ? readFloat32(backend, checkpoint, specs) : readJoined(backend, checkpoint, specs));
+      const joined = await read(parts);
+      if (joined) parameters[name] = joined;
+      // What does not join stands alone, and one part always joins.
+      else for (const spec of parts) parameters[spec.name] = (await read([spec]))!;
+    }
+    return parameters;
+  });
 
-type Source = Pick<Checkpoint, "read" | "readBlocks">;
+type Source = Pick<Checkpoint, "read" | "blockLayout" | "readBlocks">;
 
-/** The parameters of `loadFrozenModel`. @param options.joined projections of the same rows become one; default true */
-export async function readFrozenParameters(backend: Backend, checkpoint: Source, specs: readonly ParameterSpec[], { dtype, joined = true }: LoadModelOptions & { readonly joined?: boolean } = {}): Promise<ModelParameters> {
-  const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
-  const read = (parts: readonly ParameterSpec[]): Promise<DeviceTensor | QuantizedTensors | null> => (dtype === "float32" ? readFloat32(backend, checkpoint, parts) : readJoined(backend, checkpoint, parts));
-  for (const [name, parts] of projectionGroups(specs)) {
-    const whole = joined ? await read(parts) : null;
-    if (whole) parameters[name] = whole;
-    // What does not join stands alone, and one part always joins.
-    else for (const spec of parts) parameters[spec.name] = (await read([spec]))!;
-  }
-  return parameters;
-}
+/**
+ * A model's parameters to train an adapter on, each by itself: matrices of linear layers that a file stores in blocks of 4 bits stay
+ * in them, and products with them do not round activations, so that sampling and training are one policy; the rest is float32.
+ */
+export const readBaseParameters = (backend: Backend, checkpoint: Source, specs: readonly ParameterSpec[], { dtype }: LoadModelOptions = {}): Promise<ModelParameters> =>
+  readAll<DeviceTensor | QuantizedTensors>(specs, async (spec) => {
+    const blocks = dtype !== "float32" && spec.quantizable ? await checkpoint.readBlocks(spec.name, spec.shape) : null;
+    return blocks?.bits === 4 ? { ...quantizedTensors(backend, blocks), exact: true } : readFloat32(backend, checkpoint, [spec]);
+  });
 
 async function load<P>(path: string, options: LoadModelOptions, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<P>): Promise<LoadedModel<P>> {
   const checkpoint = await openCheckpoint(path);
@@ -66,8 +73,7 @@ async function readAll<T>(specs: readonly ParameterSpec[], read: (spec: Paramete
 
 /** Matrices or vectors of equal columns, one below the other. */
 async function readFloat32(backend: Backend, checkpoint: Source, parts: readonly ParameterSpec[]): Promise<DeviceTensor<"float32">> {
-  const rows = parts.reduce((n, { shape }) => n + shape[0]!, 0);
-  const tensor = backend.tensor("float32", [rows, ...parts[0]!.shape.slice(1)]);
+  const tensor = backend.tensor("float32", [rowsOf(parts), ...parts[0]!.shape.slice(1)]);
   let at = 0;
   for (const { name, shape } of parts) {
     const size = shape.reduce((a, b) => a * b, 1);
@@ -79,15 +85,16 @@ async function readFloat32(backend: Backend, checkpoint: Source, parts: readonly
 
 /** Parts as one; null where some are in blocks of a kind, and others are not. */
 async function readJoined(backend: Backend, checkpoint: Source, parts: readonly ParameterSpec[]): Promise<DeviceTensor | QuantizedTensors | null> {
-  const blocks: QuantizedBlocks[] = [];
-  for (const { name, shape } of parts) {
-    const read = await checkpoint.readBlocks(name, shape);
-    if (read) blocks.push(read);
-  }
-  if (blocks.length === 0) return readFloat32(backend, checkpoint, parts);
-  const stacked = blocks.length === parts.length ? stackRows(blocks) : null;
-  return stacked && quantizedTensors(backend, stacked);
+  const [layout, ...others] = parts.map(({ name }) => checkpoint.blockLayout(name));
+  if (!layout && others.every((other) => !other)) return readFloat32(backend, checkpoint, parts);
+  if (!layout || !others.every((other) => other && sameLayout(other, layout))) return null;
+  const stacked = newBlocks(layout, rowsOf(parts), parts[0]!.shape[1]!);
+  let at = 0;
+  for (const { name, shape } of parts) await checkpoint.readBlocks(name, shape, sliceRows(stacked, at, (at += shape[0]!)));
+  return quantizedTensors(backend, stacked);
 }
+
+const rowsOf = (parts: readonly ParameterSpec[]): number => parts.reduce((n, { shape }) => n + shape[0]!, 0);
 
 /** Blocks as tensors over the same memory. */
 export function quantizedTensors(backend: Backend, { rows, columns, bits, block_size, blocks, scales, offsets }: QuantizedBlocks): QuantizedTensors {

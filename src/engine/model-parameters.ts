@@ -12,6 +12,8 @@ export interface QuantizedTensors {
   readonly scales: DeviceTensor<"float32">;
   readonly offsets?: DeviceTensor<"float32">;
   readonly columns: number;
+  /** Products with it do not round activations. Default false. */
+  readonly exact?: boolean;
 }
 
 /** Parameters as they are served: matrices may be in blocks, and projections of the same rows may be one (`qkv_proj`). */
@@ -36,7 +38,7 @@ export const valuesOf = (parameters: ModelParameters, traced: Traced): Record<st
   Object.fromEntries(
     Object.entries(traced).map(([name, value]) => {
       const of = parameters[name]!;
-      return [name, isQuantized(of) ? dequantize(value as QuantizedMatrix, of.columns) : (value as Value)];
+      return [name, isQuantized(of) ? dequantize({ ...(value as QuantizedMatrix), exact: of.exact }, of.columns) : (value as Value)];
     }),
   );
 

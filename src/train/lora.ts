@@ -1,4 +1,4 @@
-import { readFrozenParameters, type ModelDtype } from "../engine/load.ts";
+import { readBaseParameters, type ModelDtype } from "../engine/load.ts";
 import { loraSpecs, parameterCount, targetedModules, type ParameterSpec } from "../model/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import { loraConfigToText, loraScale, parseLoraConfig, type Checkpoint, type LoraConfig } from "../weights/index.ts";
@@ -35,13 +35,13 @@ export interface AdapterOnBase {
 }
 
 /**
- * A base read to be trained through an adapter: matrices that a file stores in blocks stay in them.
+ * A base read to be trained through an adapter: matrices that a file stores in blocks of 4 bits stay in them.
  * @param all parameters that the model has
  * @param dtype "float32": in none
  */
-export async function readBase(backend: Backend, checkpoint: Pick<Checkpoint, "read" | "readBlocks">, all: readonly ParameterSpec[], config: LoraConfig, dtype: ModelDtype = "auto"): Promise<AdapterOnBase> {
+export async function readBase(backend: Backend, checkpoint: Pick<Checkpoint, "read" | "blockLayout" | "readBlocks">, all: readonly ParameterSpec[], config: LoraConfig, dtype: ModelDtype = "auto"): Promise<AdapterOnBase> {
   const modules = targetedModules(all, config.target_modules).map((module) => ({ module, rank: config.r, scale: loraScale(config, module, config.r, "lora") }));
-  const parameters = await readFrozenParameters(backend, checkpoint, all, { dtype, joined: false });
+  const parameters = await readBaseParameters(backend, checkpoint, all, { dtype });
   return { specs: loraSpecs(all, modules), base: frozenBase(parameters, modules, parameterCount(all)) };
 }
 

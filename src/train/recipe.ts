@@ -28,7 +28,7 @@ export interface Recipe {
 }
 
 /** A model that a run starts from. */
-export interface StartingModel extends Pick<OpenCheckpoint, "path" | "config" | "names" | "read" | "readBlocks"> {
+export interface StartingModel extends Pick<OpenCheckpoint, "path" | "config" | "names" | "read" | "blockLayout" | "readBlocks"> {
   /** What others may know it by: a path, or ORG/NAME. */
   readonly name: string;
   readonly files: TokenizerFiles;
@@ -85,7 +85,7 @@ export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Prom
   const { backend, dir, report = () => {}, signal = new AbortController().signal } = options;
   const { seed, lora } = choicesOf(recipe, options);
   const { files, tokenizer, config, specs, initial, frozen, weights } = await startOf(recipe, options, seed, lora);
-  const chosen = lora && { lora: { ...lora }, base: options.base!.name };
+  const chosen = { ...(options.base && { base: options.base.name }), ...(lora && { lora: { ...lora } }) };
   const run = openRun(dir, { config: { recipe: recipe.name, seed, ...chosen, stages: recipe.stages.map((s) => ({ name: s.name, steps: s.steps })) }, resume: options.resume });
   try {
     const state = new TrainState(backend, specs, await initial(), frozen);

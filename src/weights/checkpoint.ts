@@ -1,7 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { GenerationConfig } from "./generation-config.ts";
-import type { QuantizedBlocks } from "./quantized-blocks.ts";
+import type { BlockLayout, QuantizedBlocks } from "./quantized-blocks.ts";
 import type { GgufType } from "./gguf-blocks.ts";
 import type { SafetensorsDtype } from "./safetensors-header.ts";
 
@@ -38,8 +38,13 @@ export interface Checkpoint {
    * @throws LongjingError "not_found", "shape_mismatch", "unsupported" (integers) or "bad_file", with file and tensor
    */
   read(name: string, shape?: readonly number[], into?: Float32Array): Promise<CheckpointTensor>;
-  /** A matrix in the blocks that it is stored in, where kernels can run them as they are; null elsewhere. */
-  readBlocks(name: string, shape?: readonly number[]): Promise<QuantizedBlocks | null>;
+  /** How the blocks are made up that a matrix is stored in, where kernels can run them as they are; null elsewhere. */
+  blockLayout(name: string): BlockLayout | null;
+  /**
+   * A matrix in the blocks that it is stored in, where it has a layout; null elsewhere.
+   * @param into where they go, of that layout; new memory when it is left out
+   */
+  readBlocks(name: string, shape?: readonly number[], into?: QuantizedBlocks): Promise<QuantizedBlocks | null>;
   close(): Promise<void>;
 }
 

@@ -1,3 +1,4 @@
+import { readSync } from "node:fs";
 import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { LongjingError } from "../errors/index.ts";
@@ -168,10 +169,13 @@ type Handle = Awaited<ReturnType<typeof open>>;
 /** The system calls take fewer than 2^31 bytes. */
 const mostAtOnce = 2 ** 30;
 
+/** What is read sooner than another thread is asked for it. */
+const littleToRead = 2 ** 20;
+
 async function readInto(handle: Handle, target: Uint8Array, offset: number, path: string): Promise<void> {
   for (let done = 0; done < target.length;) {
     const length = Math.min(mostAtOnce, target.length - done);
-    const { bytesRead } = await atPath(path, () => handle.read(target, done, length, offset + done));
+    const bytesRead = await atPath(path, async () => (length <= littleToRead ? readSync(handle.fd, target, done, length, offset + done) : (await handle.read(target, done, length, offset + done)).bytesRead));
     if (bytesRead === 0) throw endsEarly(path, offset + done, offset + target.length);
     done += bytesRead;
   }

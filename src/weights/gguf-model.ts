@@ -8,7 +8,7 @@ import { configFromGguf, generationConfigFromGguf } from "./gguf-config.ts";
 import { ggufPlace } from "./gguf-names.ts";
 import { openGguf } from "./gguf.ts";
 import type { Gguf, GgufTensorInfo } from "./gguf.ts";
-import { regroupBlocks, reorderRows, type QuantizedBlocks } from "./quantized-blocks.ts";
+import { ggufBlockLayout, newBlocks, regroupRows, type BlockLayout, type QuantizedBlocks } from "./quantized-blocks.ts";
 
 const ropeFactors = "rope_freqs.weight";
 
@@ -38,9 +38,11 @@ export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint
       generationConfig: generationConfigFromGguf(file),
       names: [...parts.keys()].toSorted(),
       info,
-      readBlocks: async (name, shape) => {
+      blockLayout: (name) => find(name).blocks?.layout ?? null,
+      readBlocks: async (name, shape, into) => {
         info(name, shape);
-        return (await find(name).readBlocks?.()) ?? null;
+        const { blocks } = find(name);
+        return blocks ? blocks.read(into) : null;
       },
       read: async (name, shape, into) => ({ shape: info(name, shape).shape, dtype: info(name).dtype, data: await find(name).read(into) }),
       close: file.close,
@@ -54,7 +56,8 @@ export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint
 interface Part {
   readonly stored: StoredAs;
   readonly read: (into?: Float32Array) => Promise<Float32Array>;
-  readonly readBlocks?: () => Promise<QuantizedBlocks | null>;
+  /** Of a matrix that has a layout. */
+  readonly blocks?: { readonly layout: BlockLayout; readonly read: (into?: QuantizedBlocks) => Promise<QuantizedBlocks> } | undefined;
 }
 
 /** The parameter with its name, or nothing when the file lacks it. */
@@ -63,21 +66,26 @@ function partsOf(file: Gguf, config: ModelConfig, name: string): [string, Part][
   const info = place === null ? undefined : file.tensors.get(place.tensor);
   if (place === null || info === undefined) return joinedPart(file, name);
   const { tensor, expert } = place;
-  const matrix = (entries?: readonly [number, number]): Part["readBlocks"] => {
+  const blocks = (entries?: readonly [number, number], place?: (row: number) => number): Part["blocks"] => {
     const [rows = 0, columns, ...more] = info.shape.slice(entries ? 1 : 0);
-    return async () => (columns === undefined || more.length > 0 ? null : regroupBlocks(info.dtype, await file.readRaw(tensor, entries), rows, columns));
+    const layout = ggufBlockLayout(info.dtype);
+    if (layout === null || columns === undefined || more.length > 0) return undefined;
+    const read = async (into = newBlocks(layout, rows, columns)): Promise<QuantizedBlocks> => {
+      await file.eachRows(tensor, (bytes, first) => regroupRows(info.dtype, bytes, into, first, place), entries);
+      return into;
+    };
+    return { layout, read };
   };
   if (expert === undefined) {
     const heads = permutedHeads(config, name);
     const read: Part["read"] = (into) => file.readFloat32(tensor, { into });
-    const readBlocks = matrix()!;
-    if (heads === null) return [[name, { stored: info, read, readBlocks }]];
+    if (heads === null) return [[name, { stored: info, read, blocks: blocks() }]];
     const [rows = 0] = info.shape;
-    return [[name, { stored: info, read: async (into) => unpermute(await read(), heads, rows, into), readBlocks: async () => unpermuteBlocks(await readBlocks(), heads) }]];
+    return [[name, { stored: info, read: async (into) => unpermute(await read(), heads, rows, into), blocks: blocks(undefined, (row) => restoredRow(row, rows / heads)) }]];
   }
   const [count = 0, ...shape] = info.shape;
   if (expert >= count) return [];
-  return [[name, { stored: { shape, dtype: info.dtype }, read: (into) => file.readFloat32(tensor, { entries: [expert, expert + 1], into }), readBlocks: matrix([expert, expert + 1])! }]];
+  return [[name, { stored: { shape, dtype: info.dtype }, read: (into) => file.readFloat32(tensor, { entries: [expert, expert + 1], into }), blocks: blocks([expert, expert + 1]) }]];
 }
 
 /** llama.cpp rotates pairs (2i, 2i + 1) for this architecture, so its converter has moved the two halves of q and k together. */
@@ -87,22 +95,16 @@ function permutedHeads(config: ModelConfig, name: string): number | null {
   return /\.k_proj\.\w+$/.test(name) ? config.num_key_value_heads : null;
 }
 
-/** Where row (head, half, pair) is among rows (head, pair, half). */
-function permutedRow(row: number, dim: number): number {
+/** Where row (head, pair, half) is among rows (head, half, pair). */
+function restoredRow(row: number, dim: number): number {
   const within = row % dim;
-  return row - within + (within % (dim / 2)) * 2 + Math.floor(within / (dim / 2));
+  return row - within + (within % 2) * (dim / 2) + Math.floor(within / 2);
 }
-
-const unpermuteBlocks = (matrix: QuantizedBlocks | null, heads: number): QuantizedBlocks | null => matrix && reorderRows(matrix, (row) => permutedRow(row, matrix.rows / heads));
 
 /** Rows (head, pair, half) → (head, half, pair). */
 function unpermute(from: Float32Array, heads: number, rows: number, to: Float32Array = new Float32Array(from.length)): Float32Array {
   const width = from.length / rows;
-  const dim = rows / heads;
-  for (let row = 0; row < rows; row++) {
-    const source = permutedRow(row, dim);
-    to.set(from.subarray(source * width, (source + 1) * width), row * width);
-  }
+  for (let row = 0; row < rows; row++) to.set(from.subarray(row * width, (row + 1) * width), restoredRow(row, rows / heads) * width);
   return to;
 }
 

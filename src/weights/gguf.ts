@@ -20,10 +20,11 @@ export interface Gguf extends GgufHeader {
    */
   readFloat32(name: string, options?: { readonly entries?: readonly [begin: number, end: number] | undefined; readonly into?: Float32Array | undefined }): Promise<Float32Array>;
   /**
-   * The bytes of a tensor's blocks, or of entries [begin, end) of its outermost axis.
+   * The bytes of a matrix's blocks, or of entries [begin, end) of its outermost axis, some whole rows at a time. They are `take`'s
+   * until it returns.
    * @throws LongjingError as `readFloat32` does
    */
-  readRaw(name: string, entries?: readonly [begin: number, end: number]): Promise<Uint8Array>;
+  eachRows(name: string, take: (bytes: Uint8Array, firstRow: number) => void, entries?: readonly [begin: number, end: number]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -33,6 +34,7 @@ export interface Gguf extends GgufHeader {
  */
 export async function openGguf(source: ByteSource): Promise<Gguf> {
   const header = await readGgufHeader(source);
+  let scratch = new Uint8Array(0);
   const find = (name: string, entries?: readonly [number, number]): GgufTensorInfo => {
     const info = header.tensors.get(name);
     if (info === undefined) throw new LongjingError("not_found", "No such tensor", { got: name, where: source.label });
@@ -42,11 +44,18 @@ export async function openGguf(source: ByteSource): Promise<Gguf> {
     ...header,
     label: source.label,
     readFloat32: async (name, { entries, into } = {}) => readBlocks(source, find(name, entries), into, `${source.label}: ${name}`),
-    readRaw: async (name, entries) => {
-      const { offset, size } = find(name, entries);
-      const bytes = new Uint8Array(size);
-      await source.readInto(bytes, offset);
-      return bytes;
+    eachRows: async (name, take, entries) => {
+      const { dtype, shape, offset, size } = find(name, entries);
+      const { elements, bytes } = blockTypes[dtype];
+      const rowBytes = (shape.at(-1)! / elements) * bytes;
+      const rows = size / rowBytes;
+      const most = Math.max(1, Math.floor(rowsAtOnce / rowBytes));
+      if (scratch.length < most * rowBytes) scratch = new Uint8Array(most * rowBytes);
+      for (let row = 0; row < rows; row += most) {
+        const piece = scratch.subarray(0, Math.min(most, rows - row) * rowBytes);
+        await source.readInto(piece, offset + row * rowBytes);
+        take(piece, row);
+      }
     },
     close: () => source.close(),
   };
@@ -62,6 +71,8 @@ function part(info: GgufTensorInfo, [begin, end]: readonly [number, number], whe
   return { ...info, shape: [end - begin, ...inner], offset: info.offset + begin * each, size: (end - begin) * each };
 }
 
+/** Bytes of rows that are read at a time: few enough to stay in a processor's cache until they are used. */
+const rowsAtOnce = 2 ** 19;
 /** Elements that are decoded at a time, whole blocks of any type. */
 const pieceLength = 2 ** 18;
 /** What one array can hold in every supported version of Node. */

@@ -8,7 +8,7 @@ import { listFolder, openFileSource, readJson } from "./files.ts";
 import { blockGrid, scaleBlocks } from "./fp8.ts";
 import type { BlockSize } from "./fp8.ts";
 import { parseGenerationConfig } from "./generation-config.ts";
-import { dequantizeBlocks, packedBlocks, packedShape, type PackedParts } from "./packed.ts";
+import { dequantizeBlocks, packedBlocks, packedLayout, packedShape, type PackedParts } from "./packed.ts";
 import type { QuantizedBlocks } from "./quantized-blocks.ts";
 import { openSafetensors } from "./safetensors.ts";
 import type { Safetensors, TensorInfo } from "./safetensors.ts";
@@ -50,10 +50,20 @@ export async function openFolder(dir: string): Promise<Checkpoint> {
     names: [...tensors.places.keys()].toSorted(),
     info,
     read: async (name, shape, into) => readTensor(find(name), name, info(name, shape), into),
-    readBlocks: async (name, shape) => {
+    blockLayout: (name) => {
+      const { packed } = find(name);
+      return packed ? packedLayout(packed.scheme) : null;
+    },
+    readBlocks: async (name, shape, into) => {
       info(name, shape);
       const { packed } = find(name);
-      return packed ? readPacked(packed) : null;
+      if (!packed) return null;
+      const read = await readPacked(packed);
+      if (!into) return read;
+      into.blocks.set(read.blocks);
+      into.scales.set(read.scales);
+      if (read.offsets) into.offsets?.set(read.offsets);
+      return into;
     },
     close: tensors.close,
   };

@@ -1,7 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import type { PackedScheme } from "../model/quantization-config.ts";
 import { checkShape } from "./checkpoint.ts";
-import type { QuantizedBlocks } from "./quantized-blocks.ts";
+import type { BlockLayout, QuantizedBlocks } from "./quantized-blocks.ts";
 import type { StoredTensor, TensorToWrite } from "./safetensors.ts";
 
 /**
@@ -71,6 +71,9 @@ export function packedShape({ packed, scale, zero }: PackedParts<{ readonly dtyp
   if (zero !== null) checkShape(zero.shape, [Math.ceil(rows / each), columns / group_size], `${where}_zero_point`);
   return [rows, columns];
 }
+
+/** What the matrices of a scheme become. */
+export const packedLayout = ({ bits, symmetric }: PackedScheme): BlockLayout => ({ bits, block_size: groupSize, offsets: !symmetric });
 
 /** The blocks of a packed matrix: a row's words are, byte for byte, the layout that kernels take. */
 export function packedBlocks({ packed, zero }: PackedParts<StoredTensor>, scales: Float32Array, [rows, columns]: readonly [number, number], { bits }: PackedScheme): QuantizedBlocks {

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { random } from "../random/index.ts";
 import { blockTypes, type GgufType } from "./gguf-blocks.ts";
 import { narrowFloat16 } from "./float-formats.ts";
-import { regroupBlocks, reorderRows, stackRows, type QuantizedBlocks } from "./quantized-blocks.ts";
+import { ggufBlockLayout, newBlocks, regroupRows, sliceRows, type QuantizedBlocks } from "./quantized-blocks.ts";
 
 /** Every element by the definition of the layout. */
 function elements({ rows, columns, bits, block_size, blocks, scales, offsets }: QuantizedBlocks): Float32Array {
@@ -30,6 +30,12 @@ function anyBlocks(type: keyof typeof float16At, count: number, seed: number): U
   return bytes;
 }
 
+function regrouped(type: keyof typeof float16At, bytes: Uint8Array, rows: number, columns: number): QuantizedBlocks {
+  const to = newBlocks(ggufBlockLayout(type)!, rows, columns);
+  regroupRows(type, bytes, to, 0);
+  return to;
+}
+
 const types = Object.keys(float16At) as (keyof typeof float16At)[];
 
 test.each(types)("%s regrouped has the elements that decoding gives", (type) => {
@@ -39,7 +45,7 @@ test.each(types)("%s regrouped has the elements that decoding gives", (type) => 
       const bytes = anyBlocks(type, rows * perRow, seed);
       const want = new Float32Array(rows * columns);
       blockTypes[type].decode(bytes, want);
-      const got = elements(regroupBlocks(type, bytes, rows, columns)!);
+      const got = elements(regrouped(type, bytes, rows, columns));
       // Decoding rounds scale · q + minimum once, the kernel's form twice, and its two terms may be larger than what they sum to.
       const largest = want.reduce((most, w) => Math.max(most, Math.abs(w)), 0);
       for (const [i, w] of want.entries()) expect(Math.abs(got[i]! - w)).toBeLessThanOrEqual(largest * 2 ** -20);
@@ -50,14 +56,20 @@ test.each(types)("%s regrouped has the elements that decoding gives", (type) => 
 
 test("types that kernels do not take have no such form", () => {
   const others = (Object.keys(blockTypes) as GgufType[]).filter((type) => !types.some((known) => known === type));
-  for (const type of others) expect(regroupBlocks(type, new Uint8Array(blockTypes[type].bytes), 1, blockTypes[type].elements)).toBeNull();
+  for (const type of others) expect(ggufBlockLayout(type)).toBeNull();
 });
 
-test("rows move and stack with their scales", () => {
-  const [a, b] = [1, 2].map((seed) => regroupBlocks("Q4_1", anyBlocks("Q4_1", 6, seed), 3, 64)!) as [QuantizedBlocks, QuantizedBlocks];
+test.each(types)("%s rows come in any pieces and go to any places of a larger matrix", (type) => {
+  const columns = 2 * blockTypes[type].elements;
+  const [rows, rowBytes] = [5, 2 * blockTypes[type].bytes];
+  const bytes = anyBlocks(type, 2 * rows, 1);
   const rowsOf = (m: QuantizedBlocks): number[][] => Array.from({ length: m.rows }, (_, r) => [...elements(m).subarray(r * m.columns, (r + 1) * m.columns)]);
-  expect(rowsOf(stackRows([a, b])!)).toEqual([...rowsOf(a), ...rowsOf(b)]);
-  expect(rowsOf(reorderRows(a, (row) => (row + 1) % 3))).toEqual([1, 2, 0].map((row) => rowsOf(a)[row]));
-  expect(stackRows([a, regroupBlocks("Q4_0", anyBlocks("Q4_0", 6, 3), 3, 64)!])).toBeNull();
-  expect(stackRows([])).toBeNull();
+  const whole = rowsOf(regrouped(type, bytes, rows, columns));
+  const larger = newBlocks(ggufBlockLayout(type)!, rows + 3, columns);
+  const part = sliceRows(larger, 2, 2 + rows);
+  for (const [first, count] of [[0, 2], [2, 3]] as const) regroupRows(type, bytes.slice(first * rowBytes, (first + count) * rowBytes), part, first, (row) => (row + 1) % rows);
+  const got = rowsOf(larger);
+  expect(got.slice(2, 2 + rows)).toEqual([4, 0, 1, 2, 3].map((row) => whole[row]));
+  const [untouched] = rowsOf(newBlocks(ggufBlockLayout(type)!, 1, columns));
+  for (const row of [0, 1, 7]) expect(got[row]).toEqual(untouched);
 });

@@ -1,5 +1,5 @@
 import type { GgufType } from "./gguf-blocks.ts";
-import { groupMin, groupScale, halves } from "./gguf-blocks.ts";
+import { blockTypes, groupMin, groupScale, halves } from "./gguf-blocks.ts";
 
 /**
  * A matrix [rows, columns] in blocks of consecutive columns, in the layout that kernels take: element = (q − 2^(bits − 1)) ·
@@ -18,12 +18,15 @@ export interface QuantizedBlocks {
   readonly offsets: Float32Array | null;
 }
 
-interface Regroup {
-  readonly bits: 4 | 8;
-  readonly block_size: 16 | 32;
+/** How the blocks of a matrix are made up. */
+export interface BlockLayout extends Pick<QuantizedBlocks, "bits" | "block_size"> {
+  /** Whether each block has one. */
   readonly offsets: boolean;
-  /** Bytes of the file → blocks, scales and offsets, of whole blocks. */
-  readonly write: (from: Uint8Array, to: Parts) => void;
+}
+
+interface Regroup extends BlockLayout {
+  /** Writes blocks to, …, to + count − 1 of the kernels' from as many elements of the file's bytes, which begin at byte `at`. */
+  readonly write: (from: Uint8Array, at: number, parts: Parts, to: number, count: number) => void;
 }
 
 interface Parts {
@@ -41,103 +44,91 @@ const regroupings: Partial<Record<GgufType, Regroup>> = {
   Q6_K: { bits: 8, block_size: 16, offsets: false, write: regroupQ6K },
 };
 
+/** What a type of GGUF becomes; null for types that have no such form. */
+export const ggufBlockLayout = (type: GgufType): BlockLayout | null => regroupings[type] ?? null;
+
+export const sameLayout = (a: BlockLayout, b: BlockLayout): boolean => a.bits === b.bits && a.block_size === b.block_size && a.offsets === b.offsets;
+
+/** Memory for a matrix, zeroed. */
+export function newBlocks({ bits, block_size, offsets }: BlockLayout, rows: number, columns: number): QuantizedBlocks {
+  const count = (rows * columns) / block_size;
+  return { rows, columns, bits, block_size, blocks: new Uint8Array((rows * columns * bits) / 8), scales: new Float32Array(count), offsets: offsets ? new Float32Array(count) : null };
+}
+
+/** Rows [begin, end) of a matrix, over the same memory. */
+export function sliceRows({ rows, blocks, scales, offsets, ...rest }: QuantizedBlocks, begin: number, end: number): QuantizedBlocks {
+  const part = <T extends Uint8Array | Float32Array>(all: T): T => all.subarray((begin * all.length) / rows, (end * all.length) / rows) as T;
+  return { ...rest, rows: end - begin, blocks: part(blocks), scales: part(scales), offsets: offsets && part(offsets) };
+}
+
 /**
- * Blocks of a GGUF file regrouped, every element the same; null for types that have no such form.
- * @param from whole rows of blocks of the type
+ * Regroups rows of a GGUF file, every element the same. Loading a model is mostly this.
+ * @param from whole rows of blocks of a type that has a layout, at a multiple of 4 bytes
+ * @param place the row of `to` that a row of `from` becomes; default the same
  */
-export function regroupBlocks(type: GgufType, from: Uint8Array, rows: number, columns: number): QuantizedBlocks | null {
-  const how = regroupings[type];
-  if (how === undefined) return null;
-  const { bits, block_size, write } = how;
-  const blocks = new Uint8Array((rows * columns * bits) / 8);
-  const scales = new Float32Array((rows * columns) / block_size);
-  const offsets = new Float32Array(how.offsets ? scales.length : 0);
-  write(from, { blocks, scales, offsets });
-  return { rows, columns, bits, block_size, blocks, scales, offsets: how.offsets ? offsets : null };
-}
-
-/** The same matrix with its rows in another order: row i of the result is row order(i). */
-export function reorderRows(matrix: QuantizedBlocks, order: (row: number) => number): QuantizedBlocks {
-  const { rows } = matrix;
-  const moved = <T extends Uint8Array | Float32Array>(from: T, to: T): T => {
-    const width = from.length / rows;
-    for (let row = 0; row < rows; row++) to.set(from.subarray(order(row) * width, (order(row) + 1) * width), row * width);
-    return to;
-  };
-  const { blocks, scales, offsets } = matrix;
-  return { ...matrix, blocks: moved(blocks, new Uint8Array(blocks.length)), scales: moved(scales, new Float32Array(scales.length)), offsets: offsets && moved(offsets, new Float32Array(offsets.length)) };
-}
-
-/** Matrices with equal columns and equal layout below one another; null where they differ. */
-export function stackRows(matrices: readonly QuantizedBlocks[]): QuantizedBlocks | null {
-  const [first] = matrices;
-  if (first === undefined) return null;
-  const alike = (m: QuantizedBlocks): boolean => m.columns === first.columns && m.bits === first.bits && m.block_size === first.block_size && (m.offsets === null) === (first.offsets === null);
-  if (!matrices.every(alike)) return null;
-  const joined = <T extends Uint8Array | Float32Array>(parts: readonly T[], to: T): T => {
-    let at = 0;
-    for (const part of parts) {
-      to.set(part, at);
-      at += part.length;
-    }
-    return to;
-  };
-  const length = (of: (m: QuantizedBlocks) => { readonly length: number }): number => matrices.reduce((n, m) => n + of(m).length, 0);
-  return {
-    ...first,
-    rows: matrices.reduce((n, m) => n + m.rows, 0),
-    blocks: joined(matrices.map((m) => m.blocks), new Uint8Array(length((m) => m.blocks))),
-    scales: joined(matrices.map((m) => m.scales), new Float32Array(length((m) => m.scales))),
-    offsets: first.offsets && joined(matrices.map((m) => m.offsets ?? new Float32Array(0)), new Float32Array(length((m) => m.scales))),
-  };
+export function regroupRows(type: GgufType, from: Uint8Array, to: QuantizedBlocks, first: number, place?: (row: number) => number): void {
+  const { write } = regroupings[type]!;
+  const { rows, columns, block_size, blocks, scales } = to;
+  const parts = { blocks, scales, offsets: to.offsets ?? new Float32Array(0) };
+  const { elements, bytes } = blockTypes[type];
+  const [perRow, rowBytes] = [columns / block_size, (columns / elements) * bytes];
+  const count = Math.min(from.length / rowBytes, rows - first);
+  if (!place) write(from, 0, parts, first * perRow, count * perRow);
+  else for (let row = 0; row < count; row++) write(from, row * rowBytes, parts, place(first + row) * perRow, perRow);
 }
 
 const half = (from: Uint8Array, at: number): number => halves()[from[at]! | (from[at + 1]! << 8)]!;
 
-// Loading a model is mostly these loops, so they take the bytes of both sides in pairs: blocks are whole numbers of pairs.
-const pairs = (bytes: Uint8Array): Uint16Array => new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2);
+// Bytes of both sides are taken two or four at a time: blocks are whole numbers of pairs, and those of Q4_1 of fours.
+const pairs = (bytes: Uint8Array): Uint16Array => new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 1);
+const words = (bytes: Uint8Array): Int32Array => new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
 
-function regroupQ8(from: Uint8Array, { blocks, scales }: Parts): void {
-  const [table, source, target] = [halves(), pairs(from), pairs(blocks)];
-  for (let b = 0, i = 0; b < scales.length; b++, i += 17) {
+function regroupQ8(from: Uint8Array, at: number, { blocks, scales }: Parts, to: number, count: number): void {
+  const [table, source, target] = [halves(), pairs(from), words(blocks)];
+  for (let b = to, i = at >> 1; b < to + count; b++, i += 17) {
     scales[b] = table[source[i]!]!;
-    for (let j = 0; j < 16; j++) target[b * 16 + j] = source[i + 1 + j]! ^ 0x8080;
+    for (let j = 0; j < 8; j++) target[b * 8 + j] = (source[i + 2 * j + 1]! | (source[i + 2 * j + 2]! << 16)) ^ 0x80808080;
   }
 }
 
-/**
- * ggml keeps element j beside element j + 16, kernels element 2j beside 2j + 1: of each pair of bytes the low halves make one
- * byte, and the high halves one that lies eight further on.
- */
-function pairUp(source: Uint16Array, i: number, target: Uint16Array, to: number): void {
-  for (let j = 0; j < 4; j++) {
-    const [a, b] = [source[i + 2 * j]!, source[i + 2 * j + 1]!];
-    target[to + j] = (a & 0x0f) | ((a >> 4) & 0xf0) | ((b & 0x0f) << 8) | ((b << 4) & 0xf000);
-    target[to + 4 + j] = ((a >> 4) & 0x0f) | ((a >> 8) & 0xf0) | ((b << 4) & 0x0f00) | (b & 0xf000);
-  }
+/** Of four bytes, the low halves side by side: two bytes. */
+function lowHalves(word: number): number {
+  const each = word & 0x0f0f0f0f;
+  const paired = each | (each >>> 4);
+  return (paired & 0xff) | ((paired >>> 8) & 0xff00);
 }
 
-function regroupQ4(from: Uint8Array, { blocks, scales }: Parts): void {
-  const [table, source, target] = [halves(), pairs(from), pairs(blocks)];
-  for (let b = 0, i = 0; b < scales.length; b++, i += 9) {
+/** ggml keeps element j beside element j + 16, kernels element 2j beside 2j + 1. */
+function pairUp(a: number, b: number, c: number, d: number, target: Int32Array, to: number): void {
+  target[to] = lowHalves(a) | (lowHalves(b) << 16);
+  target[to + 1] = lowHalves(c) | (lowHalves(d) << 16);
+  target[to + 2] = lowHalves(a >>> 4) | (lowHalves(b >>> 4) << 16);
+  target[to + 3] = lowHalves(c >>> 4) | (lowHalves(d >>> 4) << 16);
+}
+
+function regroupQ4(from: Uint8Array, at: number, { blocks, scales }: Parts, to: number, count: number): void {
+  const [table, source, target] = [halves(), pairs(from), words(blocks)];
+  const word = (i: number): number => source[i]! | (source[i + 1]! << 16);
+  for (let b = to, i = at >> 1; b < to + count; b++, i += 9) {
     scales[b] = table[source[i]!]!;
-    pairUp(source, i + 1, target, b * 8);
+    pairUp(word(i + 1), word(i + 3), word(i + 5), word(i + 7), target, b * 4);
   }
 }
 
 // A minimum counts from q = 0, an offset from q = 8.
-function regroupQ4Min(from: Uint8Array, { blocks, scales, offsets }: Parts): void {
-  const [table, source, target] = [halves(), pairs(from), pairs(blocks)];
-  for (let b = 0, i = 0; b < scales.length; b++, i += 10) {
-    const scale = table[source[i]!]!;
+function regroupQ4Min(from: Uint8Array, at: number, { blocks, scales, offsets }: Parts, to: number, count: number): void {
+  const [table, source, target] = [halves(), words(from), words(blocks)];
+  for (let b = to, i = at >> 2; b < to + count; b++, i += 5) {
+    const head = source[i]!;
+    const scale = table[head & 0xffff]!;
     scales[b] = scale;
-    offsets[b] = table[source[i + 1]!]! + 8 * scale;
-    pairUp(source, i + 2, target, b * 8);
+    offsets[b] = table[head >>> 16]! + 8 * scale;
+    pairUp(source[i + 1]!, source[i + 2]!, source[i + 3]!, source[i + 4]!, target, b * 4);
   }
 }
 
-function regroupQ4K(from: Uint8Array, { blocks, scales, offsets }: Parts): void {
-  for (let b = 0, i = 0; b < scales.length; b += 8, i += 144) {
+function regroupQ4K(from: Uint8Array, at: number, { blocks, scales, offsets }: Parts, to: number, count: number): void {
+  for (let b = to, i = at; b < to + count; b += 8, i += 144) {
     const [scale, min] = [half(from, i), half(from, i + 2)];
     for (let group = 0; group < 8; group++) {
       const step = scale * groupScale(from, i + 4, group);
@@ -150,8 +141,8 @@ function regroupQ4K(from: Uint8Array, { blocks, scales, offsets }: Parts): void 
   }
 }
 
-function regroupQ6K(from: Uint8Array, { blocks, scales }: Parts): void {
-  for (let b = 0, i = 0; b < scales.length; b += 16, i += 210) {
+function regroupQ6K(from: Uint8Array, at: number, { blocks, scales }: Parts, to: number, count: number): void {
+  for (let b = to, i = at; b < to + count; b += 16, i += 210) {
     const scale = half(from, i + 208);
     for (let group = 0; group < 16; group++) {
       scales[b + group] = scale * ((from[i + 192 + group]! << 24) >> 24);

@@ -1,4 +1,4 @@
-import { apply, contrib, requireShape, sizeOf, type LowerContext, type NoAttributes, noAttributes, type Op } from "../op.ts";
+import { apply, contrib, requireShape, sizeOf, type LowerContext, type Op } from "../op.ts";
 import { concrete, elements, type NdArray } from "../nd-array.ts";
 import type { TensorType, Value } from "../value.ts";
 import { add } from "./elementwise.ts";
@@ -17,6 +17,8 @@ export interface QuantizedMatrix {
   readonly scales: Value;
   /** [rows, blocks]; none for symmetric quantisation. */
   readonly offsets?: Value | undefined;
+  /** Products do not round the other operand: slower, and with blocks of 8 bits much slower. Default false. */
+  readonly exact?: boolean | undefined;
 }
 
 /** How a quantised matrix of so many blocks is stored, from the shapes of its parts. */
@@ -43,8 +45,11 @@ function dequantized([blocks, scales, offsets]: readonly [NdArray, NdArray, NdAr
   });
 }
 
+/** `exact` is for the products that a linear layer makes of it. */
+type DequantizeAttributes = { readonly columns: number; readonly exact: boolean };
+
 /** blocks, scales (, offsets) → the matrix [rows, columns]. Linear layers multiply by its parts and never form it (nn/linear.ts). */
-export const dequantizeOp: Op<{ readonly columns: number }> = {
+export const dequantizeOp: Op<DequantizeAttributes> = {
   name: "dequantize",
   infer: ([blocks, scales], { columns }) => {
     requireParts(blocks!, scales!, "dequantize");
@@ -66,14 +71,14 @@ export const dequantizeOp: Op<{ readonly columns: number }> = {
   reference: (parts, { columns }, [out]) => [{ shape: concrete(out!.shape, "dequantize"), dtype: "float32", data: dequantized(parts as [NdArray, NdArray, NdArray?], columns) }],
 };
 
-function emit(c: LowerContext<never> | LowerContext<{ readonly columns: number }>, op: string, inputs: readonly string[], attributes: Parameters<LowerContext<never>["node"]>[3] = {}): string {
+function emit(c: LowerContext<never> | LowerContext<DequantizeAttributes>, op: string, inputs: readonly string[], attributes: Parameters<LowerContext<never>["node"]>[3] = {}): string {
   const out = c.fresh();
   c.node(op, inputs, [out], attributes);
   return out;
 }
 
 /** Bytes as floats → their two halves side by side. WebGPU has no kernels for uint8, so this is arithmetic. */
-function halves(c: LowerContext<{ readonly columns: number }>, bytes: string, shape: readonly number[]): string {
+function halves(c: LowerContext<DequantizeAttributes>, bytes: string, shape: readonly number[]): string {
   const high = emit(c, "Floor", [emit(c, "Mul", [bytes, c.float(1 / 16)])]);
   const low = emit(c, "Sub", [bytes, emit(c, "Mul", [high, c.float(16)])]);
   const axis = c.int64([3]);
@@ -82,10 +87,10 @@ function halves(c: LowerContext<{ readonly columns: number }>, bytes: string, sh
 }
 
 /**
- * x [rows, columns] · matrixᵀ → [rows, matrix rows], from blocks and scales. The kernel rounds x to 8 bits for each block too,
- * as llama.cpp does: without that it is several times slower.
+ * x [rows, columns] · matrixᵀ → [rows, matrix rows], from blocks and scales. Unless `exact`, the kernel rounds x to 8 bits for each
+ * block too, as llama.cpp does: without that it is several times slower on few rows.
  */
-export const matmulQuantizedOp: Op<NoAttributes> = {
+export const matmulQuantizedOp: Op<{ readonly exact: boolean }> = {
   name: "matmulQuantized",
   infer: ([x, blocks, scales]) => {
     requireParts(blocks!, scales!, "matmulQuantized");
@@ -97,7 +102,7 @@ export const matmulQuantizedOp: Op<NoAttributes> = {
   lower: (c) => {
     const K = sizeOf(c.inputTypes[0]!.shape[1], "matmulQuantized");
     const { bits, blockSize } = layout(c.inputTypes[1]!, K);
-    c.node("MatMulNBits", c.inputs, c.outputs, { K, N: sizeOf(c.outputTypes[0]!.shape[1], "matmulQuantized"), bits, block_size: blockSize, accuracy_level: 4 }, contrib);
+    c.node("MatMulNBits", c.inputs, c.outputs, { K, N: sizeOf(c.outputTypes[0]!.shape[1], "matmulQuantized"), bits, block_size: blockSize, accuracy_level: c.attributes.exact ? 1 : 4 }, contrib);
   },
   reference: ([x, blocks, scales], _, [out]) => {
     const shape = concrete(out!.shape, "matmulQuantized") as [number, number];
@@ -113,17 +118,17 @@ export const matmulQuantizedOp: Op<NoAttributes> = {
 };
 
 /** The matrix itself, [rows, columns]. */
-export const dequantize = ({ blocks, scales, offsets }: QuantizedMatrix, columns: number): Value => apply(dequantizeOp, [blocks, scales, ...(offsets ? [offsets] : [])], { columns });
+export const dequantize = ({ blocks, scales, offsets, exact = false }: QuantizedMatrix, columns: number): Value => apply(dequantizeOp, [blocks, scales, ...(offsets ? [offsets] : [])], { columns, exact });
 
 /** The parts of a matrix that is stored in blocks; null for any other value. */
 export function quantizedMatrix({ node }: Value): QuantizedMatrix | null {
   const [blocks, scales, offsets] = node.inputs;
-  return node.op.name === dequantizeOp.name ? { blocks: blocks!, scales: scales!, offsets } : null;
+  return node.op.name === dequantizeOp.name ? { blocks: blocks!, scales: scales!, offsets, exact: (node.attributes as DequantizeAttributes).exact } : null;
 }
 
 /** x [rows, columns] · matrixᵀ. An offset is the same for a whole block, so it multiplies the sum of x over the block. */
-export function matmulQuantized(x: Value, { blocks, scales, offsets }: QuantizedMatrix): Value {
-  const product = apply(matmulQuantizedOp, [x, blocks, scales], noAttributes);
+export function matmulQuantized(x: Value, { blocks, scales, offsets, exact = false }: QuantizedMatrix): Value {
+  const product = apply(matmulQuantizedOp, [x, blocks, scales], { exact });
   if (!offsets) return product;
   const count = sizeOf(blocks.shape[1], "matmulQuantized");
   const sums = sum(reshape(x, [x.shape[0]!, count, sizeOf(x.shape[1], "matmulQuantized") / count]), [2], { keepdims: false });
