@@ -113,7 +113,7 @@ test("keys from the command line open the server, are limited, and show what the
     expect(used).toMatchObject({ prompt_tokens, completion_tokens });
     expect(used.cost_usd).toBeCloseTo((prompt_tokens * 0.3 + completion_tokens * 1.2) / 1e6, 12);
     const top = JSON.parse((await longjing(["top", url, "--api-key", key, "--json"])).stdout) as object;
-    expect(top).toMatchObject({ models: [{ model, generation_tokens: completion_tokens }], keys: [{ key: id, name: "alice", requests: 1 }] });
+    expect(top).toMatchObject({ models: expect.arrayContaining([expect.objectContaining({ model, generation_tokens: completion_tokens })]) as unknown, keys: [{ key: id, name: "alice", requests: 1 }] });
     await ask(headers);
     expect((await ask(headers)).status).toBe(429);
     expect((await longjing(["keys", "revoke", "alice", ...database])).code).toBe(0);

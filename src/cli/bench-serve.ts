@@ -37,7 +37,7 @@ export function addBenchServe(bench: Command): void {
     .option("--request-rate <n>", "requests a second, at random times (default: as fast as answers come)", realNumber(1e-3, 1e6), Infinity)
     .addOption(new Option("--backend <name>", "openai: text completions; openai-chat: chats").choices(["openai", "openai-chat"]).default("openai"))
     .option("--no-stream", "ask for whole answers")
-    .option("--engine", "ask the engine without HTTP too, in turns, and say what HTTP loses")
+    .option("--engine", "ask the engine without HTTP too, in turns, and say what share of the tokens per second HTTP loses")
     .option("--repetitions <n>", "of each test, after one that is not counted", wholeNumber(1, 1000), 1)
     .option("--seed <n>", "of the prompts and the arrivals", wholeNumber(0), 0)
     .option("--base-url <url>", "a server that runs already, such as http://127.0.0.1:8000")
@@ -115,7 +115,7 @@ async function benchOne(ways: Ways, vocabulary: readonly number[], max_concurren
     ...latencies("ttft", answered.map(({ ttft }) => ttft)),
     ...(stream && latencies("itl", answered.flatMap(({ itl }) => itl))),
     ...latencies("e2el", answered.map(({ e2el }) => e2el)),
-    ...(ways.engine && { engine_tokens_per_second: spread(rates.engine), lost: 1 - spread(rates.http)[0] / spread(rates.engine)[0] }),
+    ...(ways.engine && { engine_tokens_per_second: spread(rates.engine), lost: spread(rates.http.map((rate, round) => 1 - rate / rates.engine[round]!)) }),
     ...(errors[0] !== undefined && { first_error: errors[0] }),
   };
 }

@@ -1,4 +1,5 @@
 import { readFile, readdir } from "node:fs/promises";
+import { totalmem } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
@@ -16,7 +17,7 @@ import { weightFiles } from "./weight-files.ts";
 export interface LoadOptions {
   /** Longest prompt plus completion, in tokens. Default: the model's own, at most 4096, or more where a cache of 1 GiB holds eight of it. */
   readonly maxModelLen?: number | undefined;
-  /** Sequences that run at once. Default: as many as a cache of 1 GiB holds, at most 64. */
+  /** Sequences that run at once. Default: as many as a cache of a quarter of the machine's memory holds, at most 64. */
   readonly maxNumSeqs?: number | undefined;
   /** Memory for prefixes of earlier requests, in bytes. Default 512 MiB. */
   readonly prefixCacheBytes?: number | undefined;
@@ -35,13 +36,19 @@ export function contextLength(config: ModelConfig, { maxModelLen }: LoadOptions)
   return maxModelLen ?? Math.min(config.max_position_embeddings, Math.max(4096, Math.floor(tokensInCache(config) / 8)));
 }
 
-/** What a cache of 1 GiB holds. */
-function tokensInCache(config: ModelConfig): number {
-  return Math.floor(2 ** 30 / (cacheShape(config).floatsPerToken * Float32Array.BYTES_PER_ELEMENT));
+/** What a cache holds of `bytes`, by default 1 GiB. */
+function tokensInCache(config: ModelConfig, bytes: number = 2 ** 30): number {
+  return Math.floor(bytes / (cacheShape(config).floatsPerToken * Float32Array.BYTES_PER_ELEMENT));
+}
+
+/** A quarter of the memory that this process may have, at least 1 GiB. The system hands it out as sequences fill it. */
+function cacheBytes(): number {
+  const limit = process.constrainedMemory();
+  return Math.max(2 ** 30, Math.min(totalmem(), limit > 0 ? limit : Infinity) / 4);
 }
 
 function sequencesInCache(config: ModelConfig, max_model_len: number): number {
-  return Math.min(64, Math.max(1, Math.floor(tokensInCache(config) / max_model_len)));
+  return Math.min(64, Math.max(1, Math.floor(tokensInCache(config, cacheBytes()) / max_model_len)));
 }
 
 const mostTokenizerBytes = 2 ** 26;

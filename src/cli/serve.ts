@@ -54,7 +54,7 @@ export function addServe(program: Command): void {
     .option("--max-model-len <n>", "longest prompt plus completion, in tokens (default: the model's own, at most 4096, or more where a cache of 1 GiB holds eight of it)", wholeNumber(16))
     .addOption(dtypeOption("auto"))
     .addOption(speculativeOption())
-    .option("--max-num-seqs <n>", "sequences that a model runs at once (default: what a cache of 1 GiB holds, at most 64)", wholeNumber(1, 4096))
+    .option("--max-num-seqs <n>", "sequences that a model runs at once (default: what a cache of a quarter of the machine's memory holds, at most 64)", wholeNumber(1, 4096))
     .option("--max-models <n>", "models in memory at once", wholeNumber(1), 4)
     .option("--max-model-gb <gb>", "size of the models in memory at once, by their files", realNumber(0, 1e6))
     .option("--keep-alive <seconds>", "unload a model that nobody has used for so long; 0 keeps it", wholeNumber(0, 2_000_000), 1800)

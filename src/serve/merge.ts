@@ -1,5 +1,10 @@
 /** Several sources as one, in the order of arrival. Ending it early ends every source; an error of one ends all. */
-export async function* merge<T>(sources: readonly AsyncIterable<T>[]): AsyncGenerator<T, void> {
+export function merge<T>(sources: readonly AsyncIterable<T>[]): AsyncIterable<T> {
+  const [only, second] = sources;
+  return only !== undefined && second === undefined ? only : mergeAll(sources);
+}
+
+async function* mergeAll<T>(sources: readonly AsyncIterable<T>[]): AsyncGenerator<T, void> {
   const iterators = sources.map((source) => source[Symbol.asyncIterator]());
   const advance = (at: number) => (iterators[at] as AsyncIterator<T>).next().then((result) => ({ at, result }));
   const waiting = new Map(iterators.map((_, at) => [at, advance(at)]));

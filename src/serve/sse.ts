@@ -7,6 +7,8 @@ export interface SseMessage {
 
 const encoder = new TextEncoder();
 
+const comment = encoder.encode(": keep-alive\n\n");
+
 function format({ data, event, id }: SseMessage): string {
   const head = `${id === undefined ? "" : `id: ${id}\n`}${event === undefined ? "" : `event: ${event}\n`}`;
   return `${head}${data.split("\n").map((line) => `data: ${line}\n`).join("")}\n`;
@@ -27,17 +29,31 @@ export const sseHeaders = { "content-type": "text/event-stream; charset=utf-8", 
  */
 export function sseBody(messages: AsyncIterable<SseMessage>, { onCancel, keepAliveMs = 10_000 }: SseOptions): ReadableStream<Uint8Array<ArrayBuffer>> {
   const iterator = messages[Symbol.asyncIterator]();
-  let pending: Promise<IteratorResult<SseMessage>> | undefined;
+  let waiting = false;
+  let silence: NodeJS.Timeout | undefined;
   return new ReadableStream({
+    start(controller) {
+      const keepAlive = (): void => {
+        // An errored stream has no size.
+        if (controller.desiredSize === null) return;
+        if (waiting && controller.desiredSize > 0) controller.enqueue(comment);
+        silence?.refresh();
+      };
+      silence = setTimeout(keepAlive, keepAliveMs);
+    },
     async pull(controller) {
-      pending ??= iterator.next();
-      const next = await orSilence(pending, keepAliveMs);
-      if (next === "silence") return controller.enqueue(encoder.encode(": keep-alive\n\n"));
-      pending = undefined;
-      if (next.done === true) return controller.close();
+      waiting = true;
+      const next = await iterator.next();
+      waiting = false;
+      if (next.done === true) {
+        clearTimeout(silence);
+        return controller.close();
+      }
+      silence?.refresh();
       controller.enqueue(encoder.encode(format(next.value)));
     },
     async cancel() {
+      clearTimeout(silence);
       onCancel();
       await iterator.return?.();
     },
