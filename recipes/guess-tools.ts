@@ -13,8 +13,8 @@ const languages = ["en"] as const;
 const level = 3;
 const corpus = { split: "train", languages, levels: [level], longShare: 0.15 } as const;
 const problem = (seed: number, index: number): Problem<GuessGold> => guess.problem({ split: "train", seed: seed + 1, index, level });
-const heldOut = { count: 200, samples: 8, max_tokens: 240, languages, level };
-const pretrainSteps = 1000;
+const heldOut = { count: 100, samples: 8, max_tokens: 240, languages, level };
+const pretrainSteps = 400;
 const rlSteps = 30;
 
 const texts = (count: number): string[] =>

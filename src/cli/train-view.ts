@@ -47,9 +47,11 @@ export function trainView(terminal: Terminal): TrainView {
       case "end":
         say(green(`Done: ${event.dir}`));
         break;
+      case "notice":
+        say(yellow(String(event.values["message"])));
+        break;
       case "completions":
       case "checkpoint":
-      case "notice":
         break;
     }
   };

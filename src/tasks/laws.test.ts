@@ -5,10 +5,11 @@ import { random } from "../random/index.ts";
 import { parseTranscript, renderTranscript, tags } from "../text/transcript.ts";
 import { transcripts } from "./corpus.ts";
 import { createCountdown } from "./countdown.ts";
+import { guess } from "./guess.ts";
 import { tasks } from "./table.ts";
 import { formatWeight, sameAnswer, splitOf, type Address, type Problem, type Task } from "./task.ts";
 
-const suite: [string, Task<unknown>][] = [...Object.entries(tasks), ["countdown with hits", createCountdown({ shortHitRate: 0.5 })]];
+const suite: [string, Task<unknown>][] = [...Object.entries(tasks), ["countdown with hits", createCountdown({ shortHitRate: 0.5 })], ["guess", guess]];
 
 /** Text that comes near to a transcript. */
 const nearly = fc
