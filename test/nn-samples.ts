@@ -1,5 +1,5 @@
-import { concat, constant, constantInt64, matmul, mul, reshape, softmax, type NdArray, type Value } from "../src/tensor/index.ts";
-import { causalAttention, entropy, groupedSigmoidRouting, loadBalancingLoss, logprobsFromLogits, mixture, normed, repeatHeads, rmsNorm, sequenceBalanceLoss, softmaxRouting, swiglu, tokenLogprobs } from "../src/nn/index.ts";
+import { add, concat, constant, constantInt64, matmul, mul, reshape, softmax, type NdArray, type Value } from "../src/tensor/index.ts";
+import { causalAttention, causalMask, entropy, groupedSigmoidRouting, loadBalancingLoss, logprobsFromLogits, mixture, normed, repeatHeads, rmsNorm, sequenceBalanceLoss, softmaxRouting, swiglu, tokenLogprobs } from "../src/nn/index.ts";
 import { random } from "../src/random/index.ts";
 import { ndArray } from "../src/tensor/nd-array.ts";
 import type { OpSample } from "./op-samples.ts";
@@ -15,8 +15,8 @@ const sample = (op: string, inputs: readonly NdArray[], build: (...inputs: Value
   },
 });
 
-const qkv = (): NdArray[] => [real(4, 3, 2), real(4, 3, 2), real(4, 3, 3)];
-const attention = (blocks: number, keyBias?: Value) => (q: Value, k: Value, v: Value) => causalAttention(q, k, v, { scale: 0.7, blocks, ...(keyBias && { keyBias }) });
+const qkv = (keys = 4): NdArray[] => [real(4, 3, 2), real(keys, 3, 2), real(keys, 3, 3)];
+const attention = (blocks: number, mask?: Value) => (q: Value, k: Value, v: Value) => causalAttention(q, k, v, { scale: 0.7, blocks, ...(mask && { mask }) });
 // Finite: a large negative number would drown the differences.
 const bias = (): Value => constant(Float32Array.from({ length: 12 }, (_, i) => (i % 5 === 0 ? -3 : 0)), [3, 1, 4]);
 const targets = (): Value => constantInt64([1, 4, 1]);
@@ -28,7 +28,9 @@ const slab = (w: Value, j: number, m: number): Value => reshape(matmul(constant(
 export const nnSamples: readonly OpSample[] = [
   sample("causalAttention, one block", qkv(), attention(1)),
   sample("causalAttention, two blocks", qkv(), attention(2)),
-  sample("causalAttention, four blocks and a key bias", qkv(), (q, k, v) => attention(4, bias())(q, k, v)),
+  sample("causalAttention, four blocks and a bias on keys", qkv(), (q, k, v) => attention(4, add(causalMask(4, 4), bias()))(q, k, v)),
+  sample("causalAttention, two blocks after a prefix", qkv(6), attention(2)),
+  sample("causalAttention, one mask for all lanes", qkv(), (q, k, v) => attention(1, causalMask(4, 4))(q, k, v)),
   sample("repeatHeads", [real(2, 2, 3)], (x) => repeatHeads(x, 2)),
   sample("swiglu", [real(2, 3), real(2, 3)], swiglu),
   sample("rmsNorm", [real(2, 3), real(3)], (x, gain) => rmsNorm(x, gain, 1e-5)),

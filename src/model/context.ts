@@ -1,5 +1,5 @@
-import { add, broadcastTo, cachedAttention, concat, constant, constantInt64, mul, reshape, rotary, slice, split, type Dim, type Value } from "../tensor/index.ts";
-import { causalAttention, repeatHeads } from "../nn/attention.ts";
+import { broadcastTo, cachedAttention, concat, constant, constantInt64, mul, reshape, rotary, slice, split, type Dim, type Value } from "../tensor/index.ts";
+import { causalAttention, paddedCausalMask, repeatHeads } from "../nn/attention.ts";
 import type { RopeTables } from "../nn/rope.ts";
 import { sizeOf } from "../tensor/op.ts";
 import type { ModelConfig } from "./config.ts";
@@ -57,22 +57,77 @@ export function trainingContext({ batch, time, blocks, positions, attentionMask 
   const rows = batch * time;
   const at = positions ?? constantInt64(Array.from({ length: rows }, (_, i) => Math.floor(i / batch)), [time, batch]);
   const [cos, sin] = tablesAsValues(tables);
+  const mask = attentionMask && paddedCausalMask(time, attentionMask);
   const rotate: ModelContext["rotate"] = (x, heads, interleaved) => reshape(rotary(reshape(x, [time, batch, x.shape[1]!]), at, cos, sin, { heads, interleaved }), x.shape);
   return {
     rows,
     foldGain: true,
     absorbed: false,
     rotate,
+    attend: (_layer, projected, sizes) => attendByTime(rotatedApart(projected, sizes, rotate), sizes, { batch, time, keys: time, mask, blocks }),
+  };
+}
+
+export interface PrefixLayout {
+  readonly prefixes: number;
+  /** Sequences that go on from each. */
+  readonly group: number;
+  readonly prefixTime: number;
+  /** Of what follows the prefix. */
+  readonly time: number;
+  /** float32 [prefixes, prefixTime]: 1 where a token is real, 0 where it is padding, which comes before a prefix. */
+  readonly prefixMask: Value;
+}
+
+/**
+ * Training on sequences that begin alike, whose prefixes are computed once: rows t · prefixes + p are their tokens; after them, row
+ * t · batch + b is a token of what follows in sequence b, of prefix ⌊b / group⌋ (batch = prefixes · group). Prefixes end at
+ * the same place; where they begin makes no difference to a rotation, which is relative.
+ */
+export function prefixContext({ prefixes, group, prefixTime, time, prefixMask }: PrefixLayout, tables: RopeTables): ModelContext {
+  const batch = prefixes * group;
+  const parts = [prefixTime * prefixes, time * batch] as const;
+  const rows = parts[0] + parts[1];
+  const at = constantInt64(Array.from({ length: rows }, (_, i) => (i < parts[0] ? Math.floor(i / prefixes) : prefixTime + Math.floor((i - parts[0]) / batch))), [rows, 1]);
+  const [cos, sin] = tablesAsValues(tables);
+  const rotate: ModelContext["rotate"] = (x, heads, interleaved) => reshape(rotary(reshape(x, [rows, 1, x.shape[1]!]), at, cos, sin, { heads, interleaved }), x.shape);
+  const prefixesMask = paddedCausalMask(prefixTime, prefixMask);
+  const mask = paddedCausalMask(time, concat([prefixMask, constant(new Float32Array(prefixes * time).fill(1), [prefixes, time])], 1));
+  return {
+    rows,
+    foldGain: true,
+    absorbed: false,
+    rotate,
     attend: (_layer, projected, sizes) => {
-      const { heads, kvHeads, dim, dimV, scale } = sizes;
-      const [q, k, v] = rotatedApart(projected, sizes, rotate);
-      const lanes = (x: Value, n: number, d: number): Value => repeatHeads(reshape(x, [time, batch * n, d]), heads / n);
-      // 0 for real keys, −1e9 for padding; every head of a sequence shares its row.
-      const keyBias = attentionMask && reshape(broadcastTo(reshape(mul(add(attentionMask, -1), 1e9), [batch, 1, 1, time]), [batch, heads, 1, time]), [batch * heads, 1, time]);
-      const y = causalAttention(lanes(q, heads, dim), lanes(k, kvHeads, dim), lanes(v, kvHeads, dimV), { scale, blocks: blocks ?? defaultBlocks(time), ...(keyBias && { keyBias }) });
-      return reshape(y, [rows, heads * dimV]);
+      const apart = (x: Value): [Value, Value] => split(x, parts, 0) as [Value, Value];
+      const [queries, keys, values] = rotatedApart(projected, sizes, rotate);
+      const [[q0, q], [k0, k], [v0, v]] = [apart(queries), apart(keys), apart(values)];
+      const whole = (prefix: Value, own: Value): Value => concat([eachInGroup(prefix, parts[0], group), own], 0);
+      const ofPrefixes = attendByTime([q0, k0, v0], sizes, { batch: prefixes, time: prefixTime, keys: prefixTime, mask: prefixesMask });
+      return concat([ofPrefixes, attendByTime([q, whole(k0, k), whole(v0, v)], sizes, { batch, time, keys: prefixTime + time, mask })], 0);
     },
   };
+}
+
+interface TimeLayout {
+  readonly batch: number;
+  readonly time: number;
+  readonly keys: number;
+  readonly mask?: Value | undefined;
+  readonly blocks?: number | undefined;
+}
+
+/** q [time · batch, …] against k and v [keys · batch, …], ordered by time; the queries are those of the last keys. */
+function attendByTime([q, k, v]: readonly [Value, Value, Value], { heads, kvHeads, dim, dimV, scale }: Heads, { batch, time, keys, mask, blocks = defaultBlocks(time) }: TimeLayout): Value {
+  const lanes = (x: Value, count: number, n: number, d: number): Value => repeatHeads(reshape(x, [count, batch * n, d]), heads / n);
+  const y = causalAttention(lanes(q, time, heads, dim), lanes(k, keys, kvHeads, dim), lanes(v, keys, kvHeads, dimV), { scale, blocks, ...(mask && { mask }) });
+  return reshape(y, [time * batch, heads * dimV]);
+}
+
+/** x [rows, width] with each row `group` times, [rows · group, width]. */
+export function eachInGroup(x: Value, rows: number, group: number): Value {
+  const width = x.shape[1]!;
+  return reshape(broadcastTo(reshape(x, [rows, 1, width]), [rows, group, width]), [rows * group, width]);
 }
 
 /** Queries, keys and values ready to meet. */

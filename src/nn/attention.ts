@@ -9,31 +9,34 @@ export interface CausalAttentionOptions {
    * 1/(2·blocks) of the square. Must divide the time.
    */
   readonly blocks: number;
-  /** [lanes, 1, time], added to the scores: 0 keeps a key, a large negative number hides it. */
-  readonly keyBias?: Value;
+  /**
+   * [n, time, keys], added to the scores of lanes / n consecutive lanes each: 0 keeps a key, a large negative number hides it. It says
+   * of every key whether it is hidden, of those to come too. Default: those to come.
+   */
+  readonly mask?: Value;
 }
 
 // Far below any score, and still finite: a row with every key hidden stays free of NaN.
 const hidden = -1e9;
 
 /**
- * Causal softmax attention, ordered by time: q [time, lanes, dim], k [time, lanes, dim], v [time, lanes, dimV], where a lane is
- * one head of one sequence, to [time, lanes, dimV]. Time comes first so that no operand and no gradient is transposed before a
- * product (matmul's transBatch).
+ * Causal softmax attention, ordered by time: q [time, lanes, dim], k [keys, lanes, dim], v [keys, lanes, dimV], where a lane is
+ * one head of one sequence and the queries are those of the last keys, to [time, lanes, dimV]. Time comes first so that no operand
+ * and no gradient is transposed before a product (matmul's transBatch).
  *
  * The gradient uses Σⱼ dPᵢⱼ Pᵢⱼ = dYᵢ · Yᵢ (Dao et al., FlashAttention, eq. 4), which is a sum over dimV instead of time.
  */
-export function causalAttention(q: Value, k: Value, v: Value, { scale, blocks, keyBias }: CausalAttentionOptions): Value {
-  const time = sizeOf(q.shape[0], "causalAttention");
-  requireShape(time % blocks === 0, "causalAttention", time, `a time that ${blocks} blocks divide`);
+export function causalAttention(q: Value, k: Value, v: Value, { scale, blocks, mask }: CausalAttentionOptions): Value {
+  const [time, keys] = [q, k].map((x) => sizeOf(x.shape[0], "causalAttention")) as [number, number];
+  requireShape(time % blocks === 0 && time <= keys, "causalAttention", [time, keys], `a time that ${blocks} blocks divide, and a key for each query`);
   const width = time / blocks;
   const widths = new Array<number>(blocks).fill(width);
   const part = (i: number, query: Value) => {
-    const keys = slice(k, 0, 0, (i + 1) * width);
-    const values = slice(v, 0, 0, (i + 1) * width);
-    const scores = add(matmul(query, keys, { transBatchA: true, transBatchB: true, transB: true, alpha: scale }), causalMask(width, i));
-    const p = softmax(keyBias ? add(scores, slice(keyBias, 2, 0, (i + 1) * width)) : scores);
-    return { query, keys, values, p, y: swapLanes(matmul(p, values, { transBatchB: true })) };
+    const seen = keys - time + (i + 1) * width;
+    const [keysSeen, values] = [slice(k, 0, 0, seen), slice(v, 0, 0, seen)];
+    const hide = mask ? slice(slice(mask, 1, i * width, width), 2, 0, seen) : causalMask(width, seen);
+    const p = softmax(addToLanes(matmul(query, keysSeen, { transBatchA: true, transBatchB: true, transB: true, alpha: scale }), hide));
+    return { query, keys: keysSeen, values, p, y: swapLanes(matmul(p, values, { transBatchB: true })) };
   };
   let parts: ReturnType<typeof part>[];
   const forward = (): Value[] => {
@@ -51,7 +54,8 @@ export function causalAttention(q: Value, k: Value, v: Value, { scale, blocks, k
         dv: swapLanes(matmul(p, dys[i]!, { transA: true, transBatchB: true })),
       };
     });
-    return [concat(gradients.map((g) => g.dq), 0), sumPrefixes(gradients.map((g) => g.dk), width), sumPrefixes(gradients.map((g) => g.dv), width)];
+    const pieces = [keys - time + width, ...widths.slice(1)];
+    return [concat(gradients.map((g) => g.dq), 0), sumPrefixes(gradients.map((g) => g.dk), pieces), sumPrefixes(gradients.map((g) => g.dv), pieces)];
   };
   return customVjp([q, k, v], forward, backward)[0]!;
 }
@@ -59,15 +63,28 @@ export function causalAttention(q: Value, k: Value, v: Value, { scale, blocks, k
 /** [a, b, c] → [b, a, c]. */
 const swapLanes = (x: Value): Value => transpose(x, [1, 0, 2]);
 
-/** Mask of query block i against the keys up to its end, [width, (i + 1) · width]. */
-function causalMask(width: number, i: number): Value {
-  const keys = (i + 1) * width;
-  return constant(Float32Array.from({ length: width * keys }, (_, at) => (at % keys > i * width + Math.floor(at / keys) ? hidden : 0)), [width, keys]);
+/** Scores [lanes, time, keys] with each of a mask's parts [n, time, keys] added to its lanes / n. */
+function addToLanes(scores: Value, mask: Value): Value {
+  const [lanes, time, keys] = scores.shape.map((d) => sizeOf(d, "causalAttention")) as [number, number, number];
+  const n = sizeOf(mask.shape[0], "causalAttention");
+  if (n === 1 || n === lanes) return add(scores, n === 1 ? reshape(mask, [time, keys]) : mask);
+  return reshape(add(reshape(scores, [n, lanes / n, time, keys]), reshape(mask, [n, 1, time, keys])), scores.shape);
 }
 
-/** Block i holds gradients for the first (i + 1) · width rows; adds them up row by row. */
-function sumPrefixes(prefixes: readonly Value[], width: number): Value {
-  const pieces = prefixes.map((x, i) => split(x, new Array<number>(i + 1).fill(width), 0));
+/** [1, time, keys] for the queries of the last keys: each sees those up to its own. */
+export function causalMask(time: number, keys: number): Value {
+  return constant(Float32Array.from({ length: time * keys }, (_, at) => (at % keys > keys - time + Math.floor(at / keys) ? hidden : 0)), [1, time, keys]);
+}
+
+/** `causalMask` of keys of which some are padding, [n, time, keys]. @param real [n, keys]: 1, and 0 for padding */
+export function paddedCausalMask(time: number, real: Value): Value {
+  const [n, keys] = real.shape.map((d) => sizeOf(d, "paddedCausalMask")) as [number, number];
+  return add(causalMask(time, keys), reshape(mul(add(real, -1), -hidden), [n, 1, keys]));
+}
+
+/** Block i holds gradients for the rows of the first i + 1 pieces; adds them up row by row. */
+function sumPrefixes(prefixes: readonly Value[], widths: readonly number[]): Value {
+  const pieces = prefixes.map((x, i) => split(x, widths.slice(0, i + 1), 0));
   return concat(pieces.map((_, j) => pieces.slice(j).map((p) => p[j]!).reduce((a, b) => add(a, b))), 0);
 }
 

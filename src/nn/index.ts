@@ -1,5 +1,5 @@
 export type { CausalAttentionOptions } from "./attention.ts";
-export { causalAttention, repeatHeads } from "./attention.ts";
+export { causalAttention, causalMask, paddedCausalMask, repeatHeads } from "./attention.ts";
 export type { Projection } from "./linear.ts";
 export { linear, lowRankUpdate, normed, rmsNorm } from "./linear.ts";
 export { entropy, logprobsFromLogits, tokenLogprobs, weightedNll } from "./losses.ts";

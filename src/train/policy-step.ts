@@ -1,26 +1,39 @@
-import { headWeight, hiddenStates, rotaryTables, trainingContext, type ModelConfig } from "../model/index.ts";
+import { eachInGroup, headWeight, hiddenStates, prefixContext, rotaryTables, trainingContext, type ModelConfig, type Parameters } from "../model/index.ts";
 import type { ParameterTensors } from "../engine/model-parameters.ts";
 import { entropy, tokenLogprobs } from "../nn/losses.ts";
-import { allocate, compile, type Backend } from "../runtime/index.ts";
-import { reshape, type Symbolic, type TensorType, type Value } from "../tensor/index.ts";
+import { compile, type Backend } from "../runtime/index.ts";
+import { concat, reshape, slice, type Symbolic, type Value } from "../tensor/index.ts";
 import { keptOf, policyTypes, policyValues, type FrozenBase } from "./frozen-base.ts";
 import { policyLoss, type Objective, type PolicyLossOptions } from "./objectives.ts";
+import { policyBatchTypes, type PolicyBatchTypes, type PolicyLayout, type PolicyTensors } from "./policy-layout.ts";
 
-/** A minibatch of completions, rows ordered by time (row = t · batch + b); [time, batch] for what the loss weighs. */
-export function policyBatchTypes(batch: number, time: number): Readonly<Record<"ids" | "targets" | "mask" | "old_logprobs" | "ref_logprobs" | "advantages" | "num_items", TensorType>> {
-  const float = (...shape: number[]): TensorType => ({ shape, dtype: "float32" });
-  const ids: TensorType = { shape: [batch * time], dtype: "int64" };
-  return { ids, targets: ids, mask: float(time, batch), old_logprobs: float(time, batch), ref_logprobs: float(time, batch), advantages: float(1, batch), num_items: float() };
+type PolicyInputs = Symbolic<Pick<PolicyBatchTypes, "ids" | "targets" | "prompt_mask">>;
+type Scores = (parameters: Parameters, inputs: PolicyInputs) => ReturnType<typeof tokenLogprobs>;
+
+/** The targets' log-probabilities, and the probabilities of all tokens, in rows of [time, batch]. */
+function targetScores(config: ModelConfig, { batch, time, shared }: PolicyLayout): Scores {
+  const ofHidden = (parameters: Parameters, hidden: Value, { targets }: PolicyInputs): ReturnType<Scores> => tokenLogprobs(hidden, headWeight(config, parameters), targets);
+  if (!shared) {
+    const tables = rotaryTables(config, time);
+    return (parameters, inputs) => ofHidden(parameters, hiddenStates(config, parameters, inputs.ids, trainingContext({ batch, time }, tables)).hidden, inputs);
+  }
+  const prefixes = batch / shared.group;
+  const tables = rotaryTables(config, shared.time + time - 1);
+  return (parameters, inputs) => {
+    const context = prefixContext({ prefixes, group: shared.group, prefixTime: shared.time, time: time - 1, prefixMask: inputs.prompt_mask! }, tables);
+    const { hidden } = hiddenStates(config, parameters, inputs.ids, context);
+    // The end of a prompt predicts the first token of each of its completions.
+    const ends = eachInGroup(slice(hidden, 0, (shared.time - 1) * prefixes, prefixes), prefixes, shared.group);
+    return ofHidden(parameters, concat([ends, slice(hidden, 0, shared.time * prefixes, (time - 1) * batch)], 0), inputs);
+  };
 }
-export type PolicyBatchTypes = ReturnType<typeof policyBatchTypes>;
 
 /** The policy's loss on a minibatch: the model's forward, the targets' log-probabilities, and `policyLoss` on them. */
-export function policyObjective(config: ModelConfig, batch: number, time: number, options: PolicyLossOptions): (parameters: Readonly<Record<string, Value>>, inputs: Symbolic<PolicyBatchTypes>) => Objective {
-  const tables = rotaryTables(config, time);
+export function policyObjective(config: ModelConfig, layout: PolicyLayout, options: PolicyLossOptions): (parameters: Parameters, inputs: Symbolic<PolicyBatchTypes>) => Objective {
+  const score = targetScores(config, layout);
   return (parameters, inputs) => {
-    const { hidden } = hiddenStates(config, parameters, inputs.ids, trainingContext({ batch, time }, tables));
-    const { logprobs, probabilities } = tokenLogprobs(hidden, headWeight(config, parameters), inputs.targets);
-    const byTime = (x: Value): Value => reshape(x, [time, batch]);
+    const { logprobs, probabilities } = score(parameters, inputs);
+    const byTime = (x: Value): Value => reshape(x, [layout.time, layout.batch]);
     return policyLoss(
       {
         per_token_logps: byTime(logprobs),
@@ -36,41 +49,34 @@ export function policyObjective(config: ModelConfig, batch: number, time: number
   };
 }
 
-/** Log-probabilities of given targets under given parameters, without a gradient: the reference policy. */
+/** Log-probabilities of a step's targets under given parameters, without a gradient: the reference policy. */
 export interface Scorer {
-  /** [time · batch], ordered by time. */
-  score(ids: BigInt64Array, targets: BigInt64Array): Promise<Float32Array>;
+  /** Fills `ref_logprobs` of the step's inputs. */
+  run(): Promise<void>;
   dispose(): void;
 }
 
-/** @param parameters on the base, those that are trained elsewhere */
-export async function createScorer(backend: Backend, config: ModelConfig, base: FrozenBase, parameters: ParameterTensors, batch: number, time: number): Promise<Scorer> {
-  const types = policyBatchTypes(batch, time);
+/**
+ * @param parameters on the base, those that are trained elsewhere
+ * @param inputs of the step
+ */
+export async function createScorer(backend: Backend, config: ModelConfig, base: FrozenBase, parameters: ParameterTensors, layout: PolicyLayout, inputs: PolicyTensors): Promise<Scorer> {
+  const { ids, targets, prompt_mask } = policyBatchTypes(layout);
   const bound = { ...base.floats, ...parameters };
-  const tables = rotaryTables(config, time);
+  const score = targetScores(config, layout);
   const program = await compile(
     backend,
-    (v) => {
-      const p = policyValues(base, bound, v);
-      const { hidden } = hiddenStates(config, p, v.ids, trainingContext({ batch, time }, tables));
-      return { logprobs: tokenLogprobs(hidden, headWeight(config, p), v.targets).logprobs };
-    },
-    { ...policyTypes(base, bound), ids: types.ids, targets: types.targets },
+    (v) => ({ logprobs: reshape(score(policyValues(base, bound, v), v as PolicyInputs).logprobs, [layout.time, layout.batch]) }),
+    { ...policyTypes(base, bound), ids, targets, ...(prompt_mask && { prompt_mask }) },
     { frozen: keptOf(base) },
   );
-  const data = allocate(backend, { ids: types.ids, targets: types.targets, logprobs: { shape: [batch * time, 1], dtype: "float32" } });
-  const binding = program.bind({ parameters: bound, ids: data.ids!, targets: data.targets! }, { logprobs: data.logprobs! });
+  const read = { ids: inputs.ids, targets: inputs.targets, ...(inputs.prompt_mask && { prompt_mask: inputs.prompt_mask }) };
+  const binding = program.bind({ parameters: bound, ...read }, { logprobs: inputs.ref_logprobs });
   return {
-    score: async (ids, targets) => {
-      (data.ids!.data as BigInt64Array).set(ids);
-      (data.targets!.data as BigInt64Array).set(targets);
-      await binding.run();
-      return data.logprobs!.data as Float32Array;
-    },
+    run: () => binding.run(),
     dispose: () => {
       binding.dispose();
       program.dispose();
-      for (const tensor of Object.values(data)) tensor.dispose();
     },
   };
 }

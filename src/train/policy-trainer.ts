@@ -4,21 +4,10 @@ import type { AdamWOptions } from "../optim/adamw.ts";
 import type { Random } from "../random/index.ts";
 import type { Backend, DeviceTensor } from "../runtime/index.ts";
 import type { PolicyLossOptions } from "./objectives.ts";
-import { createScorer, policyBatchTypes, policyObjective, type PolicyBatchTypes, type Scorer } from "./policy-step.ts";
+import { fillBatch, layOut, policyBatchTypes, type PolicyBatchTypes, type PolicyLayout, type TrainSample } from "./policy-layout.ts";
+import { createScorer, policyObjective, type Scorer } from "./policy-step.ts";
 import { TrainStep, type TrainState } from "./train-state.ts";
 
-/** A completion to learn from. */
-export interface TrainSample {
-  readonly prompt_ids: readonly number[];
-  readonly completion_ids: readonly number[];
-  /** Of each completion token when it was sampled. */
-  readonly old_logprobs: readonly number[];
-  /** 1 where the model said the completion's token, 0 where an environment did: no part of loss, KL or entropy. Absent: it said all. */
-  readonly tool_mask?: readonly (0 | 1)[];
-  readonly advantage: number;
-  /** Takes no part in the loss. */
-  readonly masked: boolean;
-}
 
 export interface PolicyTrainerOptions {
   readonly minibatch: number;
@@ -35,12 +24,6 @@ export interface PolicyMetrics {
   readonly [metric: string]: number;
 }
 
-/** Minibatches are padded to one of eight lengths an octave: a handful of compiled steps, and at most an eighth of padding. */
-function paddedTime(longest: number): number {
-  const grain = Math.max(8, 2 ** (Math.floor(Math.log2(longest)) - 3));
-  return Math.ceil(longest / grain) * grain;
-}
-
 // The engine's kernels and the train step's differ in the order of their sums, by some 1e-5 in a log-probability.
 const onPolicyTolerance = 0.01;
 
@@ -55,15 +38,15 @@ function onPolicyDeviation(metrics: Readonly<Record<string, number>>): number {
   throw new LongjingError("runtime", "The policy that is trained is not the one that sampled", { where: "importance ratio before the first step", got: [low, high], expected: `1 ± ${onPolicyTolerance}` });
 }
 
-/** Optimiser steps on sampled completions; one compiled step for each padded length. */
+/** Optimiser steps on sampled completions; one compiled step for each layout. */
 export class PolicyTrainer {
   readonly #backend: Backend;
   readonly #config: ModelConfig;
   readonly #state: TrainState;
   readonly #pad: number;
   readonly #options: PolicyTrainerOptions;
-  readonly #steps = new Map<number, Promise<TrainStep<PolicyBatchTypes>>>();
-  readonly #scorers = new Map<number, Promise<Scorer>>();
+  readonly #steps = new Map<string, Promise<TrainStep<PolicyBatchTypes>>>();
+  readonly #scorers = new Map<string, Promise<Scorer>>();
   #reference: Record<string, DeviceTensor> | null = null;
 
   constructor(backend: Backend, config: ModelConfig, state: TrainState, pad: number, options: PolicyTrainerOptions) {
@@ -104,61 +87,28 @@ export class PolicyTrainer {
   }
 
   async #minibatch(samples: readonly TrainSample[], learningRate: number): Promise<{ metrics: Readonly<Record<string, number>>; count: number }> {
-    const longest = Math.max(...samples.map((s) => s.prompt_ids.length + s.completion_ids.length - 1));
-    const time = paddedTime(longest);
-    const step = await this.#step(time);
-    const count = this.#fill(step, samples);
-    if (this.#reference) {
-      const scorer = await this.#scorer(time, this.#reference);
-      const logprobs = await scorer.score(step.batch.ids.data as BigInt64Array, step.batch.targets.data as BigInt64Array);
-      (step.batch.ref_logprobs.data as Float32Array).set(logprobs);
-    }
+    const { layout, placed } = layOut(samples, this.#options.minibatch);
+    const key = JSON.stringify(layout);
+    const step = await cached(this.#steps, key, () => this.#compile(layout));
+    const count = fillBatch(step.batch, layout, placed, this.#pad);
+    const reference = this.#reference;
+    if (reference) await (await cached(this.#scorers, key, () => createScorer(this.#backend, this.#config, this.#state.base, reference, layout, step.batch))).run();
     return { metrics: await step.run(learningRate, { blocking: this.#options.blocking ?? true }), count };
   }
 
-  /** Lays samples out in time; returns how many tokens take part. */
-  #fill(step: TrainStep<PolicyBatchTypes>, samples: readonly TrainSample[]): number {
-    const batch = this.#options.minibatch;
-    const ids = (step.batch.ids.data as BigInt64Array).fill(BigInt(this.#pad));
-    const targets = (step.batch.targets.data as BigInt64Array).fill(BigInt(this.#pad));
-    const mask = (step.batch.mask.data as Float32Array).fill(0);
-    const old = (step.batch.old_logprobs.data as Float32Array).fill(0);
-    const advantages = (step.batch.advantages.data as Float32Array).fill(0);
-    let count = 0;
-    for (const [b, { prompt_ids, completion_ids, old_logprobs, tool_mask, advantage, masked }] of samples.entries()) {
-      const tokens = [...prompt_ids, ...completion_ids];
-      advantages[b] = advantage;
-      for (let t = 0; t < tokens.length - 1; t++) {
-        const row = t * batch + b;
-        ids[row] = BigInt(tokens[t]!);
-        targets[row] = BigInt(tokens[t + 1]!);
-        const place = t + 1 - prompt_ids.length;
-        const sampled = old_logprobs[place];
-        if (sampled === undefined || masked || tool_mask?.[place] === 0) continue;
-        mask[row] = 1;
-        old[row] = sampled;
-        count++;
-      }
-    }
-    (step.batch.num_items.data as Float32Array)[0] = count;
-    return count;
-  }
-
-  #step(time: number): Promise<TrainStep<PolicyBatchTypes>> {
-    let found = this.#steps.get(time);
-    const { minibatch, loss, optimizer, max_grad_norm } = this.#options;
-    if (!found) this.#steps.set(time, (found = TrainStep.create(this.#backend, this.#state, policyBatchTypes(minibatch, time), policyObjective(this.#config, minibatch, time, loss), { optimizer, max_grad_norm })));
-    return found;
-  }
-
-  #scorer(time: number, reference: Readonly<Record<string, DeviceTensor>>): Promise<Scorer> {
-    let found = this.#scorers.get(time);
-    if (!found) this.#scorers.set(time, (found = createScorer(this.#backend, this.#config, this.#state.base, reference, this.#options.minibatch, time)));
-    return found;
+  #compile(layout: PolicyLayout): Promise<TrainStep<PolicyBatchTypes>> {
+    const { loss, optimizer, max_grad_norm } = this.#options;
+    return TrainStep.create(this.#backend, this.#state, policyBatchTypes(layout), policyObjective(this.#config, layout, loss), { optimizer, max_grad_norm });
   }
 
   dispose(): void {
     for (const step of this.#steps.values()) void step.then((s) => s.dispose());
     for (const scorer of this.#scorers.values()) void scorer.then((s) => s.dispose());
   }
+}
+
+function cached<T>(known: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  let found = known.get(key);
+  if (!found) known.set(key, (found = make()));
+  return found;
 }

@@ -5,7 +5,7 @@ import { accuracyReward, formatReward, formatWeight, type Reward, type RewardFun
 import { groupAdvantages, mean, softOverlongPunishment, type AdvantageOptions } from "./advantages.ts";
 import type { JsonValue } from "./checkpoint.ts";
 import { rolloutMetrics } from "./metrics.ts";
-import type { TrainSample } from "./policy-trainer.ts";
+import type { TrainSample } from "./policy-layout.ts";
 
 /** How completions are rewarded. Names are TRL's GRPOConfig's where it has them. */
 export interface RewardOptions<G> {

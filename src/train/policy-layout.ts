@@ -1,0 +1,114 @@
+import type { DeviceTensor } from "../runtime/index.ts";
+import type { TensorType } from "../tensor/index.ts";
+
+/** A completion to learn from. */
+export interface TrainSample {
+  readonly prompt_ids: readonly number[];
+  readonly completion_ids: readonly number[];
+  /** Of each completion token when it was sampled. */
+  readonly old_logprobs: readonly number[];
+  /** 1 where the model said the completion's token, 0 where an environment did: no part of loss, KL or entropy. Absent: it said all. */
+  readonly tool_mask?: readonly (0 | 1)[];
+  readonly advantage: number;
+  /** Takes no part in the loss. */
+  readonly masked: boolean;
+}
+
+/** How a minibatch of completions lies in a step's rows. */
+export interface PolicyLayout {
+  /** Completions. */
+  readonly batch: number;
+  /** Tokens that the loss may weigh, in time: those of a completion, after those of its prompt unless prompts are shared. */
+  readonly time: number;
+  /** Each `group` completions go on from one prompt, which is computed once, at the end of `time` places. */
+  readonly shared?: { readonly group: number; readonly time: number } | undefined;
+}
+
+/**
+ * Inputs of a step. `ids` are tokens ordered by time (row = t · batch + b), after those of shared prompts (row = t · prompts + p); what
+ * the loss weighs is [time, batch], each target one token later than what predicts it.
+ */
+export function policyBatchTypes({ batch, time, shared }: PolicyLayout): PolicyBatchTypes {
+  const float = (...shape: number[]): TensorType => ({ shape, dtype: "float32" });
+  const ids = (rows: number): TensorType => ({ shape: [rows], dtype: "int64" });
+  const weighed = { targets: ids(batch * time), mask: float(time, batch), old_logprobs: float(time, batch), ref_logprobs: float(time, batch), advantages: float(1, batch), num_items: float() };
+  if (!shared) return { ...weighed, ids: ids(batch * time) };
+  const prompts = batch / shared.group;
+  return { ...weighed, ids: ids(prompts * shared.time + batch * (time - 1)), prompt_mask: float(prompts, shared.time) };
+}
+
+export type PolicyBatchTypes = Readonly<Record<"ids" | "targets" | "mask" | "old_logprobs" | "ref_logprobs" | "advantages" | "num_items", TensorType>> & {
+  /** [prompts, time]: 1 for a token of a shared prompt, 0 for the padding before it. */
+  readonly prompt_mask?: TensorType;
+};
+
+/** A step's inputs as they are bound. */
+export type PolicyTensors = { readonly [K in keyof PolicyBatchTypes]: DeviceTensor };
+
+/** One of `lengths` lengths an octave, 8 tokens apart at least: a handful of compiled steps, and little padding. */
+function paddedTime(longest: number, lengths: number): number {
+  const grain = Math.max(8, 2 ** Math.floor(Math.log2(longest)) / lengths);
+  return Math.ceil(longest / grain) * grain;
+}
+
+const longestOf = (samples: readonly TrainSample[], length: (sample: TrainSample) => number): number => samples.reduce((longest, s) => Math.max(longest, length(s)), 1);
+const greatestCommonDivisor = (a: number, b: number): number => (b === 0 ? a : greatestCommonDivisor(b, a % b));
+
+/**
+ * Where every prompt of a minibatch has several completions, as many as the others or multiples of that, prompts are shared; the
+ * samples come back in the order of their places.
+ * @param batch places for completions
+ */
+export function layOut(samples: readonly TrainSample[], batch: number): { readonly layout: PolicyLayout; readonly placed: readonly TrainSample[] } {
+  const byPrompt = new Map<string, TrainSample[]>();
+  for (const sample of samples) {
+    const key = sample.prompt_ids.join();
+    const group = byPrompt.get(key);
+    if (group) group.push(sample);
+    else byPrompt.set(key, [sample]);
+  }
+  const group = [...byPrompt.values()].map((g) => g.length).reduce(greatestCommonDivisor);
+  if (group === 1 || batch % group !== 0) return { layout: { batch, time: paddedTime(longestOf(samples, (s) => s.prompt_ids.length + s.completion_ids.length - 1), 8) }, placed: samples };
+  const shared = { group, time: paddedTime(longestOf(samples, (s) => s.prompt_ids.length), 2) };
+  return { layout: { batch, time: paddedTime(longestOf(samples, (s) => s.completion_ids.length), 8), shared }, placed: [...byPrompt.values()].flat() };
+}
+
+/** Writes samples into a step's inputs; returns how many tokens take part. */
+export function fillBatch(inputs: PolicyTensors, { batch, shared }: PolicyLayout, placed: readonly TrainSample[], pad: number): number {
+  const [ids, targets] = [inputs.ids, inputs.targets].map((t) => (t.data as BigInt64Array).fill(BigInt(pad))) as [BigInt64Array, BigInt64Array];
+  const [mask, old, advantages] = [inputs.mask, inputs.old_logprobs, inputs.advantages].map((t) => (t.data as Float32Array).fill(0)) as [Float32Array, Float32Array, Float32Array];
+  const own = shared ? fillPrompts(inputs, batch, shared, placed) : 0;
+  let count = 0;
+  for (const [b, { prompt_ids, completion_ids, old_logprobs, tool_mask, advantage, masked }] of placed.entries()) {
+    advantages[b] = advantage;
+    // Nothing follows the last token.
+    const read = shared ? completion_ids.slice(0, -1) : [...prompt_ids, ...completion_ids].slice(0, -1);
+    for (const [t, id] of read.entries()) ids[own + t * batch + b] = BigInt(id);
+    const first = shared ? 0 : prompt_ids.length - 1;
+    for (const [i, id] of completion_ids.entries()) {
+      const row = (first + i) * batch + b;
+      targets[row] = BigInt(id);
+      if (masked || tool_mask?.[i] === 0) continue;
+      mask[row] = 1;
+      old[row] = old_logprobs[i]!;
+      count++;
+    }
+  }
+  (inputs.num_items.data as Float32Array)[0] = count;
+  return count;
+}
+
+/** Writes each group's prompt, up to the last of its places; returns how many rows prompts take. */
+function fillPrompts(inputs: PolicyTensors, batch: number, { group, time }: NonNullable<PolicyLayout["shared"]>, placed: readonly TrainSample[]): number {
+  const prompts = batch / group;
+  const mask = (inputs.prompt_mask!.data as Float32Array).fill(0);
+  for (let p = 0; p * group < placed.length; p++) {
+    const { prompt_ids } = placed[p * group]!;
+    for (const [i, id] of prompt_ids.entries()) {
+      const t = time - prompt_ids.length + i;
+      (inputs.ids.data as BigInt64Array)[t * prompts + p] = BigInt(id);
+      mask[p * time + t] = 1;
+    }
+  }
+  return prompts * time;
+}
