@@ -37,6 +37,9 @@ interface BoundStep {
   readonly dispose: () => void;
 }
 
+/** Of one array: what every version of Node can hold, and less. */
+const mostElements = 2 ** 29;
+
 /**
  * Runs a model over a key-value cache of fixed capacity, [max_num_seqs, heads, max_model_len, width] a layer. A step appends
  * tokens to consecutive rows. Parameters are bound, never copied: the caller's buffers are read as they are at each step.
@@ -51,10 +54,11 @@ export class ModelRunner {
   #kept = new Map<string, BoundStep>();
   readonly #ids = new WeakMap<ModelParameters, number>();
   #lastId = 0;
+  readonly #memory: DeviceTensor<"float32">[];
   readonly #keys: readonly DeviceTensor<"float32">[];
   readonly #values: readonly DeviceTensor<"float32">[];
   readonly #draft: DraftHead | null;
-  /** All of the cache's memory, [max_num_seqs, heads, max_model_len, width] each. */
+  /** All parts of the cache, [max_num_seqs, heads, max_model_len, width] each. */
   readonly #lanes: readonly DeviceTensor<"float32">[];
   readonly #shape: CacheShape;
   /** Inputs and logits of every step; bindings see the parts that they need. */
@@ -66,13 +70,24 @@ export class ModelRunner {
     this.options = options;
     this.#shape = cacheShape(config);
     const shape = [options.max_num_seqs, this.#shape.heads, options.max_model_len, this.#shape.width];
-    const caches = (): DeviceTensor<"float32">[] => Array.from({ length: config.num_hidden_layers }, () => backend.tensor("float32", shape));
-    this.#keys = caches();
-    this.#values = this.#shape.shared ? this.#keys : caches();
-    this.#lanes = this.#shape.shared ? this.#keys : [...this.#keys, ...this.#values];
+    this.#memory = [];
+    this.#lanes = this.#allocateLanes((this.#shape.shared ? 1 : 2) * config.num_hidden_layers, shape);
+    this.#keys = this.#lanes.slice(0, config.num_hidden_layers);
+    this.#values = this.#shape.shared ? this.#keys : this.#lanes.slice(config.num_hidden_layers);
     this.#draft = options.mtp ? new DraftHead(backend, config, options) : null;
     if (this.#draft) this.#lanes = [...this.#lanes, this.#draft.keys, this.#draft.outputs];
     this.#io = new StepBuffers(config.vocab_size, this.#draft ? config.hidden_size : 0);
+  }
+
+  /** Many in one piece of memory: V8 looks for garbage after every large one. */
+  #allocateLanes(count: number, shape: readonly number[]): DeviceTensor<"float32">[] {
+    const size = shape.reduce((product, n) => product * n, 1);
+    const each = Math.max(1, Math.floor(mostElements / size));
+    return Array.from({ length: count }, (_, lane) => {
+      const at = lane % each;
+      if (at === 0) this.#memory.push(this.#backend.tensor("float32", [Math.min(each, count - lane), size]));
+      return this.#backend.tensorOver("float32", shape, this.#memory.at(-1)!.data.subarray(at * size, (at + 1) * size));
+    });
   }
 
   /** Numbers that a token takes in the cache, over all layers. */
@@ -189,7 +204,7 @@ export class ModelRunner {
     this.#dropKept();
     for (const program of this.#programs.values()) (await program).dispose();
     this.#programs.clear();
-    for (const tensor of this.#lanes) tensor.dispose();
+    for (const tensor of [...this.#lanes, ...this.#memory]) tensor.dispose();
     await this.#draft?.dispose();
   }
 
