@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { readLog, runRecipe } from "../src/train/index.ts";
+import { runRecipe } from "../src/train/index.ts";
 import { longjing } from "./launcher.ts";
 import { backend } from "./providers.ts";
 import { recipe } from "./tiny-recipe.ts";
@@ -13,21 +13,6 @@ beforeAll(async () => {
   await runRecipe(recipe, { backend: await backend("cpu"), dir, seed: 3, resume: false, cores: 2, now: () => 0 });
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
-
-test("eval finds of a checkpoint what the run found of the model", async () => {
-  const found = readLog(join(dir, "log.jsonl")).find(({ stage }) => stage === "final");
-  const args = ["--task", "parity", "--level", "1", "--problems", "4", "--samples", "2", "--seed", "3", "--max-tokens", "24", "--language", "en"];
-  const { code, stdout } = await longjing(["eval", model, ...args, "--json"]);
-  expect(code).toBe(0);
-  const { sampled, greedy, pass_at, format, mean_length, clipped_ratio } = JSON.parse(stdout) as Record<string, unknown>;
-  expect(found).toMatchObject({ sampled, greedy, pass_at, format, mean_length, clipped_ratio });
-});
-
-test("eval says what does not fit", async () => {
-  const { code, stderr } = await longjing(["eval", model, "--task", "parity", "--max-tokens", "250"]);
-  expect(code).toBe(2);
-  expect(stderr).toMatch(/--max-tokens/);
-});
 
 test.each([
   [["train", "--size", "S", "--seconds", "0.1", "--threads", "2"], { engine: "longjing", size: "S" }],

@@ -24,7 +24,7 @@ const node = (args: readonly string[]): string => execFileSync(process.execPath,
 beforeAll(() => {
   const staged = join(work, "staged");
   mkdirSync(join(staged, "apps/studio/dist"), { recursive: true });
-  for (const name of ["package.json", ".gitignore", "README.md", "LICENSE", "bin", "recipes", "models", "src", "test/fixtures.ts"]) if (existsSync(join(root, name))) cpSync(join(root, name), join(staged, name), { recursive: true });
+  for (const name of ["package.json", ".gitignore", "README.md", "LICENSE", "bin", "recipes", "models", "suites", "src", "test/fixtures.ts"]) if (existsSync(join(root, name))) cpSync(join(root, name), join(staged, name), { recursive: true });
   writeFileSync(join(staged, "apps/studio/dist/index.html"), "<title>The page</title>");
   execFileSync(process.execPath, [tool("typescript", "bin/tsc"), "-p", join(root, "tsconfig.build.json"), "--outDir", join(staged, "dist")]);
   const packed = execFileSync("npm", ["pack", "--json", "--pack-destination", work], { cwd: staged, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], shell: process.platform === "win32" });

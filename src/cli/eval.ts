@@ -1,114 +1,101 @@
-import { basename, resolve } from "node:path";
 import { Option, type Command } from "commander";
+import type { ModelDtype } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
-import type { Evaluation, EvaluationOptions, Interval } from "../eval/index.ts";
-import { tasks, type Language, type Task, type TaskName } from "../tasks/index.ts";
-import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
-import { wholeNumber } from "./options.ts";
-import { progress } from "./progress.ts";
-import { table } from "./table.ts";
-import { openTerminal } from "./terminal.ts";
+import type { VerifierName } from "../eval/index.ts";
+import type { Language } from "../tasks/index.ts";
+import { providerOption, threadsOption, type BackendOptions } from "./backend.ts";
+import { dtypeOption, jsonObject, realNumber, wholeNumber } from "./options.ts";
 
-interface EvalOptions extends BackendOptions {
-  readonly task?: TaskName;
+export interface EvalOptions extends BackendOptions {
+  readonly model?: string;
+  readonly task?: readonly string[];
   readonly perplexity?: string;
-  readonly problems: number;
-  readonly samples: number;
+  readonly problems?: number;
+  readonly samples?: number;
   readonly level?: number;
-  readonly seed: number;
-  readonly maxTokens: number;
-  readonly language: Language | "both";
+  readonly language?: Language | "both";
+  readonly seed?: number;
+  readonly temperature?: number;
+  readonly topP?: number;
+  readonly maxTokens?: number;
+  readonly system?: string;
+  readonly verifier: VerifierName;
+  readonly endpoint?: string;
+  readonly apiKeyEnv?: string;
+  readonly concurrency: number;
+  readonly timeout: number;
+  readonly retries: number;
+  readonly extraBody: Readonly<Record<string, unknown>>;
+  readonly usdPerCoreHour: number;
+  readonly inputPrice?: number;
+  readonly cachedInputPrice?: number;
+  readonly outputPrice?: number;
+  readonly answers?: string;
+  readonly report?: string;
+  readonly dtype?: ModelDtype;
   readonly json?: true;
 }
 
 export function addEval(program: Command): void {
-  program
+  const command = program
     .command("eval")
-    .description("Measure a model on held-out problems of a task (accuracy with its interval, pass@k, form, length), or by the perplexity of a text")
-    .argument("<model>", "folder with config.json, weights and tokenizer, as a run's checkpoint is, or GGUF file")
-    .addOption(new Option("--task <name>", "what is asked").choices(Object.keys(tasks)))
-    .addOption(new Option("--perplexity <text>", "how well it predicts a text file, in windows of 512 tokens").conflicts("task"))
-    .option("--problems <n>", "how many held-out problems", wholeNumber(1, 1_000_000), 200)
-    .option("--samples <n>", "answers to each at temperature 1, beside a greedy one", wholeNumber(1, 1024), 8)
-    .option("--level <n>", "difficulty, from 1 (default: the task's own)", wholeNumber(1))
-    .option("--seed <n>", "draws the problems and the answers", wholeNumber(0), 0)
-    .option("--max-tokens <n>", "most tokens of an answer", wholeNumber(1), 160)
-    .addOption(new Option("--language <name>", "of the problems").choices(["en", "zh", "both"]).default("both"))
+    .description("Measure a model on held-out problems: pass@k, cons@k with 95 % intervals, length, cost of a solved problem; or by the perplexity of a text")
+    .argument("[what...]", "tasks by name, SUITE.json, PROBLEMS.jsonl; and the model, as --model names it")
+    .option("--model <name>", "folder, GGUF file or ORG/NAME (default: the model that ships); with --endpoint its name there")
+    .option("--task <name...>", "tasks, as their names alone are")
+    .addOption(new Option("--perplexity <text>", "how well it predicts a text file, in windows of 512 tokens").conflicts(["task", "endpoint", "report"]));
+  addQuestions(command);
+  addEndpoint(command);
+  command
+    .option("--answers <file>", "keep answers here as they come, and ask only what is missing (with --endpoint by default: longjing-answers.jsonl)")
+    .option("--report <file>", "write a page with a table and a picture, beside published scores of the same tasks")
+    .addOption(dtypeOption("float32 for files up to 256 MiB, else auto"))
     .addOption(providerOption())
     .addOption(threadsOption())
     .option("--json", "one JSON line")
     .action(measure);
 }
 
-async function measure(folder: string, { task, perplexity, ...options }: EvalOptions): Promise<void> {
-  if (perplexity !== undefined) return perplexityOfText(folder, perplexity, options);
-  if (task === undefined) throw new LongjingError("bad_argument", "There is nothing to measure by", { expected: "--task NAME or --perplexity FILE" });
-  return evaluateModel(folder, { ...options, task });
+function addQuestions(command: Command): void {
+  command
+    .option("--problems <n>", "problems of each task, level and language (default: 200, or the suite's)", wholeNumber(1, 1_000_000))
+    .option("--samples <n>", "answers to each (default: 8, or the suite's)", wholeNumber(1, 1024))
+    .option("--level <n>", "difficulty of tasks, from 1 (default: each task's own)", wholeNumber(1))
+    .addOption(new Option("--language <name>", "of the problems (default: both)").choices(["en", "zh", "both"]))
+    .option("--seed <n>", "draws the problems and the answers (default: 0, or the suite's)", wholeNumber(0))
+    .option("--temperature <t>", "0 is greedy (default: 0.6, or the suite's)", realNumber(0, 2))
+    .option("--top-p <p>", "nucleus (default: 0.95, or the suite's)", realNumber(0.000001, 1))
+    .option("--max-tokens <n>", "most tokens of an answer, thinking included (default: 4096 or what the model has room for)", wholeNumber(1))
+    .option("--system <text>", "a message before each question")
+    .addOption(new Option("--verifier <name>", "what judges PROBLEMS.jsonl").choices(["reasoning-gym", "math", "quantity", "exact"]).default("reasoning-gym"));
 }
 
-async function perplexityOfText(folder: string, file: string, options: BackendOptions & { readonly json?: true }): Promise<void> {
-  const terminal = openTerminal();
-  const { loadFrozenModel, perplexity } = await import("../engine/index.ts");
-  const { loadTokenizer } = await import("./load-model.ts");
-  const { readText } = await import("./text-file.ts");
-  const ids = (await loadTokenizer(folder)).encode(await readText(file));
-  const backend = await openBackendWith(options);
-  const bar = progress(terminal, { label: "perplexity", total: ids.length, unit: "tokens" });
-  const result = await perplexity(backend, await loadFrozenModel(backend, folder), ids, { onProgress: (done) => bar.update(done) });
-  bar.end();
-  if (options.json) terminal.out(`${JSON.stringify({ model: basename(resolve(folder)), text: basename(file), ...result })}\n`);
-  else terminal.out(table([["perplexity", result.perplexity.toFixed(3)], ["nats a token", result.nll.toFixed(4)], ["tokens", String(result.tokens)]]));
+function addEndpoint(command: Command): void {
+  command
+    .option("--endpoint <url>", "ask an OpenAI-compatible endpoint, as https://HOST/v1")
+    .option("--api-key-env <var>", "the environment variable that holds its key")
+    .option("--concurrency <n>", "requests in flight at once", wholeNumber(1, 1024), 8)
+    .option("--timeout <seconds>", "what one request may take", realNumber(0.001, 86_400), 600)
+    .option("--retries <n>", "tries after the first, where the endpoint is busy, fails or breaks off", wholeNumber(0, 100), 6)
+    .option("--extra-body <json>", 'more fields of each request; null takes one away, as {"seed":null}', jsonObject, {})
+    .option("--usd-per-core-hour <usd>", "price of the own engine's work", realNumber(0, 1e6), 0.04)
+    .option("--input-price <usd>", "an endpoint's price of a million prompt tokens", realNumber(0, 1e6))
+    .option("--cached-input-price <usd>", "of those from a cache (default: the input price)", realNumber(0, 1e6))
+    .option("--output-price <usd>", "of a million completion tokens", realNumber(0, 1e6));
 }
 
-/** Rows of the cache; more do not make a step of a small model any faster. */
-const mostSequences = 256;
-
-type TaskOptions = EvalOptions & { readonly task: TaskName };
-
-async function evaluateModel(folder: string, options: TaskOptions): Promise<void> {
-  const terminal = openTerminal();
-  const { loadModel } = await import("../engine/load.ts");
-  const { Generator, ModelRunner } = await import("../engine/index.ts");
-  const { evaluate, evaluationProblems } = await import("../eval/index.ts");
-  const { documentEncoder } = await import("../text/index.ts");
-  const { loadTokenizer } = await import("./load-model.ts");
-  const task: Task<unknown> = tasks[options.task];
-  const encoder = documentEncoder(await loadTokenizer(folder));
-  const bar = progress(terminal, { label: options.task, total: options.problems * (options.samples + 1), unit: "answers" });
-  const asked: EvaluationOptions = {
-    split: "test",
-    seed: options.seed,
-    count: options.problems,
-    samples: options.samples,
-    max_tokens: options.maxTokens,
-    languages: options.language === "both" ? ["en", "zh"] : [options.language],
-    ...(options.level !== undefined && { level: options.level }),
-    onProgress: (done) => bar.update(done),
-  };
-  const longest = Math.max(...evaluationProblems(task, asked).map(({ prompt }) => encoder.prompt(prompt).length));
-  const backend = await openBackendWith(options);
-  const { config, parameters } = await loadModel(backend, folder);
-  if (longest + options.maxTokens > config.max_position_embeddings)
-    throw new LongjingError("too_large", "The model has too few positions for such answers", { where: "--max-tokens", got: options.maxTokens, expected: `at most ${config.max_position_embeddings - longest}: the longest problem has ${longest} tokens` });
-  const runner = new ModelRunner(backend, config, { max_num_seqs: Math.min(mostSequences, options.problems * options.samples), max_model_len: longest + options.maxTokens });
-  const result = await evaluate(new Generator(runner, parameters), encoder, task, asked);
-  bar.end();
-  await runner.dispose();
-  const { task: name, level = task.defaultLevel, seed, language } = options;
-  if (options.json) terminal.out(`${JSON.stringify({ model: basename(resolve(folder)), task: name, level, language, seed, ...result })}\n`);
-  else terminal.out(evaluationText(result, options));
-}
-
-const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
-const between = ({ low, high }: Interval): string => `95 % interval ${percent(low)} to ${percent(high)}`;
-
-function evaluationText({ sampled, greedy, pass_at, format, mean_length, clipped_ratio, problems, samples }: Evaluation, { task, maxTokens }: TaskOptions): string {
-  return table([
-    [task, `${problems} problems, ${samples} answers each`, ""],
-    ["accuracy", percent(sampled.accuracy), between(sampled.interval)],
-    ["greedy", percent(greedy.accuracy), between(greedy.interval)],
-    ...Object.entries(pass_at).filter(([k]) => k !== "1").map(([k, share]) => [`pass@${k}`, percent(share), ""]),
-    ["format", percent(format), ""],
-    ["length", `${mean_length.toFixed(1)} tokens`, `${percent(clipped_ratio)} cut at ${maxTokens}`],
-  ]);
+async function measure(what: readonly string[], options: EvalOptions): Promise<void> {
+  const { namedBy } = await import("./eval-suite.ts");
+  const named = namedBy([...what, ...(options.task ?? [])]);
+  const models = [...named.models, ...(options.model === undefined ? [] : [options.model])];
+  const [model] = models;
+  if (models.length > 1 || named.models.some((name) => options.task?.includes(name))) throw new LongjingError("bad_argument", "This is neither a task nor one model", { got: models.join(" "), hint: "longjing eval --help names what is measured" });
+  const chosen = { ...options, ...(model !== undefined && { model }) };
+  if (options.perplexity === undefined) {
+    const { evaluateSuite } = await import("./evaluate-suite.ts");
+    return evaluateSuite(named, chosen);
+  }
+  if (model === undefined) throw new LongjingError("bad_argument", "There is no model to measure", { expected: "longjing eval MODEL --perplexity FILE" });
+  const { perplexityOfText } = await import("./perplexity.ts");
+  return perplexityOfText(model, options.perplexity, options);
 }

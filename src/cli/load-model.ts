@@ -6,7 +6,7 @@ import { z } from "zod";
 import { disposeParameters, Embedder, Generator, loadFrozenModel, ModelRunner, throughAdapter, type Engine, type ModelDtype, type SpeculativeConfig } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, type ModelConfig } from "../model/index.ts";
-import { openBackend } from "../runtime/index.ts";
+import { openBackend, type Backend } from "../runtime/index.ts";
 import { openConstraintCompiler, textInterface, type ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
 import { createTokenizer, ggufTokenizer, type Tokenizer } from "../text/index.ts";
@@ -18,10 +18,14 @@ export interface LoadOptions {
   /** Longest prompt plus completion, in tokens. Default: the model's own, at most 4096, or more where a cache of 1 GiB holds eight of it. */
   readonly maxModelLen?: number | undefined;
   /** Sequences that run at once. Default: as many as a cache of a quarter of the machine's memory holds, at most 64. */
+  /** The same where no longer one will be asked for: as far as the model has positions. */
+  readonly neededModelLen?: number | undefined;
   readonly maxNumSeqs?: number | undefined;
   /** Memory for prefixes of earlier requests, in bytes. Default 512 MiB. */
   readonly prefixCacheBytes?: number | undefined;
   /** Default "auto". */
+  /** What runs the graphs. Default: the processor. */
+  readonly backend?: Backend | undefined;
   readonly dtype?: ModelDtype | undefined;
   /** How tokens are guessed while a sequence runs alone. Default: not. */
   readonly speculative?: SpeculativeConfig | undefined;
@@ -32,7 +36,8 @@ export interface LoadOptions {
 }
 
 /** Longest prompt plus completion, in tokens. */
-export function contextLength(config: ModelConfig, { maxModelLen }: LoadOptions): number {
+export function contextLength(config: ModelConfig, { maxModelLen, neededModelLen }: LoadOptions): number {
+  if (neededModelLen !== undefined) return Math.min(config.max_position_embeddings, neededModelLen);
   return maxModelLen ?? Math.min(config.max_position_embeddings, Math.max(4096, Math.floor(tokensInCache(config) / 8)));
 }
 
@@ -59,7 +64,7 @@ const mostTokenizerBytes = 2 ** 26;
  */
 export async function loadServedModel(model: string, options: LoadOptions = {}): Promise<ServedModel> {
   const path = await findModel(model);
-  const backend = await openBackend();
+  const backend = options.backend ?? (await openBackend());
   const { speculative } = options;
   const mtp = speculative?.method === "mtp";
   const { config, specs, generationConfig, parameters } = await loadFrozenModel(backend, path, { dtype: options.dtype, mtp });

@@ -51,3 +51,10 @@ export function realNumber(low: number, high: number): (text: string) => number 
     throw new InvalidArgumentError(`Expected a number from ${low} to ${high}.`);
   };
 }
+
+/** Parses an option that is a JSON object. */
+export function jsonObject(text: string): Readonly<Record<string, unknown>> {
+  const parsed = z.string().transform(parsedJson).pipe(z.record(z.string(), z.unknown())).safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new InvalidArgumentError('Expected a JSON object, as {"length":25}.');
+}

@@ -1,7 +1,7 @@
 import { InvalidArgumentError, type Command } from "commander";
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
-import { wholeNumber } from "./options.ts";
+import { jsonObject, wholeNumber } from "./options.ts";
 import type { GymConfig } from "./reasoning-gym.ts";
 import { openTerminal } from "./terminal.ts";
 
@@ -9,7 +9,7 @@ interface ImportOptions {
   readonly task?: readonly string[];
   readonly all?: true;
   readonly config?: GymConfig;
-  readonly hard?: string;
+  readonly hard?: string | true;
   readonly size: number;
   readonly seed: number;
   readonly out?: string;
@@ -25,7 +25,7 @@ export function addTasks(program: Command): void {
     .option("--task <name...>", "these tasks")
     .option("--all", "every task there is")
     .option("--config <json>", "fields of the task's configuration", jsonObject)
-    .option("--hard <file>", "take each task's hard configuration from this JSON file (levels.hard.NAME.config); --config goes on top")
+    .option("--hard [file]", "each task's hard configuration, from the published ones or a JSON file (levels.hard.NAME.config); --config goes on top")
     .option("--size <n>", "problems of each task", wholeNumber(1), 50)
     .option("--seed <n>", "of the generator", wholeNumber(0), 0)
     .option("--out <file>", "a file instead of stdout")
@@ -38,11 +38,11 @@ async function importProblems(options: ImportOptions): Promise<void> {
   const { finished } = await import("node:stream/promises");
   const { ReasoningGym } = await import("./reasoning-gym.ts");
   if (!options.task && !options.all) throw new LongjingError("bad_argument", "No task is named", { expected: "--task NAME … or --all" });
-  const hard = options.hard === undefined ? null : await hardConfigs(options.hard);
+  const hard = options.hard === undefined ? null : await hardConfigs(options.hard === true ? (await import("./published.ts")).publishedPath : options.hard);
   const gym = new ReasoningGym();
   const file = options.out === undefined ? null : createWriteStream(options.out);
   try {
-    for (const task of options.task ?? (await gym.tasks())) {
+    for (const task of options.task ?? (hard ? Object.keys(hard) : await gym.tasks())) {
       const config = { ...configOf(hard, task), ...options.config, size: options.size, seed: options.seed };
       for (let start = 0; start < options.size; start += batch) {
         const problems = await gym.entries(task, config, start, Math.min(batch, options.size - start));
@@ -81,12 +81,4 @@ function configOf(hard: Readonly<Record<string, GymConfig>> | null, task: string
 function sourceName(text: string): string {
   if (text === "reasoning-gym") return text;
   throw new InvalidArgumentError("Expected reasoning-gym.");
-}
-
-function jsonObject(text: string): GymConfig {
-  try {
-    return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
-  } catch {
-    throw new InvalidArgumentError('Expected a JSON object, as {"length":25}.');
-  }
 }

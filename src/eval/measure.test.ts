@@ -99,5 +99,8 @@ describe("intervals over problems", () => {
   test("nothing right is no certainty", () => {
     expect(estimate([0, 0, 0], 1)).toMatchObject({ value: 0, low: 0, interval: "wilson" });
     expect(estimate([0, 0, 0], 1).high).toBeGreaterThan(0.5);
+    const equal = estimate([0.25, 0.25, 0.25], 1);
+    expect(equal).toMatchObject({ value: 0.25, interval: "wilson" });
+    expect(equal.high - equal.low).toBeGreaterThan(0.5);
   });
 });

@@ -16,7 +16,7 @@ export interface GradedSample extends Vote {
 /** A mean over problems with its 95 % interval. */
 export interface Estimate extends Interval {
   readonly value: number;
-  /** Wilson's where every problem's value is 0 or 1, else a bootstrap over problems. */
+  /** Wilson's where every problem's value is 0 or 1, or all are equal; else a bootstrap over problems. */
   readonly interval: "wilson" | "bootstrap";
 }
 
@@ -85,8 +85,9 @@ export function measureSamples(problems: readonly (readonly GradedSample[])[], {
 /** The mean of one value a problem, each in [0, 1]. */
 export function estimate(perProblem: readonly number[], seed: number): Estimate {
   const value = mean(perProblem);
-  // A bootstrap of equal values would claim to know the truth.
-  if (perProblem.every((one) => one === 0 || one === 1)) return { value, ...wilsonInterval(perProblem.filter((one) => one === 1).length, perProblem.length), interval: "wilson" };
+  // A bootstrap of equal values would claim to know the truth. Of all values in [0, 1] with this mean, 0 and 1 vary most: Wilson's is wide enough.
+  const wilson = perProblem.every((one) => one === 0 || one === 1) || perProblem.every((one) => one === perProblem[0]);
+  if (wilson) return { value, ...wilsonInterval(perProblem.reduce((a, b) => a + b, 0), perProblem.length), interval: "wilson" };
   return { value, ...bootstrapInterval(perProblem, { seed }), interval: "bootstrap" };
 }
 

@@ -33,14 +33,16 @@ ul { list-style: none; margin: 0; padding: 0; }
 .reached { display: grid; gap: 0.5rem; }
 .reached ul { display: flex; flex-wrap: wrap; gap: 0.7rem; }
 .reached li { flex: 1 1 11rem; background: var(--surface); border: 1px solid var(--line); border-radius: 14px; padding: 0.6rem 0.9rem; }
+.reached li > span { display: block; }
 .reached b { font-family: var(--serif); font-size: 1.5rem; font-weight: 600; color: var(--leaf); }
-.quiet { display: block; color: var(--muted); font-size: 0.84rem; }
+.quiet { color: var(--muted); font-size: 0.84rem; }
 .legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1.1rem; margin: 0.5rem 0 0.8rem; font-size: 0.88rem; color: var(--muted); }
 .sign { width: 14px; height: 14px; vertical-align: -2px; overflow: visible; }
 .line, .axis { display: grid; grid-template-columns: minmax(7rem, 17rem) minmax(0, 1fr); column-gap: 1.2rem; align-items: center; padding-right: 0.9rem; }
 .line { border-top: 1px solid var(--line); padding-block: 0.2rem; }
 .label { font-size: 0.9rem; line-height: 1.3; min-width: 0; overflow-wrap: anywhere; }
 .detail { display: block; color: var(--muted); font-size: 0.78rem; font-weight: 400; line-height: 1.3; overflow-wrap: anywhere; }
+.line .detail { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .plot { display: block; width: 100%; height: 1.9rem; overflow: visible; }
 .scale { position: relative; height: 1.4rem; font-size: 0.78rem; color: var(--muted); font-variant-numeric: tabular-nums; }
 .scale i { position: absolute; transform: translateX(-50%); font-style: normal; white-space: nowrap; }
@@ -55,7 +57,7 @@ ul { list-style: none; margin: 0; padding: 0; }
 table { border-collapse: collapse; width: 100%; font-size: 0.88rem; font-variant-numeric: tabular-nums; }
 thead th { color: var(--muted); font-weight: 500; font-size: 0.82rem; vertical-align: bottom; text-align: left; padding: 0.25rem 0.8rem 0.25rem 0; }
 .groups th { border-bottom: 1px solid var(--line); }
-tbody th { font-weight: 600; min-width: 9rem; max-width: 17rem; }
+tbody th { font-weight: 600; min-width: 9rem; max-width: 17rem; position: sticky; left: 0; background: var(--surface); }
 tbody td, tbody th { padding: 0.4rem 0.8rem 0.4rem 0; border-top: 1px solid var(--line); text-align: left; vertical-align: top; }
 tbody td { white-space: nowrap; }
 tbody td.published { color: var(--muted); }

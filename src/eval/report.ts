@@ -58,7 +58,7 @@ ${picture(rows.map(pictureRow), names, result.model)}
 </section>
 <section class="card">
 <h2>All figures</h2>
-${table(rows, names, result.sampling.samples)}
+${table(rows, names, result)}
 </section>
 ${notes(rows, result)}
 </main>
@@ -95,7 +95,7 @@ function summary(rows: readonly Row[], names: readonly string[]): string {
     if (common.length === 0) return [];
     const reached = common.filter(({ ours, theirs }) => ours.value >= theirs).length;
     const clearly = common.filter(({ ours, theirs }) => ours.low > theirs).length;
-    return [`<li><b>${reached}</b> of ${common.length} ${escaped(name)}<span class="quiet">${clearly} with the whole interval above</span></li>`];
+    return [`<li>${escaped(name)}<span><b>${reached}</b> of ${common.length} tasks</span><span class="quiet">${clearly} with the whole interval above</span></li>`];
   });
   return said.length === 0 ? "" : `<section class="reached"><h2>At least the published score of</h2><ul>${said.join("")}</ul></section>`;
 }
@@ -104,9 +104,9 @@ const pictureRow = ({ result, published }: Row): PictureRow => ({ label: result.
 
 const percent = (share: number): string => (share * 100).toFixed(1);
 const withInterval = ({ value, low, high }: Estimate): string => `<b>${percent(value)}</b> <span class="interval">${percent(low)}–${percent(high)}</span>`;
-const usd = (value: number | null): string => (value === null ? "–" : Number(value.toPrecision(2)).toString());
+const perThousand = (usd: number | null): string => (usd === null ? "–" : Number((usd * 1000).toPrecision(2)).toString());
 
-function table(rows: readonly Row[], names: readonly string[], samples: number): string {
+function table(rows: readonly Row[], names: readonly string[], { sampling: { samples }, seed: common }: SuiteResult): string {
   const ks = [...new Set(rows.flatMap(({ result }) => Object.keys(result.pass_at)))].map(Number).filter((k) => k > 1).toSorted((a, b) => a - b);
   const widest = samples === 1 ? undefined : ks.at(-1);
   const votes = Math.max(...rows.flatMap(({ result }) => Object.keys(result.cons_at).map(Number)));
@@ -116,23 +116,23 @@ function table(rows: readonly Row[], names: readonly string[], samples: number):
     const more = widest === undefined ? "" : cell(pass_at[widest]) + cell(cons_at[votes]);
     const tokens = length === null ? "<td>–</td>" : `<td>${length.mean.toFixed(0)} <span class="interval">${length.p50} · ${length.p95}</span></td>`;
     const others = names.map((name) => `<td class="published">${published?.scores[name] === undefined ? "–" : percent(published.scores[name])}</td>`).join("");
-    return `<tr><th scope="row">${escaped(task)}<span class="detail">${escaped(configText(config))}</span></th><td>${problems}${seed === null ? "" : ` <span class="interval">seed ${seed}</span>`}</td>${cell(pass_at["1"])}${more}${tokens}<td>${percent(truncated)}</td><td>${usd(usd_per_solved)}</td>${others}</tr>`;
+    return `<tr><th scope="row">${escaped(task)}<span class="detail">${escaped(configText(config))}</span></th><td>${problems}${seed === null || seed === common ? "" : ` <span class="interval">seed ${seed}</span>`}</td>${cell(pass_at["1"])}${more}${tokens}<td>${percent(truncated)}</td><td>${perThousand(usd_per_solved)}</td>${others}</tr>`;
   });
   const ours = 6 + (widest === undefined ? 0 : 2);
   const groups = names.length === 0 ? "" : `<tr class="groups"><td></td><th colspan="${ours - 1}" scope="colgroup">measured</th><th colspan="${names.length}" scope="colgroup" class="published">published</th></tr>`;
-  const heads = ["task", "problems", "pass@1, %", ...(widest === undefined ? [] : [`pass@${widest}, %`, `cons@${votes}, %`]), "tokens", "cut, %", "USD a solved"];
+  const heads = ["task", "problems", "pass@1, %", ...(widest === undefined ? [] : [`pass@${widest}, %`, `cons@${votes}, %`]), "tokens", "cut, %", "USD per 1,000 solved"];
   const head = `<tr>${heads.map((name) => `<th scope="col">${name}</th>`).join("")}${names.map((name, i) => `<th scope="col" class="published"><span class="nowrap">${markOf(i)} ${escaped(name)}</span></th>`).join("")}</tr>`;
   return `<div class="scroll" tabindex="0" role="region" aria-label="All figures"><table><thead>${groups}${head}</thead><tbody>${body.join("")}</tbody></table></div>`;
 }
 
 function notes(rows: readonly Row[], { sampling: { samples } }: SuiteResult): string {
-  const intervals = [...new Set(rows.map(({ result }) => one(result).interval))].map((kind) => (kind === "wilson" ? "Wilson's, of problems that are right or wrong" : "by a bootstrap over problems"));
+  const intervals = [...new Set(rows.map(({ result }) => one(result).interval))].map((kind) => (kind === "wilson" ? "Wilson's where each is right or wrong, or all are equal" : "a bootstrap where scores differ more"));
   const sources = [...new Set(rows.flatMap(({ published }) => (published === null ? [] : [published.source])))];
   const lines = [
     `Small figures behind a score are its 95 % interval over problems (${intervals.join("; ")}).`,
     ...(samples === 1 ? [] : ["pass@k is the expected best score of k answers. cons@k is the score of the answer that most of k give; among equally many it is the one that was seen first, and an answer that cannot be read has no vote."]),
     "tokens: the mean of an answer's, thinking included; then the median and the 95th percentile. cut: answers that reached the limit.",
-    "USD a solved: the cost of all answers over the sum of their scores.",
+    "USD per 1,000 solved: the cost of all answers over the sum of their scores, a thousand times.",
     ...sources.map((source) => `Published scores stand only beside the same task at the same configuration; nothing of them was measured here. ${source}.`),
   ];
   return `<footer>${lines.map((line) => `<p>${escaped(line)}</p>`).join("")}</footer>`;

@@ -3,7 +3,7 @@ export { createApp, type AppOptions } from "./app.ts";
 export { chatEvents, type ChatAnswer, type ChatEvent, type TokenLogprob } from "./chat-events.ts";
 export type { ServedMessage } from "./chat-messages.ts";
 export { parseChatRequest, type ChatRequest } from "./chat-request.ts";
-export type { ChatChunk, ChatCompletion } from "./chat-wire.ts";
+export { toCompletion, type ChatChunk, type ChatCompletion } from "./chat-wire.ts";
 export type { ErrorBody } from "./errors.ts";
 export { openConstraintCompiler, type ConstraintCompiler } from "./constraint-compiler.ts";
 export { loopbackHosts } from "./guard.ts";
