@@ -117,6 +117,6 @@ describe("several reward functions", () => {
   });
 
   test("a weight of none of them is refused", async () => {
-    await expect(train("stray", { reward_weights: { acuracy: 1 } })).rejects.toMatchObject({ code: "bad_argument", got: "acuracy" });
+    await expect(train("stray", { reward_weights: { acuracy: 1 } })).rejects.toThrow(/no reward function.*acuracy/);
   });
 });

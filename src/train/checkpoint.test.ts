@@ -135,6 +135,19 @@ describe("pruning", () => {
     );
   });
 
+  test("one mark, as checkpoints had it before, is read as a list of it", () => {
+    const path = saveCheckpoint(dir, contentsOf(3, { marks: ["best"] }));
+    for (const [old, marks] of [['"mark": "best"', ["best"]], ['"mark": null', []]] as const) {
+      const [state, sums] = ["state.json", "SHA256SUMS"].map((name) => join(path, name)) as [string, string];
+      const before = readFileSync(state, "utf8");
+      const text = before.replace(/"marks?": (?:\[[^\]]*\]|"\w+"|null)/, old);
+      const hash = (content: string): string => createHash("sha256").update(content).digest("hex");
+      writeFileSync(state, text);
+      writeFileSync(sums, readFileSync(sums, "utf8").replace(hash(before), hash(text)));
+      expect(latestCheckpoint(dir)).toMatchObject({ checkpoint: { marks }, warnings: [] });
+    }
+  });
+
   test("keeping none is refused", () => {
     expect(() => saveCheckpoint(dir, contentsOf(1), 0)).toThrow(expect.objectContaining({ code: "bad_argument" }));
   });

@@ -1,7 +1,6 @@
 export type { AdvantageOptions, Advantages } from "./advantages.ts";
 export { groupAdvantages, groupsWithSignal, maskTruncated, softOverlongPunishment } from "./advantages.ts";
-export type { Alarm, AlarmName, AlarmOptions, AlarmState } from "./alarms.ts";
-export { noAlarms, watchMetrics } from "./alarms.ts";
+export type { AlarmOptions } from "./alarms.ts";
 export type { Curriculum, CurriculumState, Outcome, SolveRateOptions } from "./curriculum.ts";
 export { scheduledCurriculum, solveRateCurriculum } from "./curriculum.ts";
 export type { DistillOptions } from "./distill.ts";

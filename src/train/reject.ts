@@ -59,6 +59,7 @@ const problemsAtOnce = 32;
 /** null where the run was stopped meanwhile: the sampling begins again. */
 async function sampled<G>(options: RejectionSamplingOptions<G>, name: string, context: StageContext): Promise<TextPair[] | null> {
   const { task, problem, num_generations, max_completion_length: max_tokens, temperature = 1, readable = () => true, samples_per_problem = 1 } = options;
+  if (task.environment) throw new LongjingError("unsupported", "Rejection sampling keeps completions of one turn", { where: name, got: `${task.name}, which has an environment` });
   const start = context.now();
   const problems = Array.from({ length: options.problems }, (_, index) => problem(context.seed, index));
   const kept: TextPair[] = [];
