@@ -11,6 +11,7 @@ from pathlib import Path
 import openai
 
 base = os.environ["LONGJING_URL"]
+shipped, shipped_model = os.environ["LONGJING_SHIPPED_URL"], os.environ["LONGJING_SHIPPED_MODEL"]
 client = openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0)
 hello = {"model": "fake", "messages": [{"role": "user", "content": "hello"}]}
 clock = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {"zone": {"type": "string"}}, "required": ["zone"]}}}
@@ -20,9 +21,12 @@ def answers_and_streams():
     whole = client.chat.completions.create(**hello)
     assert whole.choices[0].message.content == "hello"
     assert whole.choices[0].message.reasoning_content == "They said hello."
-    chunks = list(client.chat.completions.create(**hello, stream=True, stream_options={"include_usage": True}))
-    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "hello"
-    assert [c.usage for c in chunks if c.usage][-1] == whole.usage
+    *chunks, last = client.chat.completions.create(**hello, stream=True, stream_options={"include_usage": True})
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == "hello"
+    assert (last.choices, last.usage) == ([], whole.usage) and not any(c.usage for c in chunks)
+    *chunks, last = client.chat.completions.create(**hello, stream=True)
+    assert (last.choices[0].finish_reason, last.usage) == ("stop", whole.usage) and not any(c.usage for c in chunks)
+    assert not any(c.usage for c in client.chat.completions.create(**hello, stream=True, stream_options={"include_usage": False}))
 
 
 def calls_tools():
@@ -67,6 +71,18 @@ def raises_its_own_errors():
         raise AssertionError(error)
 
 
+def lm_eval(folder, model, arguments, task):
+    """Evaluates a task that is described in the folder: its results, and what was kept of each question."""
+    command = [sys.executable, "-m", "lm_eval", "--model", model, "--model_args", arguments, "--tasks", task]
+    command += ["--include_path", folder, "--output_path", f"{folder}/out", "--log_samples", *(["--apply_chat_template"] if "chat" in model else [])]
+    environment = {**os.environ, "HF_DATASETS_CACHE": f"{folder}/cache", "HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": "none"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    [found] = Path(folder, "out").rglob("results*.json")
+    [samples] = Path(folder, "out").rglob(f"samples_{task}*.jsonl")
+    return json.loads(found.read_text())["results"][task], [json.loads(line) for line in samples.read_text().splitlines()]
+
+
 def is_evaluated_by_lm_eval():
     """A task of two questions, of which the model answers by repeating: one is right."""
     with tempfile.TemporaryDirectory() as folder:
@@ -78,16 +94,35 @@ def is_evaluated_by_lm_eval():
             "metric_list:\n  - metric: exact_match\n    aggregation: mean\n    higher_is_better: true\n"
         )
         arguments = f"model=fake,base_url={base}/v1/chat/completions,num_concurrent=2,max_retries=1,tokenized_requests=False"
-        command = [sys.executable, "-m", "lm_eval", "--model", "local-chat-completions", "--model_args", arguments, "--tasks", "echo"]
-        command += ["--include_path", folder, "--apply_chat_template", "--output_path", f"{folder}/out"]
-        environment = {**os.environ, "HF_DATASETS_CACHE": f"{folder}/cache", "HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": "none"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        [found] = Path(folder, "out").rglob("results*.json")
-        assert json.loads(found.read_text())["results"]["echo"]["exact_match,none"] == 0.5
+        results, _ = lm_eval(folder, "local-chat-completions", arguments, "echo")
+        assert results["exact_match,none"] == 0.5
 
 
-checks = [answers_and_streams, calls_tools, keeps_to_a_schema, completes_texts, embeds, responds, raises_its_own_errors, is_evaluated_by_lm_eval]
+def likelihood(context, continuation):
+    """Of a continuation by the shipped model, with its tokens one by one."""
+    one = openai.OpenAI(base_url=f"{shipped}/v1", api_key="none", max_retries=0)
+    tokens = lambda text: one.post("/tokenize", body={"content": text}, cast_to=object)["tokens"]
+    read = one.completions.create(model=shipped_model, prompt=tokens(context + continuation), echo=True, logprobs=1, max_tokens=0)
+    return sum(read.choices[0].logprobs.token_logprobs[len(tokens(context)):])
+
+
+def is_asked_for_likelihoods_by_lm_eval():
+    """A task of choices: lm-eval reads what the prompts' tokens are worth, and so do we."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "data.jsonl").write_text('{"q": "2 + 2 =", "c": ["4", "5", "17"]}\n{"q": "10 - 3 =", "c": ["1", "7", "6"]}\n')
+        Path(folder, "choices.yaml").write_text(
+            f"task: choices\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {folder}/data.jsonl\n"
+            "test_split: test\noutput_type: multiple_choice\ndoc_to_text: '{{q}}'\ndoc_to_choice: '{{c}}'\ndoc_to_target: 0\n"
+            "metric_list:\n  - metric: acc\n    aggregation: mean\n    higher_is_better: true\n"
+        )
+        arguments = f"model={shipped_model},base_url={shipped}/v1/completions,num_concurrent=2,max_retries=1,tokenizer_backend=huggingface,tokenizer={os.environ['LONGJING_SHIPPED_FOLDER']}"
+        _, samples = lm_eval(folder, "local-completions", arguments, "choices")
+        for sample in samples:
+            for choice, [[value, _greedy]] in zip(sample["doc"]["c"], sample["resps"], strict=True):
+                assert abs(float(value) - likelihood(sample["doc"]["q"], f" {choice}")) < 1e-3, sample
+
+
+checks = [answers_and_streams, calls_tools, keeps_to_a_schema, completes_texts, embeds, responds, raises_its_own_errors, is_evaluated_by_lm_eval, is_asked_for_likelihoods_by_lm_eval]
 failed = 0
 for check in checks:
     try:

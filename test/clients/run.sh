@@ -44,8 +44,8 @@ bin/longjing serve "models/$model" --port 0 --json --no-log >"$work/shipped" 2>&
 servers+=($!)
 passed=0 failed=0
 
-LONGJING_URL="$(url "$work/fake")"
-export LONGJING_URL
+LONGJING_URL="$(url "$work/fake")" LONGJING_SHIPPED_URL="$(url "$work/shipped")"
+export LONGJING_URL LONGJING_SHIPPED_URL LONGJING_SHIPPED_MODEL="$model" LONGJING_SHIPPED_FOLDER="$root/models/$model"
 "$node24" --test --test-reporter=tap "$clients/clients.test.mjs" >"$work/javascript" || grep -A30 'not ok' "$work/javascript" || true
 passed=$((passed + $(sed -n 's/^# pass //p' "$work/javascript"))) failed=$((failed + $(sed -n 's/^# fail //p' "$work/javascript")))
 
