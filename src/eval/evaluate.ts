@@ -3,7 +3,7 @@ import type { Language, Problem, Split, Task } from "../tasks/index.ts";
 import type { DocumentEncoder } from "../text/index.ts";
 import { bootstrapInterval, wilsonInterval, type Interval } from "./intervals.ts";
 import { passAtK } from "./pass-at-k.ts";
-import { rollout, type Group } from "./rollout.ts";
+import { rollout, saidTokens, type Group } from "./rollout.ts";
 
 export interface EvaluationOptions {
   readonly split: Split;
@@ -39,7 +39,7 @@ export interface Evaluation {
   readonly pass_at: Readonly<Record<string, number>>;
   /** Share of samples in the right form. */
   readonly format: number;
-  /** Tokens, the ending one included. */
+  /** Tokens that the model said, the ending one included. */
   readonly mean_length: number;
   /** Share cut at max_tokens. */
   readonly clipped_ratio: number;
@@ -76,7 +76,7 @@ function summarize<G>(sampled: readonly Group<G>[], greedy: readonly Group<G>[],
     greedy: { accuracy: hits / greedy.length, interval: wilsonInterval(hits, greedy.length) },
     pass_at: Object.fromEntries(ks.map((k) => [String(k), mean(sampled.map((g) => passAtK(samples, correctOf(g), k)))])),
     format: mean(all.map((s) => s.score.parts.format)),
-    mean_length: mean(all.map((s) => s.token_ids.length)),
+    mean_length: mean(all.map(saidTokens)),
     clipped_ratio: mean(all.map((s) => Number(s.finish_reason === "length"))),
   };
 }

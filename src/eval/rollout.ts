@@ -48,6 +48,9 @@ export interface RolloutOptions<G> {
   readonly reward_failure?: "raise" | "mask";
 }
 
+/** Tokens that the model has said. */
+export const saidTokens = ({ token_ids, tool_mask }: Completion): number => tool_mask?.reduce<number>((n, own) => n + own, 0) ?? token_ids.length;
+
 /** The prompt as the model sees it: with the tools that its task has. */
 export const promptIds = <G>(encoder: DocumentEncoder, task: Task<G>, { prompt }: Problem<G>): number[] => encoder.prompt(prompt, task.environment?.tools);
 

@@ -1,6 +1,6 @@
 import { Generator } from "../engine/generator.ts";
 import { ModelRunner } from "../engine/model-runner.ts";
-import { promptIds, rollout, type Group } from "../eval/rollout.ts";
+import { promptIds, rollout, saidTokens, type Group } from "../eval/rollout.ts";
 import { adamwDefaults, type AdamWOptions } from "../optim/adamw.ts";
 import type { Schedule } from "../optim/schedules.ts";
 import { random } from "../random/index.ts";
@@ -16,7 +16,7 @@ import { runnerOptions } from "./frozen-base.ts";
 import { generationFlops, trainingFlops } from "./ledger.ts";
 import { policyLossDefaults, type PolicyLossOptions } from "./objectives.ts";
 import { PolicyTrainer } from "./policy-trainer.ts";
-import { rewardFunctions, rewardWeights, saidTokens, scoreRollout, shownOf, solvedOf, type RewardOptions } from "./scored-rollout.ts";
+import { rewardFunctions, rewardWeights, scoreRollout, shownOf, solvedOf, type RewardOptions } from "./scored-rollout.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 
 /** Names are TRL's GRPOConfig's where it has them. */

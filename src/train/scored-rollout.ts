@@ -1,5 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
-import type { Group, Sample } from "../eval/rollout.ts";
+import { saidTokens, type Group, type Sample } from "../eval/rollout.ts";
 import type { Random } from "../random/index.ts";
 import { accuracyReward, formatReward, formatWeight, type Reward, type RewardFunction } from "../tasks/index.ts";
 import { groupAdvantages, mean, softOverlongPunishment, type AdvantageOptions } from "./advantages.ts";
@@ -81,9 +81,6 @@ export function rewardWeights<G>(options: RewardOptions<G>): number[] {
   if (stray !== undefined) throw new LongjingError("bad_argument", "A weight is of no reward function", { where: "reward_weights", got: stray, expected: names });
   return names.map((name) => reward_weights[name] ?? (name === "format" && !reward_funcs ? formatWeight : 1));
 }
-
-/** Tokens that the model has said. */
-export const saidTokens = ({ token_ids, tool_mask }: Sample): number => tool_mask?.reduce<number>((n, own) => n + own, 0) ?? token_ids.length;
 
 /** TRL's: calls a completion, and the share of calls that could not be done. Turns a completion, as verl counts them. */
 function toolMetrics(samples: readonly Sample[]): Record<string, number> {
