@@ -8,7 +8,7 @@ import type { ExportOptions, Written } from "./export-target.ts";
 export async function exportGguf(source: ExportSource, options: ExportOptions): Promise<Written> {
   const file = options.out.endsWith(".gguf") ? basename(options.out) : ggufName(source, options);
   const folder = options.out.endsWith(".gguf") ? dirname(options.out) : options.out;
-  const checkpoint = await openMerged(source.path, options.adapter);
+  const checkpoint = await openMerged(source, options.adapter);
   try {
     return await writeGgufInto(folder, file, source, options, checkpoint);
   } finally {

@@ -11,7 +11,7 @@ export async function exportOllama(source: ExportSource, options: ExportOptions)
   const tokenizer = createTokenizer(tokenizerJson, tokenizerConfig);
   const template = ollamaTemplate(tokenizer.chatTemplate ?? longjingTemplate, tokenizer);
   const file = ggufName(source, options);
-  const checkpoint = await openMerged(source.path, options.adapter);
+  const checkpoint = await openMerged(source, options.adapter);
   try {
     let written: Written | undefined;
     await writeFolder(options.out, false, async (folder) => {

@@ -6,7 +6,8 @@ import { LongjingError } from "../errors/index.ts";
 import { parameterSpecs } from "../model/index.ts";
 import { tokenizerFromGguf, type TokenizerFiles } from "../text/index.ts";
 import { latestCheckpoint, readLog, type TimedLogLine } from "../train/index.ts";
-import { exists, isFile, listFolder, mergeAdapter, openCheckpoint, openFileSource, openGguf, readAdapter, readJson, type CardResult, type Checkpoint } from "../weights/index.ts";
+import { exists, isFile, listFolder, mergeAdapter, openCheckpoint, openFileSource, openGguf, readAdapter, readJson, type CardResult, type Checkpoint, type LoraAdapter } from "../weights/index.ts";
+import { baseOfAdapter, findAdapter, isAdapter } from "./find-adapter.ts";
 import { findModel } from "./find-model.ts";
 
 /** What is exported: a model, and what is known about how it was made. */
@@ -14,6 +15,8 @@ export interface ExportSource {
   readonly name: string;
   /** Model folder or GGUF file. */
   readonly path: string;
+  /** Folder of an adapter that belongs to the model. */
+  readonly adapter?: string;
   /** Sentence about where the weights come from, for the card. */
   readonly origin: string;
   readonly results: readonly CardResult[];
@@ -22,7 +25,7 @@ export interface ExportSource {
 }
 
 const checkpointState = z.object({ stage: z.string(), step: z.number(), log_lines: z.number() });
-const runConfig = z.looseObject({ recipe: z.string() });
+const runConfig = z.looseObject({ recipe: z.string(), base: z.string().optional() });
 const mostStateBytes = 2 ** 24;
 
 /**
@@ -40,6 +43,7 @@ export async function findExportSource(model: string): Promise<ExportSource> {
   const run = dirname(dirname(resolve(model)));
   if (folder && (await exists(join(model, "state.json"))) && (await exists(join(run, "log.jsonl")))) return checkpointSource(model, run);
   const path = await findModel(model);
+  if (folder && (await isAdapter(path))) return { name: basename(resolve(model)), path: await baseOfAdapter(path), adapter: path, origin: `From the adapter \`${basename(resolve(model))}\`.`, results: [], license: await licenseOf(path) };
   return { name: basename(resolve(model), ".gguf"), path, origin: `Converted by Longjing from \`${basename(model)}\`.`, results: [], license: await licenseOf(path) };
 }
 
@@ -48,9 +52,11 @@ async function checkpointSource(path: string, run: string): Promise<ExportSource
   const config = runConfig.safeParse(await readJson(join(run, "config.json"), mostStateBytes));
   if (!state.success || !config.success) throw new LongjingError("bad_file", "The folder is no checkpoint of a run", { where: path });
   const { stage, step, log_lines } = state.data;
-  const { recipe } = config.data;
+  const { recipe, base } = config.data;
+  const from = base === undefined ? "nothing" : `\`${(await exists(base)) ? basename(base) : base}\``;
+  const weights = (await isAdapter(path)) ? { path: await baseOfAdapter(path), adapter: path } : { path };
   const results = measured(readLog(join(run, "log.jsonl")).slice(0, log_lines), recipe);
-  return { name: basename(run), path, origin: `Trained from nothing by Longjing's recipe \`${recipe}\`: checkpoint after step ${step} of the stage \`${stage}\`.`, results, license: null };
+  return { name: basename(run), ...weights, origin: `Trained from ${from} by Longjing's recipe \`${recipe}\`: checkpoint after step ${step} of the stage \`${stage}\`.`, results, license: null };
 }
 
 /** Evaluations of the very weights of a checkpoint: those behind the last step that changed them. */
@@ -72,23 +78,33 @@ async function licenseOf(path: string): Promise<string | null> {
 }
 
 /**
- * A model's weights, those that an adapter changes as it changes them.
+ * A model's weights, those that adapters change as they change them: its own adapter, and `adapter`.
  * @throws LongjingError "not_found"; "bad_file"; "bad_config"; "unsupported"; "shape_mismatch"
  */
-export async function openMerged(path: string, adapter: string | undefined): Promise<Checkpoint> {
-  const checkpoint = await openCheckpoint(path);
-  if (adapter === undefined) return checkpoint;
-  const { modules, ...rest } = await readAdapter(adapter, parameterSpecs(checkpoint.config)).catch(async (error: unknown) => {
+export async function openMerged({ path, adapter: own }: Pick<ExportSource, "path" | "adapter">, adapter?: string): Promise<Checkpoint> {
+  let checkpoint = await openCheckpoint(path);
+  try {
+    for (const folder of [own, adapter]) if (folder !== undefined) checkpoint = merged(checkpoint, await readAdapter(await findAdapter(folder), parameterSpecs(checkpoint.config)));
+    return checkpoint;
+  } catch (error) {
     await checkpoint.close();
     throw error;
-  });
+  }
+}
+
+function merged(checkpoint: Checkpoint, { modules, ...rest }: LoraAdapter): Checkpoint {
+  const changesOf = (name: string): LoraAdapter["modules"] => modules.filter(({ module }) => name === `${module}.weight`);
   return {
     ...checkpoint,
     read: async (name, shape, into) => {
       const tensor = await checkpoint.read(name, shape, into);
-      const changed = modules.filter(({ module }) => name === `${module}.weight`);
-      return changed.length === 0 ? tensor : { ...tensor, data: mergeAdapter({ [name]: tensor.data }, { ...rest, modules: changed })[name]! };
+      const changed = changesOf(name);
+      if (changed.length === 0) return tensor;
+      const data = mergeAdapter({ [name]: tensor.data }, { ...rest, modules: changed })[name]!;
+      into?.set(data);
+      return { ...tensor, data: into ?? data };
     },
+    readBlocks: async (name, shape, into) => (changesOf(name).length > 0 ? null : checkpoint.readBlocks(name, shape, into)),
   };
 }
 

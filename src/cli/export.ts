@@ -25,7 +25,7 @@ const formats = [
   "gguf: a file for llama.cpp, LM Studio and others",
   "ollama: the same with a Modelfile",
   "onnx: for transformers.js",
-  "lora: what was learnt since --base",
+  "lora: the adapter that a run trained, or what was learnt since --base",
 ];
 
 export function addExport(program: Command): void {
@@ -56,7 +56,7 @@ async function exportModel(model: string, options: ExportOptions & { readonly to
 async function exportFolder(source: ExportSource, options: ExportOptions): Promise<Written> {
   const { cardTags, modelCardText, writeCheckpoint } = await import("../weights/index.ts");
   const { companionFiles, openMerged } = await import("./export-source.ts");
-  const checkpoint = await openMerged(source.path, options.adapter);
+  const checkpoint = await openMerged(source, options.adapter);
   try {
     const { config } = checkpoint;
     const data = await readAll(checkpoint);
@@ -74,7 +74,7 @@ async function exportOnnx(source: ExportSource, options: ExportOptions): Promise
   const { cardTags, modelCardText } = await import("../weights/index.ts");
   const { companionFiles, openMerged } = await import("./export-source.ts");
   const { writeOnnxFolder } = await import("./export-onnx.ts");
-  const checkpoint = await openMerged(source.path, options.adapter);
+  const checkpoint = await openMerged(source, options.adapter);
   try {
     const { config } = checkpoint;
     const data = await readAll(checkpoint);
@@ -89,13 +89,32 @@ async function exportOnnx(source: ExportSource, options: ExportOptions): Promise
 }
 
 async function exportAdapter(source: ExportSource, options: ExportOptions): Promise<Written> {
+  if (source.adapter !== undefined) return copyAdapter({ ...source, adapter: source.adapter }, options);
+  return extractedAdapter(source, options);
+}
+
+/** The adapter that a run has trained, with a card. */
+async function copyAdapter(source: ExportSource & { readonly adapter: string }, options: ExportOptions): Promise<Written> {
+  const { cardTags, modelCardText, openCheckpoint, readAdapter, writeAdapter } = await import("../weights/index.ts");
+  const { parameterSpecs } = await import("../model/index.ts");
+  const before = await openCheckpoint(source.path);
+  await before.close();
+  const { config, modules, tensors } = await readAdapter(source.adapter, parameterSpecs(before.config));
+  const base = options.base ?? config.base_model_name_or_path ?? source.path;
+  const body = `${source.origin}\n\nA LoRA adapter of rank ${config.r} for \`${called(base)}\`.\n\n${adapterUse(called(base))}`;
+  const card = cardOf(source, { ...options, base }, { library_name: "peft", tags: ["lora", ...cardTags(before.config)], body });
+  await writeAdapter(options.out, { config: { ...config, base_model_name_or_path: base }, tensors, extraFiles: { "README.md": modelCardText(card) } });
+  return { tensors: 2 * modules.length, said: `Adapter of rank ${config.r} for ${modules.length} linear layers`, facts: { rank: config.r } };
+}
+
+async function extractedAdapter(source: ExportSource, options: ExportOptions): Promise<Written> {
   const { base } = options;
   if (base === undefined) throw new LongjingError("bad_argument", "An adapter is for a base model", { where: "--base", expected: "the model that this one was trained from: a folder, a checkpoint or ORG/NAME" });
-  const { cardTags, extractAdapter, modelCardText, openCheckpoint, writeAdapter } = await import("../weights/index.ts");
+  const { cardTags, extractAdapter, modelCardText, writeAdapter } = await import("../weights/index.ts");
   const { parameterSpecs } = await import("../model/index.ts");
-  const { findExportSource } = await import("./export-source.ts");
-  const tuned = await openCheckpoint(source.path);
-  const before = await openCheckpoint((await findExportSource(base)).path);
+  const { findExportSource, openMerged } = await import("./export-source.ts");
+  const tuned = await openMerged(source);
+  const before = await openMerged(await findExportSource(base));
   try {
     const specs = parameterSpecs(tuned.config);
     const { config, tensors, modules, captured } = extractAdapter(await readSpecs(before, specs), await readSpecs(tuned, specs), specs, options.rank);

@@ -11,6 +11,7 @@ import { openConstraintCompiler, textInterface, type ServedModel } from "../serv
 import { tasks } from "../tasks/index.ts";
 import { createTokenizer, ggufTokenizer, type Tokenizer } from "../text/index.ts";
 import { exists, isFile, openFileSource, openGguf, readAdapter, readJson } from "../weights/index.ts";
+import { findAdapter } from "./find-adapter.ts";
 import { findModel, nameOf } from "./find-model.ts";
 import { weightFiles } from "./weight-files.ts";
 
@@ -29,7 +30,7 @@ export interface LoadOptions {
   readonly dtype?: ModelDtype | undefined;
   /** How tokens are guessed while a sequence runs alone. Default: not. */
   readonly speculative?: SpeculativeConfig | undefined;
-  /** Folder of a LoRA adapter that every request goes through. */
+  /** Folder of a LoRA adapter, or of a run that trains one, that every request goes through. */
   readonly adapter?: string | undefined;
   /** Adapters that requests may ask for, by name. */
   readonly adapters?: readonly { readonly id: string; readonly path: string }[] | undefined;
@@ -75,7 +76,7 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const { adapter, adapters = [] } = options;
   const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1, ...(speculative && { speculative }) });
   for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));
-  if (adapter !== undefined) generator.addAdapter(adapter, await readAdapter(adapter, specs));
+  if (adapter !== undefined) generator.addAdapter(adapter, await readAdapter(await findAdapter(adapter), specs));
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
   const weights = await weightFiles(path);
   const engine = owning(generator, new Embedder(backend, config, parameters, max_model_len), () => disposeParameters(parameters));

@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { LongjingError } from "../errors/index.ts";
 import type { ModelSource } from "../serve/index.ts";
-import { openCheckpoint, parseLoraConfig, readJson } from "../weights/index.ts";
+import { openCheckpoint } from "../weights/index.ts";
+import { adapterConfig, findAdapter } from "./find-adapter.ts";
 import { findModel, nameOf } from "./find-model.ts";
 import { contextLength, examplesOf, loadServedModel, type LoadOptions } from "./load-model.ts";
 import { weightFiles } from "./weight-files.ts";
@@ -47,14 +48,12 @@ export interface NamedAdapter extends NamedModel {
   readonly base: string | undefined;
 }
 
-const largestConfig = 2 ** 20;
-
 /** Reads NAME=DIR. @throws LongjingError "bad_argument"; "not_found" and "bad_config" for the folder's adapter_config.json */
 export async function nameAdapter(text: string): Promise<NamedAdapter> {
   const [, id, path] = /^([^=]+)=(.+)$/.exec(text) ?? [];
   if (id === undefined || path === undefined) throw new LongjingError("bad_argument", "An adapter needs a name", { where: "--adapter", got: text, expected: "NAME=DIR" });
-  const file = join(path, "adapter_config.json");
-  return { id, path, base: parseLoraConfig(await readJson(file, largestConfig), file).base_model_name_or_path };
+  const folder = await findAdapter(path);
+  return { id, path: folder, base: (await adapterConfig(folder)).base_model_name_or_path };
 }
 
 /**

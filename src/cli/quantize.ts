@@ -64,6 +64,7 @@ async function quantize(model: string, out: string, options: QuantizeCommandOpti
   const calibrationText = options.calibrate === undefined ? undefined : await readText(options.calibrate);
   if (calibrationText !== undefined && calibrationText === asked.text) throw new LongjingError("bad_argument", "A text that the weights were fitted to says nothing of what they lost", { where: "--perplexity", expected: "another text than that of --calibrate" });
   const source = await findExportSource(model);
+  if (source.adapter !== undefined) throw new LongjingError("bad_argument", "An adapter is not quantised: its base is", { where: model, hint: "Merge them first: longjing export --to hf" });
   const backend = await openBackendWith(options);
   const before = await measureModel(backend, source.path, asked);
   const bar = progress(terminal, { label: "quantize", total: 100, unit: "%" });

@@ -1,15 +1,15 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { StartingModel } from "../train/index.ts";
-import { openCheckpoint, type Checkpoint } from "../weights/index.ts";
-import { findExportSource, tokenizerOf } from "./export-source.ts";
+import type { Checkpoint } from "../weights/index.ts";
+import { findExportSource, openMerged, tokenizerOf } from "./export-source.ts";
 
 /**
  * Opens a model that a recipe starts from: a run's newest checkpoint, a folder, a GGUF file, or ORG/NAME that was pulled.
  * @throws LongjingError that names what is missing or malformed
  */
 export async function openStartingModel(model: string): Promise<StartingModel & Pick<Checkpoint, "close">> {
-  const { path } = await findExportSource(model);
-  const files = await tokenizerOf(path);
-  return { ...(await openCheckpoint(path)), name: existsSync(model) ? resolve(model) : model, files };
+  const source = await findExportSource(model);
+  const files = await tokenizerOf(source.path);
+  return { ...(await openMerged(source)), name: existsSync(model) ? resolve(model) : model, files };
 }

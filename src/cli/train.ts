@@ -28,7 +28,7 @@ export function addTrain(program: Command): void {
     .argument("<recipe>", "file that exports `recipe`, such as recipes/countdown-zero.ts")
     .requiredOption("--out <dir>", "the run's folder: log, ledger, checkpoints")
     .option("--base <model>", "what a recipe starts from that makes no model of its own: run, folder, GGUF file or ORG/NAME")
-    .option("--lora", "train a LoRA adapter and leave the base as it is: a GGUF file's blocks stay in 4 or 8 bits")
+    .option("--lora", "train a LoRA adapter and leave the base as it is: a GGUF file's blocks of 4 bits stay in them")
     .option("--lora-r <n>", "its rank (default: 16)", wholeNumber(1, 4096))
     .option("--lora-alpha <x>", "its update counts alpha / rank times (default: 32)", realNumber(0, 1e6))
     .option("--lora-target-modules <names...>", "last parts of the names of what it changes, such as q_proj v_proj (default: all linear layers)")
