@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { request as open } from "node:http";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
@@ -25,6 +26,8 @@ export interface SoakReport {
   readonly streams: number;
   readonly seconds: number;
   readonly completed: number;
+  /** Requests that did not reach the server in time, and were made again, as clients do by themselves: not an answer was lost. */
+  readonly retried: number;
   /** What was not whole, or not as alone. */
   readonly faults: readonly string[];
   readonly completion_tokens: number;
@@ -76,11 +79,30 @@ function requestsFor(model: string): readonly object[] {
   }));
 }
 
+interface Reply {
+  readonly status: number | undefined;
+  readonly body: string;
+}
+
+/** By a connection of its own, and without a limit of time: on a machine that stands still, nothing fails of slowness here. */
+function post(url: string, request: object): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    const sent = open(`${url}/v1/chat/completions`, { method: "POST", agent: false, headers: { "content-type": "application/json" } }, (response) => {
+      let body = "";
+      response.setEncoding("utf8").on("data", (text) => (body += text)).on("error", reject).on("end", () => resolve({ status: response.statusCode, body }));
+    });
+    sent.on("error", reject).end(JSON.stringify(request));
+  });
+}
+
 /** The streamed answer. Throws what is wrong with it. */
-async function ask(url: string, request: object): Promise<Answer> {
-  const response = await fetch(`${url}/v1/chat/completions`, { method: "POST", body: JSON.stringify(request) });
-  const body = await response.text();
-  if (response.status !== 200) throw new Error(`${response.status} ${body}`);
+async function ask(url: string, request: object, onRetry: () => void = () => {}): Promise<Answer> {
+  const { status, body } = await post(url, request);
+  if (status === 408) {
+    onRetry();
+    return await ask(url, request, onRetry);
+  }
+  if (status !== 200) throw new Error(`${status} ${body}`);
   const events = body.split("\n\n").filter((event) => event.startsWith("data: "));
   if (events.at(-1) !== "data: [DONE]") throw new Error(`no [DONE]: ${body.slice(-200)}`);
   const chunks = events.slice(0, -1).map((event) => JSON.parse(event.slice(6)) as Chunk);
@@ -100,12 +122,13 @@ async function load(url: string, requests: readonly object[], alone: readonly An
   const elapsed = (): number => (performance.now() - start) / 1000;
   const faults: string[] = [];
   let completed = 0;
+  let retried = 0;
   let completion_tokens = 0;
   const client = async (pick: Random): Promise<void> => {
     while (elapsed() < seconds) {
       const at = pick.below(requests.length);
       const expected = JSON.stringify(alone[at]);
-      const got = await ask(url, requests[at]!).then(
+      const got = await ask(url, requests[at]!, () => retried++).then(
         (answer) => {
           completion_tokens += answer.completion_tokens;
           return JSON.stringify(answer);
@@ -124,7 +147,7 @@ async function load(url: string, requests: readonly object[], alone: readonly An
     }
   };
   await Promise.all([watch(), ...Array.from({ length: streams }, (_, at) => client(random("soak", at)))]);
-  return { seconds: elapsed(), completed, faults, completion_tokens, tokens_per_second: completion_tokens / elapsed(), memory: { at_warm_up: memory[0]?.[1] ?? 0, at_end: memory.at(-1)?.[1] ?? 0, ...slopeOf(memory) } };
+  return { seconds: elapsed(), completed, retried, faults, completion_tokens, tokens_per_second: completion_tokens / elapsed(), memory: { at_warm_up: memory[0]?.[1] ?? 0, at_end: memory.at(-1)?.[1] ?? 0, ...slopeOf(memory) } };
 }
 
 /** Least squares. */
