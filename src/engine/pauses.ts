@@ -18,6 +18,7 @@ export interface PausesOptions {
  */
 export class Pauses {
   readonly #options: PausesOptions;
+  readonly #watched = new WeakSet<AbortSignal>();
   #heard: (() => void)[] = [];
   #news = false;
   #wake: (() => void) | null = null;
@@ -52,9 +53,7 @@ export class Pauses {
     const { next: follow, signal } = sequence.request;
     const { holds, leave } = this.#options;
     sequence.paused = true;
-    const wake = (): void => this.wake();
     const later = (act: () => void): void => {
-      signal?.removeEventListener("abort", wake);
       this.#heard.push(() => holds(sequence) && act());
       this.wake();
     };
@@ -67,13 +66,20 @@ export class Pauses {
       const excess = this.#excess(sequence, more);
       return excess ? fail(excess) : sequence.resume(more);
     };
-    signal?.addEventListener("abort", wake);
+    this.#watch(signal);
     void Promise.resolve(sequence.turn(reason))
       .then((turn) => follow?.(turn))
       .then(
         (more) => later(() => proceed(more)),
         (error: unknown) => later(() => fail(error)),
       );
+  }
+
+  /** One listener a signal, however many sequences share it. */
+  #watch(signal: AbortSignal | undefined): void {
+    if (!signal || this.#watched.has(signal)) return;
+    this.#watched.add(signal);
+    signal.addEventListener("abort", () => this.wake(), { once: true });
   }
 
   #excess({ tokens }: Sequence, { token_ids, max_tokens }: Continuation): LongjingError | null {

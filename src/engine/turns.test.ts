@@ -133,6 +133,19 @@ describe("while one waits", () => {
   });
 });
 
+test("conversations that share a signal listen to it once", async () => {
+  const { signal } = new AbortController();
+  let listeners = 0;
+  const add = signal.addEventListener.bind(signal);
+  signal.addEventListener = (...args: Parameters<typeof add>): void => {
+    listeners++;
+    add(...args);
+  };
+  const ask = (): EngineRequest => ({ prompt_ids: [1, 2], sampling: greedy(2), signal, next: once({ token_ids: [1], max_tokens: 2 }) });
+  await new Generator(new FakeRunner(4, max_model_len), {}).generate(Array.from({ length: 30 }, ask));
+  expect(listeners).toBe(1);
+});
+
 describe("a sequence fails alone", () => {
   test.each([
     ["where what follows fails", () => Promise.reject(new RangeError("broken tool")), { name: "RangeError" }],
