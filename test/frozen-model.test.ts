@@ -29,13 +29,14 @@ const prompts = [[5, 9, 30, 31, 7], [11, 60]];
 const next = [17, 3];
 
 describe.each(["F32", "F16", "Q8_0", "Q4_0", "Q4_K_M"] as const)("%s", (type) => {
-  // The kernel rounds activations to 8 bits for each block of 32.
-  const bar = type.startsWith("F") ? 1e-4 : 0.05;
+  const processors = providersHere.filter((p) => p !== "webgpu");
 
-  test.each(providersHere.filter((p) => p !== "webgpu"))("a frozen model says what its numbers say (%s)", async (provider) => {
+  test.each(processors.flatMap((provider) => (["auto", "float32"] as const).map((dtype) => [provider, dtype] as const)))("a frozen model says what its numbers say (%s, %s)", async (provider, dtype) => {
+    // Of blocks, the kernel rounds activations to 8 bits for each 32 of them, unless it is told not to.
+    const bar = type.startsWith("F") || dtype === "float32" ? 1e-4 : 0.05;
     const on = await backend(provider);
     const path = join(folder, `${type}.gguf`);
-    if (provider === "cpu") await write(type);
+    if (provider === "cpu" && dtype === "auto") await write(type);
     const blocking = provider === "cpu";
     const logitsOf = async (runner: ModelRunner, parameters: Parameters<ModelRunner["prefill"]>[0]): Promise<Float32Array[]> => {
       const first = (await runner.prefill(parameters, 0, prompts, blocking)).slice();
@@ -45,7 +46,7 @@ describe.each(["F32", "F16", "Q8_0", "Q4_0", "Q4_K_M"] as const)("%s", (type) =>
       return [first, second, further];
     };
     const plain = await loadModel(on, path);
-    const frozen = await loadFrozenModel(on, path);
+    const frozen = await loadFrozenModel(on, path, { dtype });
     const size = { max_num_seqs: 2, max_model_len: 16 };
     const want = await logitsOf(new ModelRunner(on, config, size), plain.parameters);
     const got = await logitsOf(new ModelRunner(on, config, { ...size, frozen: frozen.parameters }), {});

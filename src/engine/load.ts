@@ -20,7 +20,10 @@ export interface LoadModelOptions {
 /** Reads a Hugging Face folder or a GGUF file into tensors of the backend, float32 whatever the file holds. */
 export const loadModel = (backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel> => load(path, options, (checkpoint, specs) => readAll(specs, (spec) => readFloat32(backend, checkpoint, [spec])));
 
-/** What matrices are multiplied in. `auto`: the blocks that a file stores, where kernels take them; they round activations to 8 bits. */
+/**
+ * What products are computed in. `auto`: from the blocks that a file stores, where kernels take them, with activations that are
+ * rounded to 8 bits. `float32`: nothing is rounded; blocks of 4 bits stay, others are widened, because their kernel is slow so.
+ */
 export type ModelDtype = "auto" | "float32";
 
 /**
@@ -30,12 +33,12 @@ export type ModelDtype = "auto" | "float32";
 export const loadFrozenModel = (backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel<ModelParameters>> =>
   load(path, options, async (checkpoint, specs) => {
     const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
+    const exact = options.dtype === "float32";
     for (const [name, parts] of projectionGroups(specs)) {
-      const read = (specs: readonly ParameterSpec[]): Promise<DeviceTensor | QuantizedTensors | null> => (options.dtype === "float32" ? readFloat32(backend, checkpoint, specs) : readJoined(backend, checkpoint, specs));
-      const joined = await read(parts);
+      const joined = await readJoined(backend, checkpoint, parts, exact);
       if (joined) parameters[name] = joined;
       // What does not join stands alone, and one part always joins.
-      else for (const spec of parts) parameters[spec.name] = (await read([spec]))!;
+      else for (const spec of parts) parameters[spec.name] = (await readJoined(backend, checkpoint, [spec], exact))!;
     }
     return parameters;
   });
@@ -84,14 +87,17 @@ async function readFloat32(backend: Backend, checkpoint: Source, parts: readonly
 }
 
 /** Parts as one; null where some are in blocks of a kind, and others are not. */
-async function readJoined(backend: Backend, checkpoint: Source, parts: readonly ParameterSpec[]): Promise<DeviceTensor | QuantizedTensors | null> {
-  const [layout, ...others] = parts.map(({ name }) => checkpoint.blockLayout(name));
+async function readJoined(backend: Backend, checkpoint: Source, parts: readonly ParameterSpec[], exact: boolean): Promise<DeviceTensor | QuantizedTensors | null> {
+  const [layout, ...others] = parts.map(({ name }) => {
+    const stored = checkpoint.blockLayout(name);
+    return exact && stored?.bits === 8 ? null : stored;
+  });
   if (!layout && others.every((other) => !other)) return readFloat32(backend, checkpoint, parts);
   if (!layout || !others.every((other) => other && sameLayout(other, layout))) return null;
   const stacked = newBlocks(layout, rowsOf(parts), parts[0]!.shape[1]!);
   let at = 0;
   for (const { name, shape } of parts) await checkpoint.readBlocks(name, shape, sliceRows(stacked, at, (at += shape[0]!)));
-  return quantizedTensors(backend, stacked);
+  return { ...quantizedTensors(backend, stacked), exact };
 }
 
 const rowsOf = (parts: readonly ParameterSpec[]): number => parts.reduce((n, { shape }) => n + shape[0]!, 0);
