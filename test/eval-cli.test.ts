@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
@@ -95,6 +95,15 @@ describe("a suite", () => {
     expect(html).toContain("two &lt;tasks&gt;");
     expect(html).toMatch(/DeepSeek-R1.*published/s);
     expect(html).not.toMatch(/<script|<link|<img|@import|https?:\/\//);
+  });
+
+  test("that reasoning-gym judges asks nothing where it is not there", async () => {
+    writeFileSync(path("gym.jsonl"), `${JSON.stringify({ task: "ab", question: "?", answer: "A", metadata: {}, config: { seed: 1 }, index: 0 })}\n`);
+    process.env["LONGJING_PYTHON"] = path("no-python");
+    const { code, stderr } = await longjing(["eval", path("gym.jsonl"), model, "--answers", path("none.jsonl")]);
+    delete process.env["LONGJING_PYTHON"];
+    expect({ code, stderr }).toMatchObject({ code: 4, stderr: expect.stringContaining("pip install reasoning-gym") });
+    expect(existsSync(path("none.jsonl"))).toBe(false);
   });
 
   test.each([

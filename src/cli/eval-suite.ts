@@ -78,14 +78,21 @@ async function readSuite(path: string): Promise<Suite> {
   }
 }
 
-/** A suite's questions, and what has to be closed when they are judged: the process of reasoning-gym, which is started when it is first needed. */
-export function questionsOf({ sets }: Suite): { readonly sets: readonly QuestionSet[]; close(): void } {
+/**
+ * A suite's questions, and what has to be closed when they are judged: the process of reasoning-gym, where it judges. It is asked for
+ * something first, so that nobody pays for answers that nothing can judge.
+ */
+export async function questionsOf({ sets }: Suite): Promise<{ readonly sets: readonly QuestionSet[]; close(): void }> {
   let gym: ReasoningGym | undefined;
-  const score: ImportedScore = (task, config, index, answer) => (gym ??= new ReasoningGym()).score(task, config, index, answer);
+  const score: ImportedScore = (task, config, index, answer) => gym!.score(task, config, index, answer);
   const questions = sets.flatMap((set): QuestionSet[] => {
     if ("task" in set) return [taskQuestions(tasks[set.task] as Task<unknown>, set)];
     return entryQuestions(readEntries(set.file), { ...set, where: set.file, score });
   });
   if (questions.length === 0) throw new LongjingError("bad_argument", "The suite has no problems");
+  if (questions.some(({ source }) => source === "reasoning-gym")) {
+    gym = new ReasoningGym();
+    await gym.tasks();
+  }
   return { sets: questions, close: () => gym?.close() };
 }

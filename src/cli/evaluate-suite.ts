@@ -14,7 +14,7 @@ import { openTerminal, type Terminal } from "./terminal.ts";
 export async function evaluateSuite(named: Named, options: EvalOptions): Promise<void> {
   const terminal = openTerminal();
   const asked = await suiteOf(named, options);
-  const questions = questionsOf(asked);
+  const questions = await questionsOf(asked);
   let answerer: Answerer | undefined;
   try {
     answerer = await answererOf(questions.sets, asked, options);
@@ -81,7 +81,7 @@ function resultText({ model, sampling, results, seed }: SuiteResult): string {
   };
   const { pass_at = {}, cons_at = {} } = results[0] ?? {};
   const header = ["task", "problems", "pass@1", ...(samples === 1 ? [] : [`pass@${last(pass_at)}`, `cons@${last(cons_at)}`]), "tokens: mean · p50 · p95", "cut", "USD a solved"];
-  return `${table([header, ...results.map(columns)])}\n${model}: ${samples} answers each, temperature ${temperature ?? "its own"}, top_p ${top_p ?? "its own"}, at most ${max_tokens} tokens, seed ${seed}; 95 % intervals over problems\n`;
+  return `${table([header, ...results.map(columns)])}\n${model}: ${samples} ${samples === 1 ? "answer" : "answers"} each, temperature ${temperature ?? "its own"}, top_p ${top_p ?? "its own"}, at most ${max_tokens} tokens, seed ${seed}; 95 % intervals over problems\n`;
 }
 
 async function writeReport(path: string, result: SuiteResult): Promise<void> {

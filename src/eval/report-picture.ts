@@ -1,5 +1,5 @@
 import type { Estimate } from "./measure.ts";
-import { escaped } from "./report-text.ts";
+import { breakable, escaped } from "./report-text.ts";
 
 /** One line of the picture; scores in [0, 1]. */
 export interface PictureRow {
@@ -36,5 +36,5 @@ function line({ label, detail, measured, published }: PictureRow, names: readonl
   const marks = others.map(({ i, score }) => `<svg x="${at(score)}" y="50%" overflow="visible">${form(i)}</svg>`).join("");
   const own = `<line class="interval-line" x1="${at(low)}" x2="${at(high)}" y1="50%" y2="50%"/><circle class="dot" cx="${at(value)}" cy="50%" r="4.5"/>`;
   const title = escaped(`${label} ${detail}: ${said}`);
-  return `<div class="line"><span class="label">${escaped(label)}<span class="detail">${escaped(detail)}</span></span><svg class="plot" role="img" aria-label="${title}"><title>${title}</title>${grid}${marks}${own}</svg></div>`;
+  return `<div class="line"><span class="label">${breakable(label)}<span class="detail">${escaped(detail)}</span></span><svg class="plot" role="img" aria-label="${title}"><title>${title}</title>${grid}${marks}${own}</svg></div>`;
 }

@@ -55,9 +55,10 @@ ul { list-style: none; margin: 0; padding: 0; }
 .mark-2 { stroke: var(--mark-2); }
 .scroll { overflow-x: auto; margin-top: 0.5rem; }
 table { border-collapse: collapse; width: 100%; font-size: 0.88rem; font-variant-numeric: tabular-nums; }
-thead th { color: var(--muted); font-weight: 500; font-size: 0.82rem; vertical-align: bottom; text-align: left; padding: 0.25rem 0.8rem 0.25rem 0; }
+thead th { color: var(--muted); font-weight: 500; font-size: 0.82rem; vertical-align: bottom; text-align: left; white-space: nowrap; padding: 0.25rem 0.8rem 0.25rem 0; }
 .groups th { border-bottom: 1px solid var(--line); }
-tbody th { font-weight: 600; min-width: 9rem; max-width: 17rem; position: sticky; left: 0; background: var(--surface); }
+tbody th { font-weight: 600; min-width: 9rem; max-width: 17rem; }
+tbody th, thead tr > :first-child { position: sticky; left: 0; background: var(--surface); }
 tbody td, tbody th { padding: 0.4rem 0.8rem 0.4rem 0; border-top: 1px solid var(--line); text-align: left; vertical-align: top; }
 tbody td { white-space: nowrap; }
 tbody td.published { color: var(--muted); }
@@ -69,6 +70,10 @@ footer { color: var(--muted); font-size: 0.86rem; }
   .line, .axis { grid-template-columns: minmax(0, 1fr); padding-inline: 0.6rem; }
   .axis span { display: none; }
   .card { padding-inline: 0.8rem; }
+  .line .detail { white-space: normal; }
+  tbody th { min-width: 7.5rem; max-width: 7.5rem; overflow-wrap: anywhere; }
+  tbody th .detail { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; }
+ 
 }
 @media print { .card, .reached li { break-inside: avoid; } }
 `;

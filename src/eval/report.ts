@@ -5,7 +5,7 @@ import { publishedFor, type Published, type PublishedScores } from "./published.
 import type { SetFacts } from "./questions.ts";
 import { markOf, picture, type PictureRow } from "./report-picture.ts";
 import { reportStyle } from "./report-style.ts";
-import { escaped } from "./report-text.ts";
+import { breakable, escaped } from "./report-text.ts";
 
 /** What an evaluation of a suite has found. */
 export interface SuiteResult {
@@ -116,7 +116,7 @@ function table(rows: readonly Row[], names: readonly string[], { sampling: { sam
     const more = widest === undefined ? "" : cell(pass_at[widest]) + cell(cons_at[votes]);
     const tokens = length === null ? "<td>–</td>" : `<td>${length.mean.toFixed(0)} <span class="interval">${length.p50} · ${length.p95}</span></td>`;
     const others = names.map((name) => `<td class="published">${published?.scores[name] === undefined ? "–" : percent(published.scores[name])}</td>`).join("");
-    return `<tr><th scope="row">${escaped(task)}<span class="detail">${escaped(configText(config))}</span></th><td>${problems}${seed === null || seed === common ? "" : ` <span class="interval">seed ${seed}</span>`}</td>${cell(pass_at["1"])}${more}${tokens}<td>${percent(truncated)}</td><td>${perThousand(usd_per_solved)}</td>${others}</tr>`;
+    return `<tr><th scope="row">${breakable(task)}<span class="detail">${escaped(configText(config))}</span></th><td>${problems}${seed === null || seed === common ? "" : ` <span class="interval">seed ${seed}</span>`}</td>${cell(pass_at["1"])}${more}${tokens}<td>${percent(truncated)}</td><td>${perThousand(usd_per_solved)}</td>${others}</tr>`;
   });
   const ours = 6 + (widest === undefined ? 0 : 2);
   const groups = names.length === 0 ? "" : `<tr class="groups"><td></td><th colspan="${ours - 1}" scope="colgroup">measured</th><th colspan="${names.length}" scope="colgroup" class="published">published</th></tr>`;
@@ -126,10 +126,9 @@ function table(rows: readonly Row[], names: readonly string[], { sampling: { sam
 }
 
 function notes(rows: readonly Row[], { sampling: { samples } }: SuiteResult): string {
-  const intervals = [...new Set(rows.map(({ result }) => one(result).interval))].map((kind) => (kind === "wilson" ? "Wilson's where each is right or wrong, or all are equal" : "a bootstrap where scores differ more"));
   const sources = [...new Set(rows.flatMap(({ published }) => (published === null ? [] : [published.source])))];
   const lines = [
-    `Small figures behind a score are its 95 % interval over problems (${intervals.join("; ")}).`,
+    `Small figures behind a score are its 95 % interval over problems (Wilson's where every problem's value is 0 or 1, or all are equal; elsewhere a bootstrap).`,
     ...(samples === 1 ? [] : ["pass@k is the expected best score of k answers. cons@k is the score of the answer that most of k give; among equally many it is the one that was seen first, and an answer that cannot be read has no vote."]),
     "tokens: the mean of an answer's, thinking included; then the median and the 95th percentile. cut: answers that reached the limit.",
     "USD per 1,000 solved: the cost of all answers over the sum of their scores, a thousand times.",
