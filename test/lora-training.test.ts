@@ -154,4 +154,7 @@ test("the commands train an adapter, and chat through the run that did", async (
   const [byRun, byCheckpoint, whole] = await Promise.all([ask(at("by-command")), ask(newest(at("by-command"))), ask(at("tuned"))]);
   expect([byRun.code, byCheckpoint.code, whole.code]).toEqual([0, 0, 2]);
   expect(byRun.stdout).toBe(byCheckpoint.stdout);
+  const measured = (adapter: string) => longjing(["eval", "parity", "--level", "1", "--model", at("base.gguf"), "--adapter", adapter, "--problems", "2", "--samples", "1", "--max-tokens", "8", "--json"]);
+  const [scored, unscored] = await Promise.all([measured(at("by-command")), measured(at("tuned"))]);
+  expect([scored.code, unscored.code]).toEqual([0, 2]);
 }, 120_000);

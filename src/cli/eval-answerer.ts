@@ -4,8 +4,10 @@ import { chatEvents, parseChatRequest, toCompletion, type ServedModel } from "..
 import { chatRenderer, type Tokenizer } from "../text/index.ts";
 import { openBackendWith } from "./backend.ts";
 import type { EvalOptions } from "./eval.ts";
+import { findAdapter } from "./find-adapter.ts";
 import { findModel } from "./find-model.ts";
 import { exactWhereSmall, loadServedModel, loadTokenizer, shippedModel } from "./load-model.ts";
+import { weightFiles } from "./weight-files.ts";
 
 /** Who answers an evaluation's questions. */
 export interface Answerer {
@@ -41,7 +43,8 @@ export async function engineAnswerer(sets: readonly QuestionSet[], { sampling, s
   const path = await findModel(name);
   const longest = longestPrompt(await loadTokenizer(path), sets, system);
   const dtype = options.dtype ?? (await exactWhereSmall(path));
-  const model = await loadServedModel(name, { dtype, backend: await openBackendWith(options), neededModelLen: longest + sampling.max_tokens });
+  const adapter = options.adapter === undefined ? undefined : await findAdapter(options.adapter);
+  const model = await loadServedModel(name, { dtype, adapter, backend: await openBackendWith(options), neededModelLen: longest + sampling.max_tokens });
   const maxTokens = model.engine.max_model_len - longest;
   if (maxTokens < 1) throw new LongjingError("too_large", "The model has too few positions for the problems", { got: `${longest} tokens of the longest`, expected: `less than ${model.engine.max_model_len}` });
   let used = process.cpuUsage();
@@ -52,7 +55,7 @@ export async function engineAnswerer(sets: readonly QuestionSet[], { sampling, s
     used = process.cpuUsage();
     return { ...answer, core_seconds: (user + kernel) / 1e6 };
   };
-  return { ask, model: model.id, from: `${model.id} ${model.system_fingerprint} ${dtype}`, maxTokens, concurrency: inFlight, close: () => model.engine.dispose() };
+  return { ask, model: model.id, from: [model.id, model.system_fingerprint, dtype, ...(adapter === undefined ? [] : [(await weightFiles(adapter)).fingerprint])].join(" "), maxTokens, concurrency: inFlight, close: () => model.engine.dispose() };
 }
 
 async function completionOf(model: ServedModel, body: object): Promise<unknown> {

@@ -8,6 +8,7 @@ import { dtypeOption, jsonObject, realNumber, wholeNumber } from "./options.ts";
 
 export interface EvalOptions extends BackendOptions {
   readonly model?: string;
+  readonly adapter?: string;
   readonly task?: readonly string[];
   readonly perplexity?: string;
   readonly problems?: number;
@@ -42,6 +43,7 @@ export function addEval(program: Command): void {
     .description("Measure a model on held-out problems: pass@k, cons@k with 95 % intervals, length, cost of a solved problem; or by the perplexity of a text")
     .argument("[what...]", "tasks by name, SUITE.json, PROBLEMS.jsonl; and the model, as --model names it")
     .option("--model <name>", "folder, GGUF file or ORG/NAME (default: the model that ships); with --endpoint its name there")
+    .addOption(new Option("--adapter <dir>", "ask it through a LoRA adapter, or that of a run that trains one").conflicts(["endpoint", "perplexity"]))
     .option("--task <name...>", "tasks, as their names alone are")
     .addOption(new Option("--perplexity <text>", "how well it predicts a text file, in windows of 512 tokens").conflicts(["task", "endpoint", "report"]));
   addQuestions(command);
