@@ -6,16 +6,16 @@ import { evaluation, grpo, preflightStage, pretrain, type Recipe } from "longjin
 
 /**
  * A task of several turns with a tool: find a number among 15 by four comparisons. Of the transcripts that the base model is
- * pretrained on, 85 in 100 compare anything in the range, and 15 halve what is left. RL samples whole conversations, in which the
+ * pretrained on, 70 in 100 compare anything in the range, and 30 halve what is left. RL samples whole conversations, in which the
  * tool answers, and learns from the model's own tokens alone: it finds that halving pays.
  */
 const languages = ["en"] as const;
 const level = 3;
-const corpus = { split: "train", languages, levels: [level], longShare: 0.15 } as const;
+const corpus = { split: "train", languages, levels: [level], longShare: 0.3 } as const;
 const problem = (seed: number, index: number): Problem<GuessGold> => guess.problem({ split: "train", seed: seed + 1, index, level });
-const heldOut = { count: 100, samples: 8, max_tokens: 240, languages, level };
-const pretrainSteps = 400;
-const rlSteps = 30;
+const heldOut = { count: 64, samples: 8, max_tokens: 240, languages, level };
+const pretrainSteps = 500;
+const rlSteps = 24;
 
 const texts = (count: number): string[] =>
   [...transcripts(guess, { ...corpus, seed: 0, count })].flatMap(({ prompt, completion, tools = [], exchanges = [] }) => [
@@ -34,21 +34,21 @@ export const recipe: Recipe = {
       steps: pretrainSteps,
       batch: 8,
       time: 384,
-      schedule: cosine({ learning_rate: 2e-3, num_warmup_steps: 50, num_training_steps: pretrainSteps, min_lr_rate: 0.1 }),
+      schedule: cosine({ learning_rate: 4e-3, num_warmup_steps: 10, num_training_steps: pretrainSteps, min_lr_rate: 0.1 }),
       documents: (seed, start) => transcripts(guess, { ...corpus, seed, start, count: Number.MAX_SAFE_INTEGER }),
     }),
     evaluation("base", guess, heldOut),
-    preflightStage({ task: guess, problem, problems: 50, num_generations: 16, max_tokens: 240 }),
+    preflightStage({ task: guess, problem, problems: 32, num_generations: 8, max_tokens: 240 }),
     grpo({
       task: guess,
       problem,
       steps: rlSteps,
       prompts: 8,
-      num_generations: 16,
+      num_generations: 8,
       max_completion_length: 240,
       max_turn_length: 64,
-      minibatch: 32,
-      schedule: linear({ learning_rate: 2e-4, num_warmup_steps: 4, num_training_steps: rlSteps }),
+      minibatch: 16,
+      schedule: linear({ learning_rate: 3e-4, num_warmup_steps: 2, num_training_steps: rlSteps }),
       loss: { loss_type: "dapo", epsilon_high: 0.28 },
     }),
     evaluation("final", guess, heldOut),

@@ -17,7 +17,7 @@ const name = "guess";
 const defaultLevel = 2;
 /** How many comparisons at each level: halving finds one among 2^comparisons - 1 numbers, and nothing finds one among more. */
 const levels: readonly number[] = [2, 3, 4, 5];
-const largest = 99;
+const largest = 40;
 
 const prompts: Readonly<Record<Language, readonly ((gold: GuessGold) => string)[]>> = {
   en: [({ low, high, comparisons }) => `Find the number. It is from ${low} to ${high}. Comparisons: ${comparisons}.`],

@@ -87,14 +87,16 @@ async function runGrpo<G>(options: GrpoOptions<G>, context: StageContext): Promi
   const begun = context.resumed?.step ?? 0;
   let progress: StageProgress & { readonly cursor: Cursor } = { step: begun, cursor: { ...start, ...(context.resumed?.cursor as Cursor | undefined) } };
   if (context.resumed?.tensors) trainer.replaceReference(unprefixed(context.resumed.tensors));
+  let learnt = context.state.step;
   try {
     while (progress.step < total && !context.signal.aborted) {
       progress = await takeStep(options, context, machinery, progress.step, progress.cursor);
+      learnt = context.state.step;
       await context.checkpoint(progress);
     }
   } catch (error) {
-    // A reward or an environment has failed, for which nobody has to lose the steps before.
-    if (progress.step > begun) await context.checkpoint(progress, true);
+    // A reward or an environment has failed, and the policy is as the last step left it: nobody has to lose the steps before.
+    if (progress.step > begun && context.state.step === learnt) await context.checkpoint(progress, true);
     throw error;
   } finally {
     trainer.dispose();
