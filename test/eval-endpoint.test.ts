@@ -135,6 +135,11 @@ describe("the key", () => {
   });
 });
 
+test("a key that is a word changes no answer", async () => {
+  const server = await listening((response) => send(response, completion("none of them")));
+  expect((await asking(server, { apiKey: "none" })(body)).content).toBe("none of them");
+});
+
 const prices = { core_hour: 0.04, input: 1, cached_input: 0.1, output: 2 };
 const sets = [taskQuestions(tasks.letters, { problems: 3, seed: 5, level: 1 })];
 

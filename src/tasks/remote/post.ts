@@ -12,7 +12,10 @@ export interface PostOptions {
   readonly retryDelay?: number;
   /** The longest wait, in seconds, that a server may ask for: past it there is no retry. Default 120. */
   readonly mostWait?: number;
-  /** Sent as a bearer token, to the address that is asked and nowhere else: redirects are refused. Where an answer or an error repeats it, it is taken out. */
+  /**
+   * Sent as a bearer token, to the address that is asked and nowhere else: redirects are refused. Where an error repeats it, or an answer
+   * one of 12 characters at least, it is taken out: a shorter one may be a word of an answer.
+   */
   readonly apiKey?: string | undefined;
   /** Requests in flight at once. Default 16. */
   readonly concurrency?: number;
@@ -30,7 +33,10 @@ export type Post = <T = unknown>(url: string, body: unknown, read?: (json: unkno
 /** A client with a limit on its requests in flight. What may pass by itself (no connection, 408, 429, 5xx, no JSON) is tried again. */
 export function createPost({ timeout = 180, retries = 5, retryDelay = 1, mostWait = 120, concurrency = 16, apiKey, ...options }: PostOptions = {}): Post {
   const headers = { "content-type": "application/json", ...options.headers, ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }) };
-  const hide = (text: string): string => (apiKey ? text.replaceAll(apiKey, "[key]") : text);
+  const hide: Hide = {
+    error: (text) => (apiKey ? text.replaceAll(apiKey, "[key]") : text),
+    answer: (text) => (apiKey !== undefined && apiKey.length >= 12 ? text.replaceAll(apiKey, "[key]") : text),
+  };
   let free = concurrency;
   const waiting: (() => void)[] = [];
   return async <T>(url: string, body: unknown, read: (json: unknown) => T = (json) => json as T) => {
@@ -52,26 +58,32 @@ export function createPost({ timeout = 180, retries = 5, retryDelay = 1, mostWai
   };
 }
 
+/** Texts without the key. */
+interface Hide {
+  error(text: string): string;
+  answer(text: string): string;
+}
+
 /** A failure is a value here, since it may be tried again. */
 type Outcome<T> = { readonly read: T } | { readonly error: LongjingError; /** Seconds that the server asks to wait. */ readonly wait?: number | undefined };
 
-async function once<T>(url: string, request: RequestInit, hide: (text: string) => string, read: (json: unknown) => T): Promise<Outcome<T>> {
+async function once<T>(url: string, request: RequestInit, hide: Hide, read: (json: unknown) => T): Promise<Outcome<T>> {
   try {
     const response = await fetch(url, request);
     if (response.status >= 300 && response.status < 400) {
       await response.body?.cancel();
-      return { error: new LongjingError("bad_argument", "The server redirects, which is not followed", { where: url, got: hide(response.headers.get("location") ?? `${response.status}`), hint: "Give the address that it leads to, if you trust it" }) };
+      return { error: new LongjingError("bad_argument", "The server redirects, which is not followed", { where: url, got: hide.error(response.headers.get("location") ?? `${response.status}`), hint: "Give the address that it leads to, if you trust it" }) };
     }
     const text = await limitedText(response);
     if (text === null) return { error: new LongjingError("bad_argument", "The server's answer is too long", { where: url, expected: `${longestAnswer} bytes at most` }) };
     const passing = response.status === 408 || response.status === 429 || response.status >= 500;
     const wait = retryAfter(response.headers);
     const hint = wait === undefined ? {} : { hint: `The server asks to wait ${wait} s.` };
-    if (!response.ok) return { error: new LongjingError(passing ? "network" : "bad_argument", passing ? "The server fails" : "The server refuses the request", { where: url, got: hide(`${response.status}: ${text}`), ...hint }), wait };
-    return { read: read(JSON.parse(text, (_, value: unknown) => (typeof value === "string" ? hide(value) : value))) };
+    if (!response.ok) return { error: new LongjingError(passing ? "network" : "bad_argument", passing ? "The server fails" : "The server refuses the request", { where: url, got: hide.error(`${response.status}: ${text}`), ...hint }), wait };
+    return { read: read(JSON.parse(text, (_, value: unknown) => (typeof value === "string" ? hide.answer(value) : value))) };
   } catch (cause) {
     if (LongjingError.is(cause)) return { error: cause };
-    return { error: new LongjingError("network", "The server gives no answer", { where: url, got: hide(reason(cause)) }) };
+    return { error: new LongjingError("network", "The server gives no answer", { where: url, got: hide.error(reason(cause)) }) };
   }
 }
 
