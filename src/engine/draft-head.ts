@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, logits, tokenAfterNextHidden, type ModelConfig } from "../model/index.ts";
-import { compile, type Backend, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
+import { compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
 import { gather, type TensorType, type Value } from "../tensor/index.ts";
 import { allValues, tensorsOf, typesOf, type ModelParameters } from "./model-parameters.ts";
 import { placeTypes, stepContext, tokenType } from "./step-inputs.ts";
@@ -21,6 +21,20 @@ export interface DraftRequest {
   readonly past: number;
 }
 
+// After a guess that was right the module catches up on two tokens, else on one.
+const keptTokens = 2;
+
+interface BoundDraft {
+  readonly binding: Binding;
+  readonly main: DeviceTensor<"float32">;
+  readonly next: DeviceTensor<"int64">;
+  readonly positions: DeviceTensor<"int64">;
+  readonly last: DeviceTensor<"int32">;
+  readonly longest: DeviceTensor<"int32">;
+  readonly out: DeviceTensor<"float32">;
+  readonly dispose: () => void;
+}
+
 /**
  * DeepSeek-V3's next-token module as a guesser (section 2.2, inference): from the main model's outputs it guesses the token that
  * will follow the next. It has a cache of its own, and keeps the main model's outputs of every row, so that it can catch up on
@@ -35,6 +49,9 @@ export class DraftHead {
   readonly #config: ModelConfig;
   readonly #options: DraftOptions;
   #program: Promise<Program> | null = null;
+  /** Of the row that was guessed for last, and its parameters, by the number of tokens. */
+  readonly #kept = new Map<number, BoundDraft>();
+  #keptFor: { readonly parameters: ModelParameters; readonly row: number } | null = null;
 
   /** @throws LongjingError "unsupported" for a model without the module */
   constructor(backend: Backend, config: ModelConfig, options: DraftOptions) {
@@ -51,37 +68,70 @@ export class DraftHead {
 
   /** Logits of the token after the last of `tokens`, [vocabulary]: row `i` of the module sees output i and token i + 1. */
   async run(parameters: ModelParameters, { row, tokens, past }: DraftRequest, blocking: boolean): Promise<Float32Array> {
-    const [on, { max_model_len }] = [this.#backend, this.#options];
-    const { hidden_size, vocab_size } = this.#config;
-    const { heads, width } = cacheShape(this.#config);
+    const { max_model_len } = this.#options;
+    const { hidden_size } = this.#config;
     const total = tokens.length - 1;
     const count = total - past;
     const used = this.#used(parameters);
     const program = await (this.#program ??= this.#compile(used));
-    const lane = heads * max_model_len * width;
-    const key = on.tensorOver("float32", [1, heads, max_model_len, width], this.keys.data.subarray(row * lane, (row + 1) * lane));
+    const keeps = count <= keptTokens;
+    const { binding, main, next, positions, last, longest, out, dispose } = keeps ? this.#keep(program, parameters, row, count) : this.#bind(program, used, row, count);
     const at = row * max_model_len;
-    const out = on.tensor("float32", [1, vocab_size]);
-    const inputs = {
-      main: on.tensorOver("float32", [count, hidden_size], this.outputs.data.subarray((at + past) * hidden_size, (at + total) * hidden_size)),
-      next: on.tensorOver("int64", [count], BigInt64Array.from(tokens.slice(past + 1), BigInt)),
-      positions: on.tensorOver("int64", [1, count], BigInt64Array.from({ length: count }, (_, t) => BigInt(past + t))),
-      last: on.tensorOver("int32", [1], Int32Array.of(total - 1)),
-      longest: on.tensorOver("int32", [], Int32Array.of(total)),
-      pick: on.tensorOver("int64", [1], BigInt64Array.of(BigInt(count - 1))),
-    };
-    const binding = program.bind({ parameters: tensorsOf(used), key, ...inputs }, { logits: out, present: { key, value: key } });
+    main.data.set(this.outputs.data.subarray((at + past) * hidden_size, (at + total) * hidden_size));
+    for (let t = 0; t < count; t++) {
+      next.data[t] = BigInt(tokens[past + 1 + t]!);
+      positions.data[t] = BigInt(past + t);
+    }
+    last.data[0] = total - 1;
+    longest.data[0] = total;
     try {
       if (blocking) binding.runSync();
       else await binding.run();
       return out.data;
     } finally {
-      binding.dispose();
-      for (const tensor of [key, out, ...Object.values(inputs)]) tensor.dispose();
+      if (!keeps) dispose();
     }
   }
 
+  /** The binding for so many tokens of a row, made once while that row is the only one to be guessed for. */
+  #keep(program: Program, parameters: ModelParameters, row: number, count: number): BoundDraft {
+    if (this.#keptFor?.row !== row || this.#keptFor.parameters !== parameters) this.#dropKept();
+    this.#keptFor = { parameters, row };
+    let bound = this.#kept.get(count);
+    if (!bound) this.#kept.set(count, (bound = this.#bind(program, this.#used(parameters), row, count)));
+    return bound;
+  }
+
+  #dropKept(): void {
+    for (const bound of this.#kept.values()) bound.dispose();
+    this.#kept.clear();
+  }
+
+  #bind(program: Program, used: ModelParameters, row: number, count: number): BoundDraft {
+    const [on, { max_model_len }] = [this.#backend, this.#options];
+    const { hidden_size, vocab_size } = this.#config;
+    const { heads, width } = cacheShape(this.#config);
+    const lane = heads * max_model_len * width;
+    const key = on.tensorOver("float32", [1, heads, max_model_len, width], this.keys.data.subarray(row * lane, (row + 1) * lane));
+    const inputs = {
+      main: on.tensor("float32", [count, hidden_size]),
+      next: on.tensor("int64", [count]),
+      positions: on.tensor("int64", [1, count]),
+      last: on.tensor("int32", [1]),
+      longest: on.tensor("int32", []),
+      pick: on.tensorOver("int64", [1], BigInt64Array.of(BigInt(count - 1))),
+    };
+    const out = on.tensor("float32", [1, vocab_size]);
+    const binding = program.bind({ parameters: tensorsOf(used), key, ...inputs }, { logits: out, present: { key, value: key } });
+    const dispose = (): void => {
+      binding.dispose();
+      for (const tensor of [key, out, ...Object.values(inputs)]) tensor.dispose();
+    };
+    return { binding, ...inputs, out, dispose };
+  }
+
   async dispose(): Promise<void> {
+    this.#dropKept();
     (await this.#program)?.dispose();
     this.outputs.dispose();
     this.keys.dispose();

@@ -29,8 +29,10 @@ interface Chunk {
   readonly past: number;
 }
 
-// Decoding repeats a few shapes, whose bindings are worth keeping; each holds a handle for each tensor of the cache.
+// Decoding and the checking of guesses repeat a few shapes, whose bindings are worth keeping; each holds a handle for each tensor of
+// the cache.
 const keptBindings = 64;
+const keptTokens = 8;
 
 interface BoundStep {
   readonly binding: Binding;
@@ -50,7 +52,7 @@ export class ModelRunner {
   readonly #backend: Backend;
   readonly #programs = new Map<string, Promise<Program>>();
   readonly #signatures = new WeakMap<ModelParameters, string>();
-  /** Of decode steps, most recently used last. */
+  /** Of steps of few tokens a row, most recently used last. */
   #kept = new Map<string, BoundStep>();
   readonly #ids = new WeakMap<ModelParameters, number>();
   #lastId = 0;
@@ -134,12 +136,13 @@ export class ModelRunner {
     }
     io.longest[0] = longest;
     const program = await this.#program(parameters);
-    const step = count === 1 ? this.#keep(program, parameters, start, chunks.length) : this.#bind(program, parameters, start, chunks.length, count, picks);
+    const keeps = count <= keptTokens;
+    const step = keeps ? this.#keep(program, parameters, start, chunks.length, count, picks) : this.#bind(program, parameters, start, chunks.length, count, picks);
     try {
       if (blocking) step.binding.runSync();
       else await step.binding.run();
     } finally {
-      if (count > 1) step.dispose();
+      if (!keeps) step.dispose();
     }
     if (this.#draft) for (const [b, { token_ids, past }] of chunks.entries()) this.#keepOutputs(this.#draft, start + b, past, b * count, token_ids.length);
     return io.logits.subarray(0, picks * this.config.vocab_size);
@@ -243,13 +246,13 @@ export class ModelRunner {
     );
   }
 
-  /** The binding of a decode step, made once. */
-  #keep(program: Program, parameters: ModelParameters, start: number, rows: number): BoundStep {
+  /** The binding of a step of these shapes, made once. */
+  #keep(program: Program, parameters: ModelParameters, start: number, rows: number, count: number, picks: number): BoundStep {
     if (this.#io.moved) this.#dropKept();
     let id = this.#ids.get(parameters);
     if (id === undefined) this.#ids.set(parameters, (id = this.#lastId++));
-    const key = `${id} ${start} ${rows}`;
-    const step = this.#kept.get(key) ?? this.#bind(program, parameters, start, rows, 1, rows);
+    const key = `${id} ${start} ${rows} ${count} ${picks}`;
+    const step = this.#kept.get(key) ?? this.#bind(program, parameters, start, rows, count, picks);
     this.#kept.delete(key);
     this.#kept.set(key, step);
     if (this.#kept.size > keptBindings) {
