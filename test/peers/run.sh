@@ -65,6 +65,15 @@ adapter() { # ADAPTER NAME BASE RANK
     "$venv/bin/python" "$here/transformers.py" "$3" "$work/$2.in.json" "$work/$2.out.json" "$work/$2-extracted"
 }
 
+# What a run has trained, as its checkpoint and as it is exported, is given to PEFT with the base.
+trained() { # RUN NAME BASE
+  "$longjing" export "$1" --to hf --out "$work/$2-merged" >/dev/null && probe "$work/$2-merged" "$2" &&
+    "$longjing" export "$1" --to lora --out "$work/$2-adapter" >/dev/null || return 1
+  for adapter in "$work/$2-adapter" "$1"/checkpoints/grpo-step-*; do
+    "$venv/bin/python" "$here/transformers.py" "$3" "$work/$2.in.json" "$work/$2.out.json" "$adapter" || return 1
+  done
+}
+
 onnx() { # SOURCE NAME
   "$longjing" export "$1" --to onnx --out "$work/$2-onnx" >/dev/null && probe "$1" "$2" &&
     node "$here/transformers-js.mjs" "$node" "$work/$2-onnx" "$work/$2.in.json" "$work/$2.out.json"
@@ -85,6 +94,8 @@ for folder in "$fixtures"/lora/*/; do
 done
 "$longjing" train "$root/test/tiny-recipe.ts" --out "$work/run" --json >/dev/null
 check "a run" model "$work/run" from-run float32
+"$longjing" train "$root/test/tiny-lora-recipe.ts" --base "$work/from-run" --out "$work/lora-run" --json >/dev/null
+check "a run that trains an adapter" trained "$work/lora-run" lora-run "$work/from-run"
 counted "llama.cpp" "$root/node_modules/.bin/tsx" --conditions source "$here/llama-cpp.ts" "$llama" \
   "$fixtures"/models/*/ "$fixtures"/gguf/*_K_*.gguf "$root"/models/*/ "$work/run"
 
