@@ -58,6 +58,7 @@ export function openThreadPool<T, R>(options: ThreadPoolOptions<R>): ThreadPool<
     busy.delete(thread);
     if (ended.type === "reply" && reusable(ended.reply) && !closed) {
       thread.worker.unref();
+      thread.worker.once("exit", () => idle.includes(thread) && idle.splice(idle.indexOf(thread), 1));
       idle.push(thread);
     } else await thread.worker.terminate();
     settle(ended);
