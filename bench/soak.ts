@@ -85,19 +85,19 @@ interface Reply {
 }
 
 /** By a connection of its own, and without a limit of time: on a machine that stands still, nothing fails of slowness here. */
-function post(url: string, request: object): Promise<Reply> {
+function send(url: string, request?: object): Promise<Reply> {
   return new Promise((resolve, reject) => {
-    const sent = open(`${url}/v1/chat/completions`, { method: "POST", agent: false, headers: { "content-type": "application/json" } }, (response) => {
+    const sent = open(url, { method: request ? "POST" : "GET", agent: false, headers: { "content-type": "application/json" } }, (response) => {
       let body = "";
       response.setEncoding("utf8").on("data", (text) => (body += text)).on("error", reject).on("end", () => resolve({ status: response.statusCode, body }));
     });
-    sent.on("error", reject).end(JSON.stringify(request));
+    sent.on("error", reject).end(request && JSON.stringify(request));
   });
 }
 
 /** The streamed answer. Throws what is wrong with it. */
 async function ask(url: string, request: object, onRetry: () => void = () => {}): Promise<Answer> {
-  const { status, body } = await post(url, request);
+  const { status, body } = await send(`${url}/v1/chat/completions`, request);
   if (status === 408) {
     onRetry();
     return await ask(url, request, onRetry);
@@ -142,7 +142,7 @@ async function load(url: string, requests: readonly object[], alone: readonly An
   const memory: (readonly [minute: number, megabytes: number])[] = [];
   const watch = async (): Promise<void> => {
     for (; elapsed() < seconds; await sleep(1000)) {
-      const rss = parseMetrics(await (await fetch(`${url}/metrics`)).text()).find(({ name }) => name === "process_resident_memory_bytes")?.value;
+      const rss = parseMetrics((await send(`${url}/metrics`)).body).find(({ name }) => name === "process_resident_memory_bytes")?.value;
       if (elapsed() > seconds / 3) memory.push([elapsed() / 60, (rss ?? 0) / 1e6]);
     }
   };
