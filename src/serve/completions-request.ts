@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
+import { beforeMiddle, middleMarks, middleTokens } from "../text/index.ts";
 import { answerFormatOf, formatFields, type AnswerFormat } from "./answer-format.ts";
 import type { ServedModel } from "./model.ts";
 import { modelName, parseBody, samplingFields, settingsOf, unknownFields, whole, type CompletionSettings } from "./request-fields.ts";
@@ -59,25 +60,11 @@ export function parseCompletionRequest(body: unknown): CompletionRequest {
   };
 }
 
-/** Tokens around prefix, suffix and what is to be filled in: DeepSeek; Qwen and CodeGemma; StarCoder. */
-const middles = [
-  ["<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"],
-  ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"],
-  ["<fim_prefix>", "<fim_suffix>", "<fim_middle>"],
-] as const;
-
 /** @throws LongjingError "unsupported" when the model cannot fill in a middle */
 export function promptIds({ tokenizer }: ServedModel, prompt: string | readonly number[], suffix: string | undefined): readonly number[] {
   const encode = (text: string | readonly number[], addSpecialTokens: boolean): readonly number[] => (typeof text === "string" ? tokenizer.encode(text, { addSpecialTokens }) : text);
   if (suffix === undefined) return encode(prompt, true);
-  for (const tokens of middles) {
-    const [before, hole, middle] = tokens.map((token) => tokenizer.idOf(token));
-    if (!isToken(before) || !isToken(hole) || !isToken(middle)) continue;
-    return [...encode("", true), before, ...encode(prompt, false), hole, ...encode(suffix, false), middle];
-  }
-  throw new LongjingError("unsupported", "This model was not trained to fill in a middle", { where: "suffix", expected: `a vocabulary with ${middles.map((tokens) => tokens[0]).join(" or ")}` });
-}
-
-function isToken(id: number | null | undefined): id is number {
-  return id !== null && id !== undefined;
+  const marks = middleTokens(tokenizer);
+  if (marks === null) throw new LongjingError("unsupported", "This model was not trained to fill in a middle", { where: "suffix", expected: `a vocabulary with ${middleMarks.map(([first]) => first).join(" or ")}` });
+  return [...encode("", true), ...beforeMiddle(marks, encode(prompt, false), encode(suffix, false))];
 }

@@ -1,6 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import { byteToChar, toByteChars } from "./bytes.ts";
 import { longjingTemplate } from "./chat-template.ts";
+import { middleMarks } from "./fill-in-middle.ts";
 import { tags } from "./transcript.ts";
 
 /** The tokens of our own models that no merge makes and no text is split across. */
@@ -13,13 +14,15 @@ export const ownTokens = {
 } as const;
 
 /** Behind the vocabulary of each of our tokenizers, in this order. */
-export const addedTokens: readonly string[] = [...Object.values(ownTokens), ...Object.values(tags)];
+export const addedTokens = (fim: boolean): readonly string[] => [...Object.values(ownTokens), ...Object.values(tags), ...(fim ? middleMarks[1] : [])];
 
 export interface BpeOptions {
   /** Size of the vocabulary, with the 256 bytes and the added tokens; smaller only when the texts have no more to merge. */
   readonly vocabSize: number;
   /** A pair that is seen less often is never merged. Default 2. */
   readonly minFrequency?: number;
+  /** Also the tokens that mark a gap in a text, for `fim_rate` in pretraining. Default false. */
+  readonly fim?: boolean;
 }
 
 /** The two files of a tokenizer on the hub, parsed. */
@@ -40,8 +43,8 @@ const words = new RegExp(llama3Split.replace(/^\(\?i:.*?\)/, "'(?:[sStTmMdD]|[rR
  *
  * The result is a Hugging Face tokenizer with Llama 3's split, which transformers, vLLM and llama.cpp ("llama-bpe") know.
  */
-export function trainBpe(texts: Iterable<string>, { vocabSize, minFrequency = 2 }: BpeOptions): TokenizerFiles {
-  const added = addedTokens;
+export function trainBpe(texts: Iterable<string>, { vocabSize, minFrequency = 2, fim = false }: BpeOptions): TokenizerFiles {
+  const added = addedTokens(fim);
   const smallest = byteToChar.length + added.length;
   if (!Number.isSafeInteger(vocabSize) || vocabSize < smallest) {
     const expected = `at least ${smallest}: 256 bytes and ${added.length} added tokens`;

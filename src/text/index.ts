@@ -11,6 +11,7 @@ export {
   type MarkedChat,
 } from "./chat-template.ts";
 export { conversationEncoder, type TokenConversation } from "./conversation.ts";
+export { beforeMiddle, middleMarks, middleTokens, type MiddleTokens } from "./fill-in-middle.ts";
 export { ggufTokenizer, tokenizerFromGguf } from "./gguf-tokenizer.ts";
 export { tokenizerToGguf } from "./tokenizer-to-gguf.ts";
 export { type Offset } from "./offsets.ts";

@@ -7,6 +7,8 @@ export interface WordVocabularyOptions {
   readonly vocabSize: number;
   /** What is seen less often gets no token. Default 2. */
   readonly minFrequency?: number;
+  /** As `BpeOptions` has it. */
+  readonly fim?: boolean;
 }
 
 /**
@@ -17,20 +19,21 @@ export interface WordVocabularyOptions {
  *
  * The files are those of a BPE tokenizer whose merges build characters; words are found by `ignore_merges`.
  */
-export function trainWordVocabulary(texts: Iterable<string>, { vocabSize, minFrequency = 2 }: WordVocabularyOptions): TokenizerFiles {
-  const smallest = byteToChar.length + addedTokens.length;
+export function trainWordVocabulary(texts: Iterable<string>, { vocabSize, minFrequency = 2, fim = false }: WordVocabularyOptions): TokenizerFiles {
+  const added = addedTokens(fim);
+  const smallest = byteToChar.length + added.length;
   if (!Number.isSafeInteger(vocabSize) || vocabSize < smallest) {
-    const expected = `at least ${smallest}: 256 bytes and ${addedTokens.length} added tokens`;
+    const expected = `at least ${smallest}: 256 bytes and ${added.length} added tokens`;
     throw new LongjingError("bad_argument", "the vocabulary is too small", { got: vocabSize, expected });
   }
-  const words = countWords(texts, addedTokens);
+  const words = countWords(texts, added);
   const characters = new Map<string, number>();
   for (const [word, count] of words) for (const char of word.match(/[^\0-\x7f]/gu) ?? []) characters.set(char, (characters.get(char) ?? 0) + count);
 
   const vocab = byteToChar.toSorted();
   const known = new Set(vocab);
   const merges: [string, string][] = [];
-  const room = (): boolean => vocab.length < vocabSize - addedTokens.length;
+  const room = (): boolean => vocab.length < vocabSize - added.length;
   const add = (token: string): void => {
     if (known.has(token)) return;
     known.add(token);
@@ -48,7 +51,7 @@ export function trainWordVocabulary(texts: Iterable<string>, { vocabSize, minFre
     if (!room()) break;
     if (!/\p{N}/u.test(word)) add(toByteChars(word));
   }
-  return tokenizerFiles(vocab, merges, addedTokens);
+  return tokenizerFiles(vocab, merges, added);
 }
 
 /** Keys by falling count; equal counts in the order of their text, so that the result does not hang on the order of the texts. */

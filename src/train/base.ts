@@ -3,7 +3,8 @@ import { isSparse, type ModelConfig } from "../model/index.ts";
 import { updateRouterBias } from "../nn/index.ts";
 import { adamwDefaults, type AdamWOptions } from "../optim/adamw.ts";
 import type { Schedule } from "../optim/schedules.ts";
-import { documentEncoder, type TokenDocument } from "../text/index.ts";
+import type { TokenDocument } from "../text/index.ts";
+import { documentReader, type PlainText } from "./base-documents.ts";
 import { baseBatchTypes, baseObjective, predictsAhead, type BaseBatchTypes } from "./base-objective.ts";
 import type { JsonValue } from "./checkpoint.ts";
 import { trainingFlops } from "./ledger.ts";
@@ -28,7 +29,9 @@ export interface BaseOptions {
   readonly optimizer?: Partial<AdamWOptions>;
   readonly max_grad_norm?: number;
   /** Document `index`, a function of the seed and the index alone. */
-  readonly document: (seed: number, index: number) => TextPair;
+  readonly document: (seed: number, index: number) => TextPair | PlainText;
+  /** Of plain texts, the share whose middle is told last, to be filled in; DeepSeek-V3 has 0.1. Default 0. */
+  readonly fim_rate?: number;
   /** λ by step. Default: 0.3 for two thirds of the steps, then 0.1, as in DeepSeek-V3. */
   readonly mtp_loss_weight?: Schedule;
   /** γ, how far the router's bias moves a step. Default 0.001. */
@@ -49,14 +52,14 @@ interface Cursor {
 }
 
 /**
- * Pretraining as DeepSeek-V3 does it, on documents of a prompt and a completion: mixtures balanced by a bias on the router's
+ * Pretraining as DeepSeek-V3 does it, on texts, or on documents of a prompt and a completion: mixtures balanced by a bias on the router's
  * choice instead of a loss (section 2.1.2), multi-token prediction (2.2). A model without mixtures or modules trains plainly.
  */
 export function base(options: BaseOptions): Stage {
   const { name = "base", steps, buckets, schedule, document } = options;
   const weightAt = options.mtp_loss_weight ?? ((step: number) => (step < (2 * steps) / 3 ? 0.3 : 0.1));
   const run = async (context: StageContext): Promise<StageProgress> => {
-    const reader = new BucketReader(context, buckets, document, (context.resumed?.cursor as Cursor | undefined) ?? null);
+    const reader = new BucketReader(buckets, documentReader(context.tokenizer, context.seed, document, options.fim_rate ?? 0), (context.resumed?.cursor as Cursor | undefined) ?? null);
     const trainers = new Map<Bucket, TrainStep<BaseBatchTypes>>();
     const { parameterCount: parameters, base } = context.state;
     let done = context.resumed?.step ?? 0;
@@ -119,10 +122,9 @@ class BucketReader {
   readonly #waiting: { index: number; document: TokenDocument }[][];
   #next: number;
 
-  constructor({ tokenizer, seed }: StageContext, buckets: readonly Bucket[], document: BaseOptions["document"], cursor: Cursor | null) {
-    const encoder = documentEncoder(tokenizer);
+  constructor(buckets: readonly Bucket[], read: (index: number) => TokenDocument, cursor: Cursor | null) {
     this.#buckets = buckets;
-    this.#read = (index) => encoder.document(document(seed, index));
+    this.#read = read;
     this.#next = cursor?.next ?? 0;
     this.#waiting = buckets.map((_, b) => (cursor?.waiting[b] ?? []).map((index) => ({ index, document: this.#read(index) })));
   }

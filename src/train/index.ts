@@ -11,6 +11,7 @@ export type { SftOptions } from "./sft.ts";
 export { sft } from "./sft.ts";
 export type { BaseOptions, Bucket } from "./base.ts";
 export { base } from "./base.ts";
+export type { PlainText } from "./base-documents.ts";
 export type { Checkpoint, CheckpointContents, HostTensor, JsonValue, LatestCheckpoint } from "./checkpoint.ts";
 export { latestCheckpoint, loadTensors, saveCheckpoint } from "./checkpoint.ts";
 export type { PreflightOptions } from "./evaluation.ts";
