@@ -37,6 +37,7 @@ export const nnSamples: readonly OpSample[] = [
   sample("normed, folded", [real(2, 3), real(3), real(4, 3)], (x, gain, w) => normed(x, gain, 1e-5, true)(w)),
   sample("normed, not folded", [real(2, 3), real(3), real(4, 3), real(4)], (x, gain, w, b) => normed(x, gain, 1e-5, false)(w, b)),
   sample("tokenLogprobs", [real(3, 2), real(5, 2)], (h, table) => tokenLogprobs(h, table, targets()).logprobs),
+  sample("tokenLogprobs, a large vocabulary", [real(3, 2), real(7, 2)], (h, table) => tokenLogprobs(h, table, targets()).logprobs),
   sample("tokenLogprobs, weights of both signs", [real(3, 2), real(5, 2)], (h, table) => mul(tokenLogprobs(h, table, targets()).logprobs, constant(Float32Array.of(2, -1, 0), [3, 1]))),
   sample("logprobsFromLogits", [real(3, 5)], (z) => logprobsFromLogits(z, targets())),
   sample("entropy", [real(3, 5)], (z) => entropy(softmax(z))),

@@ -1,5 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import type { Random } from "../random/index.ts";
+import { expOfNegative } from "./exp.ts";
 import type { SamplingParams, TokenLogprob } from "./types.ts";
 
 /** Tokens of one sequence so far, as the penalties need them. */
@@ -139,7 +140,7 @@ function keepTopP(scores: Float64Array, topP: number, work: Float64Array): void 
   const { value, need } = reach(work, Math.max(topP * total, Number.MIN_VALUE), (weight) => weight);
   let equalsLeft = Math.ceil(need / value);
   for (let i = scores.length - 1; i >= 0; i--) {
-    const weight = Math.exp((scores[i] as number) - top);
+    const weight = expOfNegative((scores[i] as number) - top);
     if (weight > value || (weight === value && equalsLeft-- > 0)) continue;
     scores[i] = -Infinity;
   }
@@ -197,7 +198,7 @@ function medianOfThree(a: number, b: number, c: number): number {
 function softmaxWeights(scores: Float32Array | Float64Array, top: number, temperature: number, out: Float64Array): number {
   let total = 0;
   for (let i = 0; i < scores.length; i++) {
-    const weight = Math.exp(((scores[i] as number) - top) / temperature);
+    const weight = expOfNegative(((scores[i] as number) - top) / temperature);
     out[i] = weight;
     total += weight;
   }
@@ -206,7 +207,7 @@ function softmaxWeights(scores: Float32Array | Float64Array, top: number, temper
 
 function sumOfExp(scores: Float32Array, top: number): number {
   let total = 0;
-  for (let i = 0; i < scores.length; i++) total += Math.exp((scores[i] as number) - top);
+  for (let i = 0; i < scores.length; i++) total += expOfNegative((scores[i] as number) - top);
   return total;
 }
 
