@@ -43,7 +43,7 @@ export function addQuantize(program: Command): void {
     .addOption(new Option("--embeddings <bits>", "of the embeddings, and of a head that is tied to them").choices(widths))
     .addOption(new Option("--head <bits>", "of a head of its own (both: 8 by default in a GGUF file, 16 in a folder)").choices(widths))
     .option("--calibrate <text>", "a text file like what the model will meet: rounding makes up for its own errors on it (GPTQ); without it, to nearest")
-    .option("--calibration-tokens <n>", "most tokens of it; where it has fewer, texts that the model writes by itself make up the rest", wholeNumber(1), 12_288)
+    .option("--calibration-tokens <n>", "at most half are from all over that text; texts that the model writes by itself make up the rest", wholeNumber(1), 12_288)
     .option("--perplexity <text>", "report the perplexity of this text file, before and after: another than that of --calibrate")
     .addOption(new Option("--task <name>", "report the accuracy on held-out problems, greedy, before and after").choices(Object.keys(tasks)))
     .option("--problems <n>", "how many of them", wholeNumber(1, 1_000_000), 200)
@@ -125,24 +125,35 @@ async function writeQuantized(out: string, source: ExportSource, { license }: Qu
   const { openCheckpoint } = await import("../weights/index.ts");
   const { quantizeModel } = await import("../quantize/index.ts");
   const { loadTokenizer } = await import("./load-model.ts");
-  const ids = calibration ? (await loadTokenizer(source.path)).encode(calibration.text).slice(0, calibration.most) : [];
+  const ids = calibration ? (await loadTokenizer(source.path)).encode(calibration.text) : [];
   const checkpoint = await openCheckpoint(source.path);
   try {
     const { config } = checkpoint;
     const tokens = Math.min(window, config.max_position_embeddings);
-    const read = ids.length - (ids.length % tokens);
-    const own = calibration ? await ownTokens(calibration.backend, source.path, Math.floor((calibration.most - ids.length) / tokens), tokens) : [];
+    const most = Math.floor((calibration?.most ?? 0) / tokens);
+    const read = spread(ids, tokens, Math.ceil(most / 2));
+    const own = calibration ? await ownTokens(calibration.backend, source.path, most - read.length, tokens) : [];
     // Whole windows of the text, unless it is shorter than one and nothing else is there.
-    const whole = own.length > 0 ? [...ids.slice(0, read), ...own] : ids;
+    const whole = read.length > 0 || own.length > 0 ? [...read.flat(), ...own] : ids.slice(0, calibration?.most);
     const parameters: StoredParameter[] = [];
     for await (const stored of quantizeModel(config, async ({ name, shape }) => (await checkpoint.read(name, shape)).data, { ...grids, calibration: calibration && { backend: calibration.backend, ids: whole, window: tokens } })) parameters.push(stored);
     const described = { ...source, license: license ?? source.license ?? "apache-2.0" };
     if (out.endsWith(".gguf")) await writeFile(out, described, checkpoint, parameters);
     else await writeModelFolder(out, described, checkpoint, grids.linear, parameters);
-    return { calibration_tokens: own.length > 0 || read > 0 ? read : ids.length, own_tokens: own.length, stored: kindsOf(parameters, out.endsWith(".gguf")) };
+    return { calibration_tokens: whole.length - own.length, own_tokens: own.length, stored: kindsOf(parameters, out.endsWith(".gguf")) };
   } finally {
     await checkpoint.close();
   }
+}
+
+/** Windows of a text, so many at most, at even distances: a long text is of more than one kind. */
+function spread(ids: readonly number[], length: number, most: number): (readonly number[])[] {
+  const whole = Math.floor(ids.length / length);
+  const count = Math.min(whole, most);
+  return Array.from({ length: count }, (_, i) => {
+    const start = Math.floor((i * whole) / count) * length;
+    return ids.slice(start, start + length);
+  });
 }
 
 async function ownTokens(backend: Backend, path: string, count: number, length: number): Promise<number[]> {

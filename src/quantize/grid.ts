@@ -42,9 +42,6 @@ export function dequantize({ codes, scales, mins }: QuantizedMatrix, into: Float
   return into;
 }
 
-/** Shares of the range of a block that its grid may span, so that rare large weights are clipped for the good of the others. */
-export const spans: readonly number[] = [1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7];
-
 /** The grid of one block: value = scale · code + min. */
 export interface Levels {
   readonly scale: number;

@@ -3,7 +3,9 @@ import { parameterSpecs, type ModelConfig, type ParameterSpec } from "../model/i
 import type { Backend } from "../runtime/index.ts";
 import { ActivationRunner, stages } from "./activations.ts";
 import { roundCalibrated, sensitivity, type Gram, type Sensitivity } from "./calibrated.ts";
+import { equalize, type Layer } from "./equalize.ts";
 import { blockLength, dequantize, roundToNearest, type Grid, type QuantizedMatrix } from "./grid.ts";
+import { BlockProducts } from "./products.ts";
 
 /** How a matrix is kept: on a grid, or as floats of 16 or 32 bits. */
 export type Storage = Grid | 16 | 32;
@@ -44,9 +46,9 @@ export const embeddingName = "model.embed_tokens.weight";
 
 /**
  * Quantises a model's linear layers, embeddings and head, one layer in memory at a time. Calibrated, the inputs of a layer are
- * those that the quantised layers before it give, so that it makes up for their errors too. Gains, biases and routers stay at 32
- * bits; a matrix whose rows are not whole blocks stays at 16; embeddings are looked up, not multiplied, so they are rounded to
- * nearest always.
+ * those that the quantised layers before it give, so that it makes up for their errors too, and channels are scaled so that
+ * rounding costs less, which changes gains and biases (`equalize`). Gains, biases and routers stay at 32 bits; a matrix whose rows
+ * are not whole blocks stays at 16; embeddings are looked up, not multiplied, so they are rounded to nearest always.
  * @param read a parameter's weights, row-major
  * @throws LongjingError "bad_argument" for a calibration text of no token; "unsupported" for weights or activations that are not finite
  */
@@ -56,31 +58,38 @@ export async function* quantizeModel(config: ModelConfig, read: (spec: Parameter
   const size = ({ shape }: ParameterSpec): number => shape.reduce((a, b) => a * b, 1);
   const total = specs.reduce((sum, spec) => sum + size(spec), 0);
   let done = 0;
-  const store = async (spec: ParameterSpec, felt: Sensitivity | null): Promise<StoredParameter> => {
-    const stored = storeParameter(spec, await read(spec), storageOf(spec, options), felt);
-    onProgress?.((done += size(spec)), total);
-    return stored;
-  };
-  const embeddings = await store(specs.find(({ name }) => name === embeddingName)!, null);
-  yield embeddings;
-  const windows = calibration ? embeddedWindows(config, embeddings.weights, calibration) : [];
+  const embeddings = specs.find(({ name }) => name === embeddingName)!;
+  const stored = rounded(embeddings, await read(embeddings), options.embeddings);
+  onProgress?.((done += size(embeddings)), total);
+  yield stored;
+  const windows = calibration ? embeddedWindows(config, stored.weights, calibration) : [];
   const runner = calibration && new ActivationRunner(calibration.backend, config, windows[0]!.length / config.hidden_size);
+  const products = calibration && new BlockProducts(calibration.backend);
   for (const stage of stages(config)) {
-    const weights = new Map<string, Float32Array>();
-    if (runner) for (const spec of stage.specs) weights.set(spec.name, await read(spec));
-    const rounded = (spec: ParameterSpec): boolean => typeof storageOf(spec, options) === "object" && fits(spec);
-    const grams = stage.specs.some(rounded) ? await runner?.grams(stage, weights, windows) : undefined;
+    const onGrid = (spec: ParameterSpec): boolean => typeof storageOf(spec, options) === "object" && fits(spec);
+    let layer: Layer = { weights: await readAll(stage.specs, read), grams: new Map() };
+    if (runner && stage.specs.some(onGrid)) layer = equalize(config, stage.specs, { ...layer, grams: await runner.grams(stage, layer.weights, windows) });
     const felt = new Map<Gram, Sensitivity>();
+    const kept = new Map<string, Float32Array>();
     for (const spec of stage.specs) {
-      const gram = grams?.get(spec.name);
-      if (gram && rounded(spec) && !felt.has(gram)) felt.set(gram, sensitivity(gram));
-      const stored = await store(spec, (gram && felt.get(gram)) ?? null);
-      weights.set(spec.name, stored.weights);
+      const weights = layer.weights.get(spec.name)!;
+      const gram = onGrid(spec) ? layer.grams.get(spec.name) : undefined;
+      if (gram && !felt.has(gram)) felt.set(gram, await sensitivity(products!, gram));
+      const stored = gram ? calibrated(spec, await roundCalibrated(products!, weights, spec.shape, storageOf(spec, options) as Grid, felt.get(gram)!)) : rounded(spec, weights, storageOf(spec, options));
+      kept.set(spec.name, stored.weights);
+      onProgress?.((done += size(spec)), total);
       yield stored;
     }
-    if (stage.kind !== "end") await runner?.advance(stage, weights, windows);
+    if (stage.kind !== "end") await runner?.advance(stage, kept, windows);
   }
   await runner?.dispose();
+  await products?.dispose();
+}
+
+async function readAll(specs: readonly ParameterSpec[], read: (spec: ParameterSpec) => Promise<Float32Array>): Promise<Map<string, Float32Array>> {
+  const weights = new Map<string, Float32Array>();
+  for (const spec of specs) weights.set(spec.name, await read(spec));
+  return weights;
 }
 
 function storageOf({ name, quantizable }: ParameterSpec, { linear, embeddings, head }: QuantizeOptions): Storage {
@@ -89,11 +98,13 @@ function storageOf({ name, quantizable }: ParameterSpec, { linear, embeddings, h
 
 const fits = ({ shape }: ParameterSpec): boolean => shape.at(-1)! % blockLength === 0;
 
-function storeParameter(spec: ParameterSpec, weights: Float32Array, storage: Storage, felt: Sensitivity | null): StoredParameter {
+const calibrated = (spec: ParameterSpec, matrix: QuantizedMatrix): StoredParameter => ({ spec, matrix, weights: dequantize(matrix), bits: matrix.grid.bits, method: "gptq" });
+
+function rounded(spec: ParameterSpec, weights: Float32Array, storage: Storage): StoredParameter {
   if (typeof storage !== "object") return { spec, matrix: null, weights, bits: storage, method: "none" };
   if (!fits(spec)) return { spec, matrix: null, weights, bits: 16, method: "unfit" };
-  const matrix = felt ? roundCalibrated(weights, spec.shape, storage, felt) : roundToNearest(weights, spec.shape, storage);
-  return { spec, matrix, weights: dequantize(matrix), bits: storage.bits, method: felt ? "gptq" : "rtn" };
+  const matrix = roundToNearest(weights, spec.shape, storage);
+  return { spec, matrix, weights: dequantize(matrix), bits: storage.bits, method: "rtn" };
 }
 
 /** The rows that whole windows of the text look up, [window, hidden] each; what is left behind the last is not used. */
