@@ -26,7 +26,7 @@ export interface SoakReport {
   readonly streams: number;
   readonly seconds: number;
   readonly completed: number;
-  /** Requests that did not reach the server in time, and were made again, as clients do by themselves: not an answer was lost. */
+  /** Requests that were answered with 408 and made again, as clients do by themselves. No fault, but to be told: it needs a reason. */
   readonly retried: number;
   /** What was not whole, or not as alone. */
   readonly faults: readonly string[];
