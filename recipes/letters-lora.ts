@@ -13,7 +13,7 @@ const measured = { count: 100, samples: 2, max_tokens: 40, level: 1, languages: 
 
 /**
  * How often a letter occurs in a word, which models that see tokens get wrong, taught to an open model by an adapter: to spell the word
- * and count along, by 240 demonstrations, and then to do so without a slip, by reinforcement. For SmolLM2-135M-Instruct, in its 4-bit file:
+ * and count along, by 240 demonstrations, and then by reinforcement (docs/log.md says what each gave). For SmolLM2-135M-Instruct, in its 4-bit file:
  * longjing train recipes/letters-lora.ts --base SmolLM2-135M-Instruct.Q4_1.gguf --out runs/letters
  */
 export const recipe: Recipe = {
@@ -33,12 +33,12 @@ export const recipe: Recipe = {
     grpo({
       task: letters,
       problem,
-      steps: 12,
-      prompts: 4,
+      steps: 15,
+      prompts: 8,
       num_generations: 8,
       max_completion_length: 40,
-      minibatch: 16,
-      schedule: constant({ learning_rate: 3e-4, num_warmup_steps: 2 }),
+      minibatch: 32,
+      schedule: constant({ learning_rate: 5e-5, num_warmup_steps: 2 }),
     }),
     evaluation("final", letters, measured),
   ],
