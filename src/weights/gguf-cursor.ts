@@ -89,6 +89,18 @@ export class GgufCursor {
     return texts;
   }
 
+  /** Passes over `count` texts. */
+  async skipTexts(count: number, longest: number): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      if (this.#left < 8) await this.#fill(8);
+      const length = this.#view.getUint32(this.#at, true);
+      if (this.#view.getUint32(this.#at + 4, true) > 0 || length > longest) throw tooLong(this.#view.getBigUint64(this.#at, true), longest, this.#source.label);
+      this.#at += 8;
+      if (this.#left < length) await this.#fill(length);
+      this.#at += length;
+    }
+  }
+
   /** The texts that lie within the window whole, `most` at most. */
   #textsAtHand(most: number, longest: number): string[] {
     const joined = new Uint8Array(this.#left);

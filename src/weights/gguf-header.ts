@@ -25,6 +25,11 @@ export interface GgufHeader {
   readonly tensors: ReadonlyMap<string, GgufTensorInfo>;
 }
 
+export interface GgufHeaderOptions {
+  /** false: the tokenizer's lists of texts, most of a header, are passed over and missing in the metadata. Default true. */
+  readonly vocabulary?: boolean;
+}
+
 const magic = 0x46554747;
 const mostKeys = 2 ** 16;
 const mostTensors = 2 ** 16;
@@ -42,7 +47,7 @@ const largestAlignment = 2 ** 16;
  * offset is checked against the file before memory is taken for it; every tensor lies inside, and none over another.
  * @throws LongjingError "bad_file"; "unsupported" for another version, byte order or type of block
  */
-export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
+export async function readGgufHeader(source: ByteSource, { vocabulary = true }: GgufHeaderOptions = {}): Promise<GgufHeader> {
   const { label, size } = source;
   const cursor = new GgufCursor(source);
   if (size < 24 || (await cursor.u32()) !== magic) throw malformed("This is not a GGUF file", `${size} bytes`, "GGUF", label);
@@ -53,7 +58,7 @@ export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
   }
   const tensorCount = await cursor.count("tensors", mostTensors, 24);
   const keyCount = await cursor.count("metadata keys", mostKeys, 13);
-  const metadata = await readMetadata(cursor, keyCount, label);
+  const metadata = await readMetadata(cursor, keyCount, vocabulary, label);
   const declared = new Map<string, Declared>();
   for (let i = 0; i < tensorCount; i++) {
     const name = await cursor.text(longestName);
@@ -63,13 +68,16 @@ export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
   return { version, metadata, tensors: place(declared, alignmentOf(metadata, label), cursor.position, source) };
 }
 
-async function readMetadata(cursor: GgufCursor, count: number, where: string): Promise<ReadonlyMap<string, GgufValue>> {
+async function readMetadata(cursor: GgufCursor, count: number, vocabulary: boolean, where: string): Promise<ReadonlyMap<string, GgufValue>> {
   const metadata = new Map<string, GgufValue>();
+  const seen = new Set<string>();
   const budget = { elements: mostElements };
   for (let i = 0; i < count; i++) {
     const key = await cursor.text(longestKey);
-    if (metadata.has(key)) throw malformed("A metadata key is there twice", key, "each key once", where);
-    metadata.set(key, await readValue(cursor, await cursor.u32(), budget, `${where}: ${key}`));
+    if (seen.has(key)) throw malformed("A metadata key is there twice", key, "each key once", where);
+    seen.add(key);
+    const value = await readValue(cursor, await cursor.u32(), budget, vocabulary || !key.startsWith("tokenizer."), `${where}: ${key}`);
+    if (value !== null) metadata.set(key, value);
   }
   return metadata;
 }
@@ -77,14 +85,18 @@ async function readMetadata(cursor: GgufCursor, count: number, where: string): P
 const textType = 8;
 const listType = 9;
 
-async function readValue(cursor: GgufCursor, type: number, budget: { elements: number }, where: string): Promise<GgufValue> {
+/** @param texts whether texts in lists are wanted; null stands for those that are not */
+async function readValue(cursor: GgufCursor, type: number, budget: { elements: number }, texts: boolean, where: string): Promise<GgufValue | null> {
   if (type === textType) return cursor.text(longestText);
   if (type !== listType) return cursor.scalar(type, where);
   const inner = await cursor.u32();
   if (inner === listType) throw malformed("A list holds lists", "a list", "a list of numbers, flags or texts", where);
   const count = await cursor.count("elements", budget.elements, inner === textType ? 8 : cursor.scalarBytes(inner, where));
   budget.elements -= count;
-  return inner === textType ? cursor.texts(count, longestText) : cursor.scalars(inner, count);
+  if (inner !== textType) return cursor.scalars(inner, count);
+  if (texts) return cursor.texts(count, longestText);
+  await cursor.skipTexts(count, longestText);
+  return null;
 }
 
 interface Declared {

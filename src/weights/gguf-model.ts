@@ -19,7 +19,7 @@ const ropeFactors = "rope_freqs.weight";
  */
 export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint> {
   try {
-    const file = await openGguf(source);
+    const file = await openGguf(source, { vocabulary: false });
     const config = configFromGguf(file, file.tensors.has(ropeFactors) ? await file.readFloat32(ropeFactors) : null);
     const parts = new Map(parameterSpecs(config).flatMap(({ name }) => partsOf(file, config, name)));
     const find = (name: string): Part => {

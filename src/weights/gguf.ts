@@ -3,7 +3,7 @@ import type { ByteSource } from "./byte-source.ts";
 import { checkLength } from "./checkpoint.ts";
 import { blockTypes } from "./gguf-blocks.ts";
 import { readGgufHeader } from "./gguf-header.ts";
-import type { GgufHeader, GgufTensorInfo } from "./gguf-header.ts";
+import type { GgufHeader, GgufHeaderOptions, GgufTensorInfo } from "./gguf-header.ts";
 
 export type { GgufType } from "./gguf-blocks.ts";
 export type { GgufTensorInfo, GgufValue } from "./gguf-header.ts";
@@ -32,8 +32,8 @@ export interface Gguf extends GgufHeader {
  * Reads the header of a GGUF file.
  * @throws LongjingError "bad_file" for whatever is malformed, before memory is taken for it; "unsupported"
  */
-export async function openGguf(source: ByteSource): Promise<Gguf> {
-  const header = await readGgufHeader(source);
+export async function openGguf(source: ByteSource, options: GgufHeaderOptions = {}): Promise<Gguf> {
+  const header = await readGgufHeader(source, options);
   let scratch = new Uint8Array(0);
   const find = (name: string, entries?: readonly [number, number]): GgufTensorInfo => {
     const info = header.tensors.get(name);
