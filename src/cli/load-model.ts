@@ -18,15 +18,15 @@ import { weightFiles } from "./weight-files.ts";
 export interface LoadOptions {
   /** Longest prompt plus completion, in tokens. Default: the model's own, at most 4096, or more where a cache of 1 GiB holds eight of it. */
   readonly maxModelLen?: number | undefined;
-  /** Sequences that run at once. Default: as many as a cache of a quarter of the machine's memory holds, at most 64. */
   /** The same where no longer one will be asked for: as far as the model has positions. */
   readonly neededModelLen?: number | undefined;
+  /** Sequences that run at once. Default: as many as a cache of a quarter of the machine's memory holds, at most 64. */
   readonly maxNumSeqs?: number | undefined;
   /** Memory for prefixes of earlier requests, in bytes. Default 512 MiB. */
   readonly prefixCacheBytes?: number | undefined;
-  /** Default "auto". */
   /** What runs the graphs. Default: the processor. */
   readonly backend?: Backend | undefined;
+  /** Default "auto". */
   readonly dtype?: ModelDtype | undefined;
   /** How tokens are guessed while a sequence runs alone. Default: not. */
   readonly speculative?: SpeculativeConfig | undefined;
