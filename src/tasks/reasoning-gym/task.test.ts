@@ -53,10 +53,11 @@ describe("imported problems as a task", () => {
 });
 
 describe("a file of problems", () => {
-  test("is read line by line", () => {
+  test("is read line by line, with what makes a problem again where the file has it", () => {
     const path = join(dir, "problems.jsonl");
-    writeFileSync(path, `${entries.map((entry) => JSON.stringify({ ...entry, config: {}, index: 1 })).join("\n")}\n`);
-    expect(readEntries(path)).toEqual(entries);
+    const made = entries.map((entry, index) => (index % 2 === 0 ? { ...entry, config: { seed: 3 }, index } : entry));
+    writeFileSync(path, `${made.map((entry) => JSON.stringify({ ...entry, more: true })).join("\n")}\n`);
+    expect(readEntries(path)).toEqual(made);
   });
 
   test("with another line says which", () => {
