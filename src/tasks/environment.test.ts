@@ -60,7 +60,7 @@ describe("finding a number", () => {
         const asked = guess.problem(where);
         const { exchanges = [] } = playDemonstration(guess.environment!, asked, random("play"), "long");
         expect(exchanges.length).toBeLessThanOrEqual(asked.gold.comparisons);
-        expect(exchanges.at(-1)!.messages).toEqual([{ role: "tool", name: "compare", content: "equal" }]);
+        expect(exchanges.at(-1)!.messages).toEqual([{ role: "tool", name: "compare", content: `equal to ${asked.gold.secret}` }]);
         expect(guess.score(asked, exchanges.at(-1)!.completion)).toMatchObject({ reward: 1 });
       }),
     ));
@@ -73,7 +73,7 @@ describe("finding a number", () => {
         const episode = guess.environment!.reset(asked) as Episode;
         for (const [i, number] of numbers.entries()) {
           const { messages } = episode.step(readTurn(call("compare", { number }), hermes)) as StepResult;
-          const truth = number === secret ? "equal" : number < secret ? "higher" : "lower";
+          const truth = `${number === secret ? "equal to" : number < secret ? "higher than" : "lower than"} ${number}`;
           expect(messages[0]!.content).toBe(i < comparisons ? truth : "none left");
         }
       }),

@@ -5,6 +5,8 @@ import { toolEnvironment } from "./environment.ts";
 import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";
 
 export interface GuessGold {
+  /** Which of the things are counted: their names are `things`. */
+  readonly thing: number;
   /** The number is one of low, …, high. */
   readonly low: number;
   readonly high: number;
@@ -17,11 +19,15 @@ const name = "guess";
 const defaultLevel = 2;
 /** How many comparisons at each level: halving finds one among 2^comparisons - 1 numbers, and nothing finds one among more. */
 const levels: readonly number[] = [2, 3, 4, 5];
-const largest = 40;
+const largest = 31;
+const things: Readonly<Record<Language, readonly string[]>> = {
+  en: ["coins", "apples", "keys", "books", "stones", "birds", "cups", "shoes"],
+  zh: ["硬币", "苹果", "钥匙", "书", "石头", "鸟", "杯子", "鞋"],
+};
 
 const prompts: Readonly<Record<Language, readonly ((gold: GuessGold) => string)[]>> = {
-  en: [({ low, high, comparisons }) => `Find the number. It is from ${low} to ${high}. Comparisons: ${comparisons}.`],
-  zh: [({ low, high, comparisons }) => `找出这个数，它在${low}到${high}之间，可比较${comparisons}次。`],
+  en: [({ thing, low, high, comparisons }) => `How many ${things.en[thing]} are there? From ${low} to ${high}. Comparisons: ${comparisons}.`],
+  zh: [({ thing, low, high, comparisons }) => `有多少${things.zh[thing]}？在${low}到${high}之间，可比较${comparisons}次。`],
 };
 
 const compare = {
@@ -30,14 +36,14 @@ const compare = {
 } as const;
 
 /**
- * Find a number by comparing, in several turns: the tool `compare` says whether the number is higher, lower or equal, so often and no
+ * How many there are, found by comparing, in several turns: the tool `compare` says whether the number is higher, lower or equal, so often and no
  * more. Long demonstrations halve what is left and write it down; short ones compare anything in the range, and answer at the end whatever it is.
  */
 export const guess: Task<GuessGold> = {
   name,
   levels: levels.length,
   defaultLevel,
-  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key: ({ low, high, secret }) => `${low} ${secret} ${high}`, say: (prompt, gold) => prompt(gold) }, address),
+  problem: (address) => poseProblem({ name, levels, defaultLevel, prompts, draw, key: ({ thing, low, high, secret }) => `${thing} ${low} ${secret} ${high}`, say: (prompt, gold) => prompt(gold) }, address),
   solution: (problem) => lastTurn(problem),
   demonstration: (problem, random, kind) => (kind === "long" ? lastTurn(problem) : answerOnly(`${anyOf(problem.gold, random)}`)),
   score: ({ gold }, completion) =>
@@ -54,7 +60,7 @@ export const guess: Task<GuessGold> = {
           if (state.left === 0) return "none left";
           state.left--;
           const { secret } = state;
-          return secret === number ? "equal" : secret > Number(number) ? "higher" : "lower";
+          return `${secret === number ? "equal to" : secret > Number(number) ? "higher than" : "lower than"} ${Number(number)}`;
         },
       },
     ],
@@ -63,11 +69,15 @@ export const guess: Task<GuessGold> = {
   }),
 };
 
+/**
+ * Ranges begin at 1 and at multiples of a power of two after it, so that each number has its place in one halving: what to compare next
+ * follows from the last number and its answer, which a model of two layers can learn.
+ */
 function draw(comparisons: number, random: Random): GuessGold {
-  const count = 2 ** comparisons - 1;
-  const low = random.between(1, largest - count + 1);
-  const high = low + count - 1;
-  return { low, high, secret: random.between(low, high), comparisons };
+  const block = 2 ** comparisons;
+  const low = 1 + block * random.below(Math.floor((largest + 1) / block));
+  const high = low + block - 2;
+  return { thing: random.below(things.en.length), low, high, secret: random.between(low, high), comparisons };
 }
 
 const anyOf = ({ low, high }: GuessGold, random: Random): number => random.between(low, high);
