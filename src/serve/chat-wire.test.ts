@@ -124,7 +124,7 @@ test("a stream that is asked for its usage has OpenAI's shape, one that is told 
       expect(asked!.at(-1)).toMatchObject({ choices: [], usage: plain!.at(-1)!.usage });
       expect(asked!.slice(0, -1)).toEqual(plain!.map((chunk) => ({ ...chunk, usage: null })));
       expect(without!.some((chunk) => "usage" in chunk)).toBe(false);
-      expect(without).toEqual(plain!.map(({ usage: _, ...chunk }) => chunk));
+      expect(without!.map((chunk) => ({ ...chunk, usage: undefined }))).toEqual(plain!.map((chunk) => ({ ...chunk, usage: undefined })));
     }),
   );
 });
