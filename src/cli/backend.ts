@@ -1,5 +1,5 @@
 import { Option } from "commander";
-import { openBackend, type Backend, type Provider } from "../runtime/index.ts";
+import type { Backend, Provider } from "../runtime/index.ts";
 import { wholeNumber } from "./options.ts";
 
 export interface BackendOptions {
@@ -14,6 +14,7 @@ export const threadsOption = (): Option => new Option("--threads <n>", "threads 
 
 /** Opens a provider whose sessions have that many threads where they do not ask for their own. */
 export async function openBackendWith({ provider = "cpu", threads }: BackendOptions): Promise<Backend> {
+  const { openBackend } = await import("../runtime/index.ts");
   const backend = await openBackend(provider);
   return threads === undefined ? backend : { ...backend, createSession: (model, options) => backend.createSession(model, { threads, ...options }) };
 }

@@ -41,10 +41,11 @@ const inFlight = 256;
 export async function engineAnswerer(sets: readonly QuestionSet[], { sampling, system }: Suite, options: EvalOptions): Promise<Answerer> {
   const name = options.model ?? (await shippedModel());
   const path = await findModel(name);
-  const longest = longestPrompt(await loadTokenizer(path), sets, system);
+  const tokenizer = await loadTokenizer(path);
+  const longest = longestPrompt(tokenizer, sets, system);
   const dtype = options.dtype ?? (await exactWhereSmall(path));
   const adapter = options.adapter === undefined ? undefined : await findAdapter(options.adapter);
-  const model = await loadServedModel(name, { dtype, adapter, backend: await openBackendWith(options), neededModelLen: longest + sampling.max_tokens });
+  const model = await loadServedModel(name, { tokenizer, dtype, adapter, backend: await openBackendWith(options), neededModelLen: longest + sampling.max_tokens });
   const maxTokens = model.engine.max_model_len - longest;
   if (maxTokens < 1) throw new LongjingError("too_large", "The model has too few positions for the problems", { got: `${longest} tokens of the longest`, expected: `less than ${model.engine.max_model_len}` });
   let used = process.cpuUsage();

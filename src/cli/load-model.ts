@@ -26,6 +26,8 @@ export interface LoadOptions {
   readonly prefixCacheBytes?: number | undefined;
   /** What runs the graphs. Default: the processor. */
   readonly backend?: Backend | undefined;
+  /** The model's, where it has been read already. */
+  readonly tokenizer?: Tokenizer | undefined;
   /** Default "auto". */
   readonly dtype?: ModelDtype | undefined;
   /** How tokens are guessed while a sequence runs alone. Default: not. */
@@ -72,7 +74,7 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const max_model_len = contextLength(config, options);
   const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, mtp });
   // The tokenizer is read while the runtime, in threads of its own, makes the program that the first request needs.
-  const [tokenizer] = await Promise.all([loadTokenizer(path), runner.prefill({}, 0, [[0]], false)]);
+  const [tokenizer] = await Promise.all([options.tokenizer ?? loadTokenizer(path), runner.prefill({}, 0, [[0]], false)]);
   const { adapter, adapters = [] } = options;
   const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1, ...(speculative && { speculative }) });
   for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));

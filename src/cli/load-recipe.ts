@@ -38,7 +38,7 @@ export async function loadRecipe(path: string): Promise<Recipe> {
 }
 
 async function prepareImports(): Promise<void> {
-  // From source, the launcher has seen to TypeScript.
+  // Who runs this file as TypeScript has seen to TypeScript.
   if (!import.meta.url.endsWith(".ts")) (await import("tsx/esm/api")).register();
   register(`data:text/javascript,${encodeURIComponent(resolveHook)}`);
 }

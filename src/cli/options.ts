@@ -1,6 +1,7 @@
 import { InvalidArgumentError, Option } from "commander";
 import { z } from "zod";
 import type { SpeculativeConfig } from "../engine/index.ts";
+import { parsedJson } from "../eval/parsed-json.ts";
 
 /** Parses an option that is a whole number in a range. */
 export function wholeNumber(low: number, high: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -32,15 +33,6 @@ export function speculativeOption(): Option {
     const { method, num_speculative_tokens, prompt_lookup_max: max, prompt_lookup_min: min } = parsed.data;
     return { method, num_speculative_tokens, ...(max !== undefined && { prompt_lookup_max: max }), ...(min !== undefined && { prompt_lookup_min: min }) };
   });
-}
-
-function parsedJson(text: string, context: z.RefinementCtx): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    context.addIssue("not JSON");
-    return z.NEVER;
-  }
 }
 
 /** Parses an option that is a number in a range. */

@@ -2,6 +2,7 @@ import { closeSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync,
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import type { ChatAnswer, ChatBody } from "./chat-answers.ts";
+import { parsedJson } from "./parsed-json.ts";
 
 /** One answer with what was asked. */
 export interface AnswerRecord {
@@ -76,15 +77,6 @@ function recordOf(text: string, where: string): AnswerRecord {
   const parsed = z.string().transform(parsedJson).pipe(line).safeParse(text);
   if (!parsed.success) throw new LongjingError("bad_file", "The line is no answer", { where, got: text, expected: "a file that longjing eval has written" });
   return parsed.data;
-}
-
-function parsedJson(text: string, context: z.RefinementCtx): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    context.addIssue("not JSON");
-    return z.NEVER;
-  }
 }
 
 /** The system call may take fewer bytes than it is given. */

@@ -1,6 +1,8 @@
 import { LongjingError } from "../errors/index.ts";
 import type { Random } from "../random/index.ts";
-import { hermes, readTurn, type ChatMessage, type Exchange, type TextDocument, type ToolCall, type ToolDefinition } from "../text/index.ts";
+import type { ChatMessage, Exchange, TextDocument, ToolCall } from "../text/index.ts";
+import { hermes, type ToolDefinition } from "../text/tool-syntax.ts";
+import { readTurn } from "../text/turn.ts";
 import type { DemonstrationKind, Environment, Episode, Problem, StepResult } from "./task.ts";
 import { verifyJson } from "./verifiers/json-schema.ts";
 

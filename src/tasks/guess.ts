@@ -1,5 +1,5 @@
 import type { Random } from "../random/index.ts";
-import { hermes, renderToolCall } from "../text/index.ts";
+import { hermes, renderToolCall } from "../text/tool-syntax.ts";
 import { renderTranscript } from "../text/transcript.ts";
 import { toolEnvironment } from "./environment.ts";
 import { answerOnly, poseProblem, scoreTranscript, type Language, type Problem, type Task } from "./task.ts";

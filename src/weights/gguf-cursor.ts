@@ -93,8 +93,7 @@ export class GgufCursor {
   async skipTexts(count: number, longest: number): Promise<void> {
     for (let i = 0; i < count; i++) {
       if (this.#left < 8) await this.#fill(8);
-      const length = this.#view.getUint32(this.#at, true);
-      if (this.#view.getUint32(this.#at + 4, true) > 0 || length > longest) throw tooLong(this.#view.getBigUint64(this.#at, true), longest, this.#source.label);
+      const length = this.#textLength(longest);
       this.#at += 8;
       if (this.#left < length) await this.#fill(length);
       this.#at += length;
@@ -107,8 +106,7 @@ export class GgufCursor {
     const lengths: number[] = [];
     let end = 0;
     while (lengths.length < most && this.#left >= 8) {
-      const length = this.#view.getUint32(this.#at, true);
-      if (this.#view.getUint32(this.#at + 4, true) > 0 || length > longest) throw tooLong(this.#view.getBigUint64(this.#at, true), longest, this.#source.label);
+      const length = this.#textLength(longest);
       const start = this.#at + 8;
       if (start + length > this.#bytes.length) break;
       // A loop beats a call for the few bytes of a token.
@@ -123,6 +121,13 @@ export class GgufCursor {
     // A text has a NUL of its own.
     let at = 0;
     return lengths.map((length) => this.#decode(joined.subarray(at, (at += length + 1) - 1)));
+  }
+
+  /** Bytes of the text whose eight bytes of length come next. */
+  #textLength(longest: number): number {
+    const length = this.#view.getUint32(this.#at, true);
+    if (this.#view.getUint32(this.#at + 4, true) > 0 || length > longest) throw tooLong(this.#view.getBigUint64(this.#at, true), longest, this.#source.label);
+    return length;
   }
 
   #decode(bytes: Uint8Array): string {
