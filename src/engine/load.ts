@@ -50,10 +50,7 @@ type Source = Pick<Checkpoint, "read" | "blockLayout" | "readBlocks">;
  * in them, and products with them do not round activations, so that sampling and training are one policy; the rest is float32.
  */
 export const readBaseParameters = (backend: Backend, checkpoint: Source, specs: readonly ParameterSpec[], { dtype }: LoadModelOptions = {}): Promise<ModelParameters> =>
-  readAll<DeviceTensor | QuantizedTensors>(specs, async (spec) => {
-    const blocks = dtype !== "float32" && spec.quantizable ? await checkpoint.readBlocks(spec.name, spec.shape) : null;
-    return blocks?.bits === 4 ? { ...quantizedTensors(backend, blocks), exact: true } : readFloat32(backend, checkpoint, [spec]);
-  });
+  readAll<DeviceTensor | QuantizedTensors>(specs, async (spec) => (dtype !== "float32" && spec.quantizable ? (await readJoined(backend, checkpoint, [spec], true))! : readFloat32(backend, checkpoint, [spec])));
 
 async function load<P>(path: string, options: LoadModelOptions, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<P>): Promise<LoadedModel<P>> {
   const checkpoint = await openCheckpoint(path);
