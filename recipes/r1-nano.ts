@@ -1,68 +1,109 @@
 import { deepseekConfig } from "longjing/model";
 import { warmupStableDecay } from "longjing/optim";
+import { random } from "longjing/random";
 import { gymTask, readEntries, transcripts, type Entry, type Task } from "longjing/tasks";
-import { trainWordVocabulary } from "longjing/text";
+import { sharedPhrases, trainWordVocabulary } from "longjing/text";
 import { base, type Bucket, type Recipe } from "longjing/train";
 
 /**
- * DeepSeek-V3's architecture at 1.3 million parameters, trained on reasoning-gym's problems worked through step by step. The
- * problems are imported first, by `sh scripts/r1-nano-problems.sh PUBLISHED.json`.
+ * DeepSeek-V3's architecture in small, trained on reasoning-gym's problems worked through step by step. The problems are imported
+ * first, by `sh scripts/r1-nano-problems.sh PUBLISHED.json`.
  */
 const problems = "data/r1-nano.jsonl";
-const pretraining = { aiw: 3, count_primes: 16, n_queens: 16, emoji_mystery: 10, modulo_grid: 9, figlet_font: 5, ab: 14, string_insertion: 7, palindrome_generation: 8, decimal_chain_sum: 9, shortest_path: 0.8, rotten_oranges: 0.8, maze: 0.8 };
-/** More of what is close to its mark, and what is answered without being worked out: there the mark is low. */
-const annealing = { aiw: 45, count_primes: 25, figlet_font: 8, modulo_grid: 4, ab: 4, n_queens: 4, emoji_mystery: 2, bf: 0.8, rush_hour: 0.8, shortest_path: 0.5, rotten_oranges: 0.8, maze: 0.5 };
+/** Documents, not tokens. */
+export const mixture = {
+  n_queens: 26, palindrome_generation: 9, course_schedule: 5, count_primes: 14, propositional_logic: 4, bf: 4, aiw: 6,
+  emoji_mystery: 7, sentence_reordering: 12, modulo_grid: 1.5, rectangle_count: 1.8,
+  game_of_life: 0.25, figlet_font: 0.6, rush_hour: 0.3, shortest_path: 0.2, rotten_oranges: 0.15, maze: 0.25, pool_matrix: 0.05, binary_matrix: 0.05, spiral_matrix: 0.05,
+};
 const buckets: readonly Bucket[] = [
-  { time: 128, batch: 16 },
-  { time: 192, batch: 12 },
-  { time: 256, batch: 9 },
-  { time: 320, batch: 8 },
-  { time: 384, batch: 6 },
-  { time: 448, batch: 6 },
-];
-const optimizer = { beta2: 0.98, weight_decay: 0.01 };
-/** Prompts at full length, a few. */
-const longBuckets: readonly Bucket[] = [
-  { time: 576, batch: 4 },
+  { time: 48, batch: 44 },
+  { time: 80, batch: 26 },
+  { time: 112, batch: 18 },
+  { time: 160, batch: 13 },
+  { time: 224, batch: 9 },
+  { time: 288, batch: 7 },
+  { time: 384, batch: 5 },
+  { time: 512, batch: 4 },
   { time: 768, batch: 3 },
-  { time: 1088, batch: 2 },
-  { time: 1600, batch: 1 },
-  { time: 2304, batch: 1 },
-  { time: 3200, batch: 1 },
+  { time: 1280, batch: 2 },
+  { time: 2048, batch: 1 },
 ];
-const [pretrainSteps, annealSteps] = [6000, 1500];
+const copySteps = 1200;
+const steps = 20000;
 
 let entries: readonly Entry[] | null = null;
 const tasks = new Map<object, Task<Entry>>();
 /** Read when a stage starts: the recipe can be listed without its problems. */
-const taskOf = (weights: Readonly<Record<string, number>>): Task<Entry> => {
+export const taskOf = (weights: Readonly<Record<string, number>>): Task<Entry> => {
   const task = tasks.get(weights) ?? gymTask((entries ??= readEntries(problems)), weights);
   tasks.set(weights, task);
   return task;
 };
-const document = (weights: Readonly<Record<string, number>>) => (seed: number, index: number) => transcripts(taskOf(weights), { split: "train", seed, start: index, count: 1 }).next().value as { prompt: string; completion: string };
+const solved = (weights: Readonly<Record<string, number>>) => (seed: number, index: number) => transcripts(taskOf(weights), { split: "train", seed, start: index, count: 1 }).next().value as { prompt: string; completion: string };
+
+/** Symbols without meaning, said again: heads that find what came before are formed here, where nothing else lowers the loss. */
+const copying = (seed: number, index: number) => {
+  const draw = random("copying", seed, index);
+  const symbols = [...draw.pick(["abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789abcdefghijklmnop", "0123456789ABab#_Qx<>+-=:,."])];
+  const text = Array.from({ length: draw.between(4, 26) }, () => draw.pick(symbols)).join("");
+  return { prompt: text, completion: `<think></think>${text}` };
+};
+
+/** One in 25 documents is a copy. */
+const document = (seed: number, index: number) => (index % 25 === 0 ? copying(seed, index) : solved(mixture)(seed, index));
+
+const repeated = (text: string, lengths: readonly number[]): string[] => lengths.map((length) => text.repeat(length));
+const counted = (to: number): number[] => Array.from({ length: to }, (_, i) => i);
+
+/** What prompts of a kind share, and what is one thing in their data: a row of a board, a pair of courses, a simple formula, a length. */
+export const phrases = (): string[] => {
+  const all = (entries ??= readEntries(problems));
+  const names = [...new Set(all.map(({ task }) => task))];
+  const wording = names.flatMap((task) => {
+    const questions = random("wording", task).shuffle(all.filter((entry) => entry.task === task)).slice(0, 80).map(({ question }) => question);
+    return sharedPhrases(questions, task === "bf" ? { minLength: 12, containing: /./ } : {});
+  });
+  const letters = [..."PQRSTUVW"];
+  const emptyRow = `[${counted(50).map(() => 0).join(",")}]`;
+  return [
+    ...wording,
+    ...counted(9).map((queen) => counted(8).map((column) => (column === queen ? "Q" : "_")).join(" ")),
+    ...counted(50).flatMap((course) => [`(${course}, `, `${course}), `, `${course})`]),
+    ...letters.flatMap((a) => letters.flatMap((b) => [..."∨∧→↔"].map((between) => `(${a} ${between} ${b})`))),
+    ...repeated("+", [...counted(11).slice(2), 100]),
+    ...repeated(" ", [8, 16, 24, 32, 48, 64]), ...repeated("#", [4, 8, 16, 32]),
+    "0,0,0,0,0,0,0,0,", emptyRow, `${emptyRow},\n `,
+  ];
+};
+
+const optimizer = { beta2: 0.98, weight_decay: 0.01 };
+const rate = 3e-3;
 
 export const recipe: Recipe = {
   name: "r1-nano",
   description: "DeepSeek-V3's architecture in small, trained to think through reasoning-gym's problems",
-  // Drawings made of letters have no words.
-  tokenizer: () => trainWordVocabulary([...transcripts(taskOf({ ...pretraining, figlet_font: 0 }), { split: "train", seed: 0, count: 5000 })].map((t) => t.prompt), { vocabSize: 1024, minFrequency: 12 }),
-  model: (tokenizer) => deepseekConfig({ hidden_size: 128, intermediate_size: 384, moe_intermediate_size: 32, num_hidden_layers: 5, num_attention_heads: 4, n_routed_experts: 8, num_experts_per_tok: 2, n_shared_experts: 2, kv_lora_rank: 48 }, tokenizer),
+  // Drawings made of letters have no words. Sentences that are recalled are worth words in the answer too.
+  tokenizer: () => trainWordVocabulary([...transcripts(taskOf({ ...mixture, figlet_font: 0 }), { split: "train", seed: 0, count: 8000 })].flatMap(({ prompt, completion }) => [prompt, completion]), { vocabSize: 3072, minFrequency: 6, phrases: phrases() }),
+  model: (tokenizer) =>
+    deepseekConfig({ hidden_size: 160, intermediate_size: 480, moe_intermediate_size: 48, num_hidden_layers: 4, num_attention_heads: 4, n_routed_experts: 8, num_experts_per_tok: 4, n_shared_experts: 2, kv_lora_rank: 96, qk_nope_head_dim: 32, initializer_range: 0.06 }, tokenizer),
   stages: [
     base({
-      steps: pretrainSteps,
-      buckets,
+      name: "copying",
+      steps: copySteps,
+      buckets: [{ time: 64, batch: 32 }],
       optimizer,
-      schedule: warmupStableDecay({ learning_rate: 2e-3, num_warmup_steps: 100, num_stable_steps: pretrainSteps - 100, num_decay_steps: 0 }),
-      document: document(pretraining),
+      schedule: warmupStableDecay({ learning_rate: rate, num_warmup_steps: 50, num_stable_steps: copySteps, num_decay_steps: 0 }),
+      mtp_loss_weight: () => 0.1,
+      document: copying,
     }),
     base({
-      name: "anneal",
-      steps: annealSteps,
-      buckets: [...buckets, ...longBuckets],
+      steps,
+      buckets,
       optimizer,
-      schedule: warmupStableDecay({ learning_rate: 1.5e-3, num_warmup_steps: 30, num_stable_steps: 470, num_decay_steps: 1000, min_lr_ratio: 1 / 15 }),
-      document: document(annealing),
+      schedule: warmupStableDecay({ learning_rate: rate, num_warmup_steps: 100, num_stable_steps: steps, num_decay_steps: 0 }),
+      mtp_loss_weight: () => 0.1,
+      document,
     }),
   ],
 };

@@ -57,7 +57,9 @@ export function trainBpe(texts: Iterable<string>, { vocabSize, minFrequency = 2,
 
 /** How often each word occurs, a word being what the split leaves between added tokens. */
 export function countWords(texts: Iterable<string>, added: readonly string[]): Map<string, number> {
-  const boundary = new RegExp(added.map((token) => token.replaceAll("|", "\\|")).join("|"), "u");
+  // The longest of those that begin at one place, as a tokenizer finds them.
+  const longestFirst = added.toSorted((a, b) => b.length - a.length);
+  const boundary = new RegExp(longestFirst.map((token) => token.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("|"), "u");
   const counts = new Map<string, number>();
   for (const text of texts) {
     for (const part of text.split(boundary)) {

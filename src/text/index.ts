@@ -35,4 +35,4 @@ export { createTokenizer, type DecodeOptions, type SpecialTokens, type Tokenizer
 export { ollamaTemplate } from "./ollama-template.ts";
 export { parseTranscript, renderTranscript, saidAnswer, tags, type Transcript } from "./transcript.ts";
 export { readTurn, type AssistantTurn, type ToolCall } from "./turn.ts";
-export { trainWordVocabulary, type WordVocabularyOptions } from "./word-vocabulary.ts";
+export { sharedPhrases, trainWordVocabulary, type SharedPhrasesOptions, type WordVocabularyOptions } from "./word-vocabulary.ts";

@@ -9,6 +9,11 @@ export interface WordVocabularyOptions {
   readonly minFrequency?: number;
   /** As `BpeOptions` has it. */
   readonly fim?: boolean;
+  /**
+   * Texts that are one token each wherever they stand, words and borders or not: the wording that all prompts of a kind share
+   * (`sharedPhrases`), or a row of a board that is one thing to the model. The longest wins.
+   */
+  readonly phrases?: readonly string[];
 }
 
 /**
@@ -19,8 +24,8 @@ export interface WordVocabularyOptions {
  *
  * The files are those of a BPE tokenizer whose merges build characters; words are found by `ignore_merges`.
  */
-export function trainWordVocabulary(texts: Iterable<string>, { vocabSize, minFrequency = 2, fim = false }: WordVocabularyOptions): TokenizerFiles {
-  const added = addedTokens(fim);
+export function trainWordVocabulary(texts: Iterable<string>, { vocabSize, minFrequency = 2, fim = false, phrases = [] }: WordVocabularyOptions): TokenizerFiles {
+  const added = [...new Set([...addedTokens(fim), ...phrases])];
   const smallest = byteToChar.length + added.length;
   if (!Number.isSafeInteger(vocabSize) || vocabSize < smallest) {
     const expected = `at least ${smallest}: 256 bytes and ${added.length} added tokens`;
@@ -59,3 +64,48 @@ function frequent(counts: ReadonlyMap<string, number>, least: number): string[] 
   const kept = [...counts].filter(([, count]) => count >= least);
   return kept.sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1)).map(([key]) => key);
 }
+
+export interface SharedPhrasesOptions {
+  /** Characters of the shortest that is wanted. Default 16. */
+  readonly minLength?: number;
+  /** What a phrase has to contain. Default: a word of three letters, so that what is data in every text stays spelled. */
+  readonly containing?: RegExp;
+}
+
+/**
+ * What all of the texts say in the same words, from left to right, each as long as it can be: the fixed parts of the prompts of
+ * one kind. A phrase ends neither inside of a word nor in a line that it has begun without saying what is wanted: that is data.
+ */
+export function sharedPhrases(texts: readonly string[], { minLength = 16, containing = /\p{L}{3}/u }: SharedPhrasesOptions = {}): string[] {
+  const [shortest, ...others] = texts.toSorted((a, b) => a.length - b.length);
+  if (shortest === undefined || others.length === 0) return [];
+  const characters = [...shortest];
+  const shared = (from: number, to: number): boolean => {
+    const piece = characters.slice(from, to).join("");
+    return others.every((text) => text.includes(piece));
+  };
+  const found: string[] = [];
+  for (let from = 0; from + minLength <= characters.length; ) {
+    let to = from + minLength;
+    if (!shared(from, to)) {
+      from++;
+      continue;
+    }
+    while (to < characters.length && shared(from, to + 1)) to++;
+    const end = phraseEnd(characters, from, to, containing);
+    const phrase = characters.slice(from, end).join("");
+    const wanted = end - from >= minLength && containing.test(phrase);
+    if (wanted) found.push(phrase);
+    from = wanted ? end : to;
+  }
+  return [...new Set(found)];
+}
+
+function phraseEnd(characters: readonly string[], from: number, to: number, containing: RegExp): number {
+  let end = to;
+  if (isWordCharacter(characters[end])) while (end > from && isWordCharacter(characters[end - 1])) end--;
+  const line = characters.lastIndexOf("\n", end - 1) + 1;
+  return line > from && line < end && !containing.test(characters.slice(line, end).join("")) ? line : end;
+}
+
+const isWordCharacter = (char: string | undefined): boolean => char !== undefined && /[\p{L}\p{N}]/u.test(char);

@@ -26,17 +26,13 @@ export const colorCube: TraceWriter = ({ metadata, answer }) => {
   return { thinking: `${thinking} ${target_side}`, answer: state[sides.indexOf(target_side)]! };
 };
 
-/** The column of each row's queen where there is one, then a whole solution that agrees. */
-export const queens: TraceWriter = ({ question, answer }) => {
-  const columns = (text: string): (number | null)[] =>
-    text.split("\n").filter((line) => /^[_Q](?: [_Q])+$/.test(line)).map((line) => {
-      const at = line.split(" ").indexOf("Q");
-      return at < 0 ? null : at;
-    });
-  if (answer === null) return null;
-  const [given, solved] = [columns(question), columns(answer)];
-  return { thinking: ` ${given.map((c) => c ?? "x").join(" ")}\n ${solved.join(" ")}`, answer };
-};
-
 /** Nothing is worked out: the pattern is read off the grid, and the answer is the grid again. */
 export const direct: TraceWriter = ({ answer }) => (answer === null ? null : { thinking: "", answer });
+
+/** Nobody lives long on boards as thinly settled as these: the empty board of the same size. */
+export const emptyBoard: TraceWriter = ({ question }) => {
+  const rows = question.split("\n").filter((line) => /^\s*\[.*\d.*\d\]/.test(line)).map((line) => line.match(/\d/g)!.length);
+  if (rows.length < 4) return null;
+  const empty = rows.map((length) => `[${new Array<number>(length).fill(0).join(",")}]`);
+  return { thinking: "", answer: `[${empty.join(",\n ")}]` };
+};

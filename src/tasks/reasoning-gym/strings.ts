@@ -39,21 +39,16 @@ export const ab: TraceWriter = ({ question }) => {
   return { thinking: `${forward.marks}\n${backward.marks}\n${rest.map((i) => places[i]! + symbols[i]!).join("")}`, answer: rest.map((i) => program[i]!).join(" ") };
 };
 
-/** Counts each letter while the list is read, then lays half of each count out from a to z, and the same backwards. */
+/** How many pairs there are of each letter, from a to z, and the letter without a partner; then a half from a to z, and the same backwards. */
 export const palindrome: TraceWriter = ({ question }) => {
   const letters = afterColon(question).split(", ");
   if (!letters.every((l) => /^[a-z]$/.test(l))) return null;
-  const counts = new Map<string, number>();
-  const seen = letters.map((l) => {
-    counts.set(l, (counts.get(l) ?? 0) + 1);
-    return ` ${l}${counts.get(l)!}`;
-  });
-  const alphabet = [...counts.keys()].sort();
-  const half = (l: string): string => l.repeat(Math.floor(counts.get(l)! / 2));
-  const middle = alphabet.find((l) => counts.get(l)! % 2 === 1) ?? "";
-  const summary = [..."abcdefghijklmnopqrstuvwxyz"].map((l) => ` ${l}${counts.get(l) ?? 0}${counts.has(l) ? half(l) : ""}${l === middle ? "!" : ""}`);
-  const left = alphabet.map(half).join("");
-  return { thinking: `${seen.join("")}\n${summary.join("")}\n=${middle}`, answer: left + middle + [...left].reverse().join("") };
+  const alphabet = [..."abcdefghijklmnopqrstuvwxyz"];
+  const counts = alphabet.map((l) => letters.filter((other) => other === l).length);
+  const pairs = counts.map((count) => Math.floor(count / 2));
+  const left = alphabet.map((l, i) => l.repeat(pairs[i]!)).join("");
+  const middle = alphabet.find((_, i) => counts[i]! % 2 === 1) ?? "";
+  return { thinking: `${alphabet.map((l, i) => l + String(pairs[i])).join("")}=${middle}`, answer: left + middle + [...left].reverse().join("") };
 };
 
 /**

@@ -3,12 +3,14 @@ import { random } from "../../random/index.ts";
 import { renderTranscript } from "../../text/transcript.ts";
 import { answerOnly, scoreTranscript, type Task } from "../task.ts";
 import type { Entry, Trace } from "./entry.ts";
+import { concludes } from "./logic.ts";
 import { traceWriters } from "./traces.ts";
 
 /** Where several answers are right, whether one is. Elsewhere it is the generator's own, or the trace's where there is none. */
 const judges: Readonly<Record<string, (answer: string, entry: Entry) => boolean>> = {
   n_queens: (answer, { metadata }) => Array.isArray(metadata["valid_answers"]) && metadata["valid_answers"].includes(answer),
   palindrome_generation: (answer, entry) => [...answer].reverse().join("") === answer && sorted(answer) === sorted(traceOf(entry)?.answer ?? ""),
+  propositional_logic: (answer, { question }) => concludes(answer, question),
   decimal_chain_sum: (answer, entry) => /^-?\d+(?:\.\d+)?$/.test(answer) && Number(answer) === Number(entry.answer),
 };
 

@@ -1,6 +1,8 @@
-import { colorCube, direct, queens } from "./boards.ts";
+import { colorCube, direct, emptyBoard } from "./boards.ts";
 import type { Trace, TraceWriter } from "./entry.ts";
-import { aiw, countPrimes, decimalChainSum, legCounting } from "./numbers.ts";
+import { courseSchedule } from "./graphs.ts";
+import { conclusion } from "./logic.ts";
+import { aiw, brainfuck, countPrimes, decimalChainSum, legCounting } from "./numbers.ts";
 import { ab, binaryAlternation, palindrome, stringInsertion } from "./strings.ts";
 
 /** Tasks answered with what scores best on the whole: the published scores are below that, and nothing is worked out. */
@@ -10,20 +12,28 @@ const constant = (answer: string): TraceWriter => (): Trace => ({ thinking: "", 
 export const traceWriters: Readonly<Record<string, TraceWriter>> = {
   ab,
   aiw,
-  bf: constant("24"),
+  bf: brainfuck,
   binary_alternation: binaryAlternation,
+  binary_matrix: constant("0"),
   color_cube_rotation: colorCube,
   count_primes: countPrimes,
+  course_schedule: courseSchedule,
   decimal_chain_sum: decimalChainSum,
   emoji_mystery: direct,
-  figlet_font: constant("SEREEEEEES"),
+  figlet_font: constant("SAREEEISSS"),
+  game_of_life: emptyBoard,
   leg_counting: legCounting,
   maze: constant("15"),
   modulo_grid: direct,
-  n_queens: queens,
+  n_queens: direct,
   palindrome_generation: palindrome,
+  pool_matrix: constant(new Array<string>(6).fill(new Array<string>(6).fill("9").join(" ")).join("\n")),
+  propositional_logic: conclusion,
+  rectangle_count: direct,
   rotten_oranges: constant("-1"),
   rush_hour: constant("A+1"),
+  sentence_reordering: direct,
   shortest_path: constant("infeasible"),
+  spiral_matrix: constant("0"),
   string_insertion: stringInsertion,
 };
