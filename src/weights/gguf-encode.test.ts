@@ -35,10 +35,10 @@ describe.each(types)("$type", ({ type, steps, scaleAt }) => {
         const back = decode(type, encodeBlocks(type, values, "test"));
         for (let at = 0; at < count; at += elements) {
           const block = values.subarray(at, at + elements);
-          const range = 2 * block.reduce((peak, value) => Math.max(peak, Math.abs(value)), 0);
+          const peak = block.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
           const squares = block.reduce((sum, value, i) => sum + (value - back[at + i]!) ** 2, 0);
-          // What a float16 cannot tell from 0 is beside the point.
-          expect(Math.sqrt(squares / elements)).toBeLessThanOrEqual(range / steps / 2 + 2 ** -24);
+          // The scale is a float16: that rounds it by 2⁻¹¹ of itself, and what it cannot tell from 0 is beside the point.
+          expect(Math.sqrt(squares / elements)).toBeLessThanOrEqual(peak / steps + peak * 2 ** -11 + 2 ** -24);
         }
       }),
       { numRuns: 50 },
