@@ -53,13 +53,22 @@ describe("a saved checkpoint", () => {
     expect(sums[0]).toBe(sums[1]);
   });
 
-  test("may be saved again, but not replaced by another", () => {
+  test("may be saved again, but not replaced by other tensors", () => {
     saveCheckpoint(dir, contentsOf(1));
     saveCheckpoint(dir, contentsOf(2));
     saveCheckpoint(dir, contentsOf(2));
     expect(latest()).toMatchObject({ step: 2, order: 2 });
-    expect(() => saveCheckpoint(dir, contentsOf(2, { state: "another" }))).toThrow(expect.objectContaining({ code: "conflict" }));
+    const { tensors } = contentsOf(3);
+    expect(() => saveCheckpoint(dir, contentsOf(2, { tensors }))).toThrow(expect.objectContaining({ code: "conflict" }));
     expect(latest().state).toEqual(contentsOf(2).state);
+    expect(names()).toEqual(["grpo-step-1", "grpo-step-2"]);
+  });
+
+  test("gives way to another account of its tensors: a stage was cut to where it stood", () => {
+    saveCheckpoint(dir, contentsOf(1));
+    saveCheckpoint(dir, contentsOf(2));
+    saveCheckpoint(dir, contentsOf(2, { state: "the stage is done" }));
+    expect(latest()).toMatchObject({ step: 2, order: 2, state: "the stage is done" });
     expect(names()).toEqual(["grpo-step-1", "grpo-step-2"]);
   });
 

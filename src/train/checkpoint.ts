@@ -72,7 +72,7 @@ const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
  * either all of it or none. Equal contents give equal bytes; saving them again changes nothing.
  * @returns the checkpoint's path
  * @throws LongjingError "disk" when full or not writable, with the earlier checkpoints untouched; "conflict" when a whole
- *   checkpoint of this name with other contents exists; "bad_argument" for a name that is no file name
+ *   checkpoint of this name with other tensors exists; "bad_argument" for a name that is no file name
  */
 export function saveCheckpoint(runDir: string, contents: CheckpointContents, keepLast = 2): string {
   const parent = join(runDir, "checkpoints");
@@ -183,11 +183,16 @@ function toWrite(tensors: Readonly<Record<string, HostTensor>>) {
   return Object.entries(tensors).map(([name, { shape, data }]) => ({ name, dtype: "F32" as const, shape, data }));
 }
 
-/** Decides about a checkpoint that has the new one's name: an equal one stays, a damaged one goes, any other is a conflict. */
+/**
+ * Decides about a checkpoint that has the new one's name: an equal one stays; a damaged one goes, and so does one with the same
+ * tensors and another account, as when a stage has been cut to the step that it was stopped at; any other is a conflict.
+ */
 function makeWay(path: string, temporary: string): void {
   if (damageOf(path) !== null) return discard(path);
-  const [old, fresh] = [path, temporary].map((folder) => readFileSync(join(folder, sumsFile), "utf8"));
-  if (old === fresh) return;
+  const [old, fresh] = [path, temporary].map((folder) => readFileSync(join(folder, sumsFile), "utf8").split("\n"));
+  if (old!.join() === fresh!.join()) return;
+  const tensors = (sums: readonly string[]): string => sums.filter((line) => line.endsWith(".safetensors")).join();
+  if (tensors(old!) === tensors(fresh!)) return discard(path);
   throw new LongjingError("conflict", "A checkpoint of this name with other contents exists", {
     where: path,
     hint: "Resume the run from it, or train into another folder",

@@ -26,6 +26,16 @@ export const colorCube: TraceWriter = ({ metadata, answer }) => {
   return { thinking: `${thinking} ${target_side}`, answer: state[sides.indexOf(target_side)]! };
 };
 
+/** Each row's letter with the column of its queen, x where there is none yet; then a whole solution that agrees, in the same way. */
+export const queens: TraceWriter = ({ question, answer }) => {
+  const columns = (text: string): string =>
+    text.split("\n").filter((line) => /^[_Q](?: [_Q])+$/.test(line)).map((line, row) => {
+      const at = line.split(" ").indexOf("Q");
+      return `${String.fromCharCode(97 + row)}${at < 0 ? "x" : at}`;
+    }).join("");
+  return answer === null ? null : { thinking: `${columns(question)}\n${columns(answer)}`, answer };
+};
+
 /** Nothing is worked out: the pattern is read off the grid, and the answer is the grid again. */
 export const direct: TraceWriter = ({ answer }) => (answer === null ? null : { thinking: "", answer });
 

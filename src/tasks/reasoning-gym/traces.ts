@@ -1,4 +1,4 @@
-import { colorCube, direct, emptyBoard } from "./boards.ts";
+import { colorCube, direct, emptyBoard, queens } from "./boards.ts";
 import type { Trace, TraceWriter } from "./entry.ts";
 import { courseSchedule } from "./graphs.ts";
 import { conclusion } from "./logic.ts";
@@ -25,7 +25,7 @@ export const traceWriters: Readonly<Record<string, TraceWriter>> = {
   leg_counting: legCounting,
   maze: constant("15"),
   modulo_grid: direct,
-  n_queens: direct,
+  n_queens: queens,
   palindrome_generation: palindrome,
   pool_matrix: constant(new Array<string>(6).fill(new Array<string>(6).fill("9").join(" ")).join("\n")),
   propositional_logic: conclusion,
