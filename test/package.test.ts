@@ -9,6 +9,7 @@ interface Manifest {
   readonly exports: Readonly<Record<string, { readonly types: string; readonly default: string }>>;
   readonly dependencies: Readonly<Record<string, string>>;
   readonly optionalDependencies: Readonly<Record<string, string>>;
+  readonly peerDependencies: Readonly<Record<string, string>>;
 }
 
 const root = join(import.meta.dirname, "..");
@@ -70,3 +71,14 @@ test("the command runs a graph, and trains by a recipe in TypeScript", () => {
   longjing("train", "tiny.ts", "--out", "run", "--max-steps", "1");
   expect(existsSync(join(project, "run", "log.jsonl"))).toBe(true);
 });
+
+test("it runs Python where pyodide is installed, and says so where it is not", () => {
+  // Not closed: an idle sandbox keeps nobody from ending.
+  const code = `import { openPythonSandbox } from "longjing/tasks";
+    try { console.log((await openPythonSandbox({ seconds: 30 }).run({ source: "print(6 * 7)" })).stdout.trim()); } catch ({ code, message }) { console.log(code, message); }`;
+  const said = () => node(["--input-type=module", "--eval", code]).trim();
+  expect(said()).toMatch(/^not_found /);
+  expect(said()).toContain(`npm install pyodide@${manifest.peerDependencies["pyodide"]}`);
+  symlinkSync(join(root, "node_modules", "pyodide"), join(project, "node_modules", "pyodide"), "junction");
+  expect(said()).toBe("42");
+}, 120_000);

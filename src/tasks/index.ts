@@ -48,4 +48,17 @@ export {
   type Verdict,
   type Verifier,
 } from "./verifiers/index.ts";
-export { codeReward, openSandbox, verifyCode, type CodeTest, type CodeVerdict, type Limits, type Outcome, type Program, type Sandbox, type SandboxOptions } from "./sandbox/index.ts";
+export {
+  codeReward,
+  openPythonSandbox,
+  openSandbox,
+  verifyCode,
+  type CodeTest,
+  type CodeVerdict,
+  type Limits,
+  type Outcome,
+  type Program,
+  type PythonSandboxOptions,
+  type Sandbox,
+  type SandboxOptions,
+} from "./sandbox/index.ts";

@@ -1,7 +1,7 @@
-/** A program of JavaScript, of nobody's trust, and what is asked of it. */
+/** A program of nobody's trust, in the language of its sandbox, and what is asked of it. */
 export interface Program {
   readonly source: string;
-  /** What `readline()` and `input` give. Default "". */
+  /** What `readline()` and `input` give in JavaScript, the standard input in Python. Default "". */
   readonly stdin?: string;
   /** A function that the source defines, and what it is called with once the source has run. */
   readonly call?: { readonly name: string; readonly arguments: readonly unknown[] };

@@ -38,6 +38,8 @@ def described(error):
 def ending(status, result=None, message="null"):
     return '{"status": "%s", "result": %s, "message": %s}' % (status, "null" if result is None else quoted(result), message)
 
+full = ending("memory")
+
 def finish():
     """What Python does when it ends."""
     try:
@@ -59,11 +61,14 @@ def run(source, call, output):
             if type(value) is types.CoroutineType:
                 value = asyncio.run(value)
             result = "".join(encode(value, 0))
+    except MemoryError:
+        # There is room for nothing: what was made before is given.
+        return full
     except BaseException as error:
         finish()
         if type(error) is SystemExit and call is None and error.code in (None, 0):
             return ending("done")
-        return ending("memory" if issubclass(type(error), MemoryError) else "error", None, described(error))
+        return ending("error", None, described(error))
     finish()
     return ending("done", result) if result is None or len(result) <= output else ending("output")
 
@@ -80,6 +85,7 @@ def hide():
     sys.meta_path[:] = [finder for finder in sys.meta_path if finder.__module__.startswith("_frozen_importlib")]
     sys.path[:] = [path for path in sys.path if path]
     sys.excepthook = sys.__excepthook__
+    asyncio.run, time.sleep = asyncio.runners.run, time.sleep.__wrapped__
     asyncio.events._set_running_loop(None)
     asyncio.events._set_event_loop_policy(Policy())
 

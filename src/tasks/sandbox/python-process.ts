@@ -3,24 +3,26 @@ import { readFileSync, readSync, writeSync } from "node:fs";
 import { createContext, Script, SourceTextModule, type Context } from "node:vm";
 import type { Outcome, SandboxTask } from "./program.ts";
 
-/** What the process is told at its start. */
+/** What the process is told at its start, as a line of JSON. */
 export interface PythonFirst {
   /** Where pyodide lies. */
   readonly folder: string;
-  /** Bytes that the interpreter and the program may hold. */
+  /** Bytes that the program may hold, and as many in files. */
   readonly memory: number;
   /** A function of JavaScript that makes the realm fit for pyodide and starts it there. */
   readonly realm: string;
   /** The Python that runs programs. */
   readonly harness: string;
+  /** Bytes behind this line: the memory of an interpreter that has started. Without any the process starts one, says its memory, and ends. */
+  readonly snapshot: number;
 }
 
-/** How a program ended, where that was not by a limit: JSON of what it returned, or its exception. */
-type Ending = Pick<Outcome, "status" | "result" | "message">;
+/** How a program ended: JSON of what it returned, or its exception. What it printed is known here. */
+type Ending = Omit<Outcome, "stdout">;
 
 /** What the realm is given: nothing but functions of numbers, text and bytes, which never throw. An object of ours would lead back to us. */
 interface Host {
-  /** Copies a file of pyodide's, or says how long it is. */
+  /** Copies a file of pyodide's, or the snapshot, or says how long it is. */
   readonly file: (name: string, into?: Uint8Array) => number;
   /** Copies what the program has not read yet, as much as fits. */
   readonly read: (into: Uint8Array) => number;
@@ -34,40 +36,67 @@ interface Host {
 /** Runs a program: JSON of a call, if any, seconds, and the characters that it may return. It does not come back: it calls `end`. */
 type Run = (source: string, call: string | undefined, seconds: number, output: number) => void;
 
-type Realm = (file: Host["file"], read: Host["read"], print: Host["print"], complain: Host["complain"], end: Host["end"], memory: number) => (load: unknown, create: unknown, lock: string, harness: string) => Promise<Run>;
+interface Interpreter {
+  readonly make: () => Promise<Uint8Array>;
+  readonly start: (harness: string) => Promise<Run>;
+}
+
+type Realm = (file: Host["file"], read: Host["read"], print: Host["print"], complain: Host["complain"], end: Host["end"], memory: number) => (load: unknown, create: unknown, lock: string) => Interpreter;
 
 const { exit } = process;
 
 /** What is known of the program: until it begins there is nobody to hide an error from. */
 const task: { begun: boolean; stdin: Uint8Array; most: number } = { begun: false, stdin: new Uint8Array(), most: 0 };
 
-/** Waits for the next line of the standard input. Without one there is nothing to do: whoever started this process is gone. */
+/** What has been read of the standard input and not been used. */
+let ahead = Buffer.alloc(0);
+
+function readMore(): void {
+  const chunk = Buffer.alloc(2 ** 16);
+  const bytes = readSync(0, chunk);
+  // Whoever started this process is gone.
+  if (bytes === 0) exit(0);
+  ahead = Buffer.concat([ahead, chunk.subarray(0, bytes)]);
+}
+
 function readLine(): string {
-  const chunks: Buffer[] = [];
-  for (;;) {
-    const chunk = Buffer.alloc(2 ** 16);
-    const bytes = readSync(0, chunk);
+  while (!ahead.includes("\n")) readMore();
+  const end = ahead.indexOf("\n") + 1;
+  const line = ahead.subarray(0, end).toString();
+  ahead = ahead.subarray(end);
+  return line;
+}
+
+/** Fills the array. */
+function readInto(into: Uint8Array): void {
+  let at = copied(ahead, into);
+  ahead = ahead.subarray(at);
+  while (at < into.length) {
+    const bytes = readSync(0, into, at, into.length - at, null);
     if (bytes === 0) exit(0);
-    chunks.push(chunk.subarray(0, bytes));
-    // One line is sent, and the next when it is answered.
-    if (chunk[bytes - 1] === 10) return Buffer.concat(chunks).toString();
+    at += bytes;
   }
 }
 
-function hostOf({ folder, memory }: PythonFirst): Host {
-  const files = new Map<string, Uint8Array>();
+function copied(from: Uint8Array, into: Uint8Array): number {
+  const part = from.subarray(0, into.length);
+  into.set(part);
+  return part.length;
+}
+
+function writeAll(bytes: Uint8Array): void {
+  try {
+    for (let at = 0; at < bytes.length; ) at += writeSync(1, bytes, at);
+  } finally {
+    // Where nobody listens any more, too.
+    exit(0);
+  }
+}
+
+function hostOf({ folder, memory, snapshot }: PythonFirst): Host {
   const decoder = new TextDecoder();
   let stdout = "";
-  const answer = (ending: Ending): void => {
-    const bytes = Buffer.from(`${JSON.stringify({ ...ending, stdout } satisfies Outcome)}\n`);
-    for (let at = 0; at < bytes.length; ) at += writeSync(1, bytes, at);
-    exit(0);
-  };
-  const copied = (from: Uint8Array, into: Uint8Array): number => {
-    const part = from.subarray(0, into.length);
-    into.set(part);
-    return part.length;
-  };
+  const answer = (ending: Ending): void => writeAll(Buffer.from(`${JSON.stringify({ ...ending, stdout } satisfies Outcome)}\n`));
   /** An error of ours is an object of ours. */
   const total = <A extends unknown[], R>(act: (...args: A) => R, otherwise: R) => (...args: A): R => {
     try {
@@ -79,9 +108,10 @@ function hostOf({ folder, memory }: PythonFirst): Host {
   };
   return {
     file: total((name, into) => {
-      const bytes = files.get(name) ?? (name.endsWith(".wasm") ? bounded(readFileSync(`${folder}/${name}`), memory) : readFileSync(`${folder}/${name}`));
-      files.set(name, bytes);
-      return into === undefined ? bytes.length : (files.delete(name), copied(bytes, into));
+      if (task.begun) return 0;
+      if (name === "snapshot") return into === undefined ? snapshot : (readInto(into), snapshot);
+      const bytes = readFileSync(`${folder}/${name}`);
+      return into === undefined ? bytes.length : copied(name.endsWith(".wasm") ? bounded(bytes, interpreterMemory + memory) : bytes, into);
     }, 0),
     read: total((into) => {
       const length = copied(task.stdin, into);
@@ -100,20 +130,21 @@ function hostOf({ folder, memory }: PythonFirst): Host {
 }
 
 /** Pyodide in a realm that has the language and nothing of Node's, no `eval`, no modules: what reaches its JavaScript finds nothing there. */
-async function start({ folder, memory, realm, harness }: PythonFirst, { file, read, print, complain, end }: Host): Promise<Run> {
+async function interpreterIn({ folder, memory, realm }: PythonFirst, { file, read, print, complain, end }: Host): Promise<Interpreter> {
   const context = createContext(Object.create(null) as Context, { codeGeneration: { strings: false, wasm: true } });
   const prepare = (new Script(realm).runInContext(context) as Realm)(file, read, print, complain, end, memory);
   const { loadPyodide } = await moduleIn(context, folder, "pyodide.mjs");
   const { default: create } = await moduleIn(context, folder, "pyodide.asm.mjs");
   const { info } = JSON.parse(readFileSync(`${folder}/pyodide-lock.json`, "utf8")) as { readonly info: unknown };
-  return prepare(loadPyodide, create, JSON.stringify({ info, packages: {} }), harness);
+  return prepare(loadPyodide, create, JSON.stringify({ info, packages: {} }));
 }
 
 async function moduleIn(context: Context, folder: string, name: string): Promise<Record<string, unknown>> {
   const none = (): never => {
     throw new Error("There are no modules");
   };
-  const module = new SourceTextModule(readFileSync(`${folder}/${name}`, "utf8"), { context, identifier: name, initializeImportMeta: (meta) => void Object.assign(meta, { url: `pyodide:${name}` }), importModuleDynamically: none });
+  const initializeImportMeta = (meta: ImportMeta): void => void Object.assign(meta, { url: `pyodide:${name}` });
+  const module = new SourceTextModule(readFileSync(`${folder}/${name}`, "utf8"), { context, identifier: name, initializeImportMeta, importModuleDynamically: none });
   await module.link(none);
   await module.evaluate();
   return module.namespace as Record<string, unknown>;
@@ -121,9 +152,15 @@ async function moduleIn(context: Context, folder: string, name: string): Promise
 
 /** Takes from this process too whatever the language itself has not: should somebody get here, there is less to find. */
 function forget(): void {
-  const language = new Set(Object.getOwnPropertyNames(new Script("globalThis").runInNewContext()));
-  for (const name of Object.getOwnPropertyNames(globalThis)) if (!language.has(name) && name !== "Buffer" && name !== "TextEncoder") Reflect.deleteProperty(globalThis, name);
+  const kept = new Set(["Buffer", "TextEncoder", ...Object.getOwnPropertyNames(new Script("globalThis").runInNewContext())]);
+  for (const name of Object.getOwnPropertyNames(globalThis)) if (!kept.has(name)) Reflect.deleteProperty(globalThis, name);
 }
+
+/** Bytes of the interpreter itself, with what it has imported when a program begins. */
+const interpreterMemory = 3 * 2 ** 23;
+
+const memorySection = 5;
+const hasMost = 1;
 
 /** A module of WebAssembly whose memory cannot grow beyond so many bytes. Its maximum is written anew in as many bytes as it takes there. */
 function bounded(wasm: Uint8Array, most: number): Uint8Array {
@@ -152,11 +189,10 @@ function bounded(wasm: Uint8Array, most: number): Uint8Array {
   throw new Error("This pyodide declares its memory otherwise");
 }
 
-const memorySection = 5;
-const hasMost = 1;
-
 const first = JSON.parse(readLine()) as PythonFirst;
-const run = await start(first, hostOf(first));
+const interpreter = await interpreterIn(first, hostOf(first));
+if (first.snapshot === 0) writeAll(await interpreter.make());
+const run = await interpreter.start(first.harness);
 forget();
 writeSync(1, "ready\n");
 const { program, limits } = JSON.parse(readLine()) as SandboxTask;

@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { LongjingError } from "../../errors/index.ts";
-import { openProcessPool, type ProcessEnded } from "../../threads/index.ts";
+import { askProcess, openProcessPool, type ConfinedProgram, type ProcessEnded } from "../../threads/index.ts";
 import type { Limits, Outcome } from "./program.ts";
 import { harness } from "./python-harness.ts";
 import type { PythonFirst } from "./python-process.ts";
@@ -13,11 +13,11 @@ export interface PythonSandboxOptions extends Partial<Limits> {
   readonly processes?: number;
 }
 
+/** As package.json says it. */
+const wanted = "pyodide@~314.0.7";
+
 /** Milliseconds beyond its own deadline after which a process is killed. */
 const grace = 500;
-
-/** Bytes of the interpreter itself, with what it has imported when a program begins. */
-const interpreterMemory = 2 ** 25;
 
 /** Bytes of the process beside those of Python: compiled code, copies of text on its way out. */
 const processMemory = 2 ** 28;
@@ -33,11 +33,11 @@ export function openPythonSandbox({ seconds = 2, memory = 2 ** 26, output = 2 **
   const limits: Limits = { seconds, memory, output };
   const folder = pyodideFolder();
   const pool = openProcessPool({
-    file: new URL("./python-process", import.meta.url),
-    first: { folder, memory: memory + interpreterMemory, realm, harness } satisfies PythonFirst,
-    files: ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json"].map((name) => join(folder, name)),
-    // A seed makes chance in a program the same whenever it runs.
-    flags: ["--experimental-vm-modules", "--random-seed=1", "--max-old-space-size=256"],
+    program: interpreterIn(folder),
+    first: async () => {
+      const snapshot = await startedIn(folder);
+      return [firstLine(folder, { memory, snapshot: snapshot.length }), snapshot];
+    },
     processes,
     milliseconds: seconds * 1000 + grace,
     memory: memory * 2 + processMemory,
@@ -46,11 +46,31 @@ export function openPythonSandbox({ seconds = 2, memory = 2 ** 26, output = 2 **
   return { run: async (program) => outcomeOf(await pool.run({ program, limits }), output), close: () => pool.close() };
 }
 
+const interpreterIn = (folder: string): ConfinedProgram => ({
+  file: new URL("./python-process", import.meta.url),
+  files: ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json"].map((name) => join(folder, name)),
+  // A seed makes chance in a program the same whenever it runs.
+  flags: ["--experimental-vm-modules", "--random-seed=1", "--max-old-space-size=256"],
+});
+
+const firstLine = (folder: string, rest: Pick<PythonFirst, "memory" | "snapshot">): Uint8Array => Buffer.from(`${JSON.stringify({ folder, realm, harness, ...rest } satisfies PythonFirst)}\n`);
+
+/** Memory of an interpreter that has started, for all sandboxes: the others go on from there. */
+const snapshots = new Map<string, Promise<Uint8Array>>();
+
+function startedIn(folder: string): Promise<Uint8Array> {
+  const known = snapshots.get(folder) ?? askProcess(interpreterIn(folder), [firstLine(folder, { memory: 0, snapshot: 0 })]);
+  snapshots.set(folder, known);
+  // One that failed is tried again.
+  known.catch(() => snapshots.delete(folder));
+  return known;
+}
+
 function pyodideFolder(): string {
   try {
     return dirname(createRequire(import.meta.url).resolve("pyodide/package.json"));
   } catch (cause) {
-    throw new LongjingError("not_found", "Programs of Python need pyodide, which is not installed", { expected: "pyodide 314", hint: "npm install pyodide@314" }, { cause });
+    throw new LongjingError("not_found", "Programs of Python need pyodide, which is not installed", { expected: wanted, hint: `npm install ${wanted}` }, { cause });
   }
 }
 
@@ -67,7 +87,7 @@ function outcomeOf(ended: ProcessEnded, most: number): Outcome {
     case "exit":
       return cut("error", "The interpreter broke");
     case "unready":
-      throw new LongjingError("runtime", "The interpreter of Python does not start", { got: ended.said, expected: "pyodide 314", hint: "Try `npm install pyodide@314`" });
+      throw new LongjingError("runtime", "The interpreter of Python does not start", { got: ended.said, expected: wanted, hint: `Try npm install ${wanted}` });
     case "closed":
       throw new LongjingError("runtime", "The sandbox is closed");
   }
