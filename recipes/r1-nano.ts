@@ -1,17 +1,18 @@
 import { deepseekConfig } from "longjing/model";
-import { warmupStableDecay } from "longjing/optim";
+import { constant, warmupStableDecay } from "longjing/optim";
 import { random } from "longjing/random";
 import { gymTask, readEntries, transcripts, type Entry, type Task } from "longjing/tasks";
 import { sharedPhrases, trainWordVocabulary } from "longjing/text";
-import { base, type Bucket, type Recipe } from "longjing/train";
+import { base, evaluation, grpo, rejectionSampling, sft, type Bucket, type Recipe, type Stage } from "longjing/train";
 
 /**
- * DeepSeek-V3's architecture in small, trained on reasoning-gym's problems worked through step by step. The problems are imported
- * first, by `sh scripts/r1-nano-problems.sh PUBLISHED.json`.
+ * DeepSeek-V3's architecture in small, trained on reasoning-gym's problems worked through step by step, then by their verifiers. The
+ * problems are imported first, by `sh scripts/r1-nano-problems.sh PUBLISHED.json`. What ships is the mean of the weights at the end of
+ * the last two stages that train (`models/r1-nano/README.md`).
  */
 const problems = "data/r1-nano.jsonl";
 /** Documents, not tokens. */
-export const mixture = {
+const mixture = {
   n_queens: 26, palindrome_generation: 9, course_schedule: 5, count_primes: 14, propositional_logic: 4, bf: 4, aiw: 6,
   emoji_mystery: 7, sentence_reordering: 12, modulo_grid: 1.5, rectangle_count: 1.8,
   game_of_life: 0.25, figlet_font: 0.6, rush_hour: 0.3, shortest_path: 0.2, rotten_oranges: 0.15, maze: 0.25, pool_matrix: 0.05, binary_matrix: 0.05, spiral_matrix: 0.05,
@@ -34,15 +35,30 @@ const early = {
   n_queens: 30, palindrome_generation: 14, course_schedule: 3, count_primes: 12, propositional_logic: 8, bf: 6, aiw: 5,
   emoji_mystery: 3, sentence_reordering: 6, modulo_grid: 0.8, rectangle_count: 1.5, rush_hour: 0.2, figlet_font: 0.2,
 };
+const late = {
+  n_queens: 24, palindrome_generation: 9, count_primes: 14, propositional_logic: 8, bf: 6, aiw: 3,
+  emoji_mystery: 9, sentence_reordering: 14, modulo_grid: 1.2, rectangle_count: 1.5, course_schedule: 0.5,
+  game_of_life: 0.25, figlet_font: 0.3, rush_hour: 0.3, shortest_path: 0.2, rotten_oranges: 0.15, maze: 0.25, pool_matrix: 0.05, binary_matrix: 0.05, spiral_matrix: 0.05,
+};
+/** At the end, more of what is still far from what it could be. */
+const last = {
+  ...late, n_queens: 8, palindrome_generation: 8, count_primes: 8, propositional_logic: 8, bf: 4, emoji_mystery: 3, sentence_reordering: 3, modulo_grid: 7, course_schedule: 0,
+};
 const easy = ({ task, question }: Entry): boolean =>
   task === "palindrome_generation" ? question.length < 530 : task === "course_schedule" ? question.length < 900 : task === "rectangle_count" ? question.length < 3000 : true;
+/** Prompts at full length, a few. */
+const longBuckets: readonly Bucket[] = [
+  { time: 3200, batch: 1 },
+  { time: 5120, batch: 1 },
+];
 const copySteps = 1200;
-const [mixedSteps, easySteps, steps] = [1784, 3600, 12000];
+/** As they were trained, chosen while the losses of the tasks were watched. */
+const [mixedSteps, easySteps, steps, annealSteps, rlSteps, rejectionSteps, lastSteps] = [1784, 2958, 4492, 2400, 80, 300, 480];
 
 let entries: readonly Entry[] | null = null;
 const tasks = new Map<object, Task<Entry>>();
 /** Read when a stage starts: the recipe can be listed without its problems. */
-export const taskOf = (weights: Readonly<Record<string, number>>): Task<Entry> => {
+const taskOf = (weights: Readonly<Record<string, number>>): Task<Entry> => {
   const all = (entries ??= readEntries(problems));
   const task = tasks.get(weights) ?? gymTask(weights === early ? all.filter(easy) : all, weights);
   tasks.set(weights, task);
@@ -65,7 +81,7 @@ const repeated = (text: string, lengths: readonly number[]): string[] => lengths
 const counted = (to: number): number[] => Array.from({ length: to }, (_, i) => i);
 
 /** What prompts of a kind share, and what is one thing in their data: a row of a board, a pair of courses, a simple formula, a length. */
-export const phrases = (): string[] => {
+const phrases = (): string[] => {
   const all = (entries ??= readEntries(problems));
   const names = [...new Set(all.map(({ task }) => task))];
   const wording = names.flatMap((task) => {
@@ -84,6 +100,15 @@ export const phrases = (): string[] => {
     "0,0,0,0,0,0,0,0,", emptyRow, `${emptyRow},\n `,
   ];
 };
+
+/** What reinforcement learning is left to improve: the answer is worked out, and more than one attempt in a few is right. */
+const worked = { n_queens: 6, propositional_logic: 4, bf: 3, palindrome_generation: 2, count_primes: 1 };
+const completionLength = 200;
+const posed = (seed: number, index: number) => taskOf(worked).problem({ split: "train", seed: seed + 1, index });
+/** A stage that is made when it starts, since the recipe can be listed without its problems. */
+const later = (name: string, steps: number, make: () => Stage): Stage => ({ name, steps, run: (context) => make().run(context) });
+const measured = (after: string): Stage[] =>
+  Object.keys(worked).map((task) => later(`${after}-${task}`, 2, () => evaluation(`${after}-${task}`, taskOf({ [task]: 1 }), { count: 100, samples: 4, max_tokens: completionLength })));
 
 const optimizer = { beta2: 0.98, weight_decay: 0.01 };
 const rate = 3e-3;
@@ -105,7 +130,7 @@ export const recipe: Recipe = {
       mtp_loss_weight: () => 0.1,
       document: copying,
     }),
-    ...([["base", mixedSteps, mixture], ["base-2", easySteps, early], ["base-3", steps, mixture]] as const).map(([name, steps, weights]) =>
+    ...([["base", mixedSteps, mixture], ["base-2", easySteps, early], ["base-3", steps, late]] as const).map(([name, steps, weights]) =>
       base({
         name,
         steps,
@@ -116,5 +141,54 @@ export const recipe: Recipe = {
         document: documents(weights),
       }),
     ),
+    base({
+      name: "anneal",
+      steps: annealSteps,
+      buckets: [...buckets, ...longBuckets],
+      optimizer,
+      schedule: warmupStableDecay({ learning_rate: rate, num_warmup_steps: 20, num_stable_steps: 0, num_decay_steps: annealSteps - 20, min_lr_ratio: 1 / 30 }),
+      mtp_loss_weight: () => 0.1,
+      document: documents(late),
+    }),
+    ...measured("base"),
+    later("r1-zero", rlSteps, () =>
+      grpo({
+        name: "r1-zero",
+        task: taskOf(worked),
+        problem: posed,
+        steps: rlSteps,
+        prompts: 16,
+        num_generations: 8,
+        max_completion_length: completionLength,
+        minibatch: 64,
+        schedule: constant({ learning_rate: 1.5e-4, num_warmup_steps: 2 }),
+        optimizer,
+        loss: { loss_type: "dapo", epsilon_high: 0.28 },
+      }),
+    ),
+    ...measured("r1-zero"),
+    later("rejection-sampling", rejectionSteps, () =>
+      rejectionSampling({
+        task: taskOf(worked),
+        problem: (seed, index) => posed(seed + 1, index),
+        problems: 1500,
+        num_generations: 4,
+        max_completion_length: completionLength,
+        steps: rejectionSteps,
+        buckets: [...buckets, ...longBuckets],
+        optimizer,
+        schedule: warmupStableDecay({ learning_rate: 2e-4, num_warmup_steps: 10, num_stable_steps: 0, num_decay_steps: rejectionSteps - 10, min_lr_ratio: 1 / 10 }),
+        general: { share: 0.6, document: documents(late) },
+      }),
+    ),
+    ...measured("rejection-sampling"),
+    sft({
+      steps: lastSteps,
+      buckets: [...buckets, ...longBuckets],
+      optimizer,
+      schedule: warmupStableDecay({ learning_rate: 8e-4, num_warmup_steps: 20, num_stable_steps: 150, num_decay_steps: lastSteps - 170, min_lr_ratio: 1 / 30 }),
+      document: documents(last),
+    }),
+    ...measured("sft"),
   ],
 };

@@ -113,11 +113,16 @@ export const legCounting: TraceWriter = ({ question }) => {
 
 const reversed = (n: number, width: number): string => [...String(n).padStart(width, "0")].reverse().join("");
 
-/** The programs of this kind add two numbers to a sum until it reaches a third: the answer is a multiple of the two together. */
-export const brainfuck: TraceWriter = ({ metadata, answer }) => {
+/**
+ * The programs of this kind add two numbers to a sum until it reaches a third: the answer is a multiple of the two together. The third is
+ * written as one run of pluses, or as a product and what is added to it or taken from it.
+ */
+export const brainfuck: TraceWriter = ({ question, metadata, answer }) => {
   const [target, x, y] = ["target", "x", "y"].map((name) => Number(new RegExp(`int ${name} = (\\d+);`).exec(String(metadata["bfit_code"]))?.[1]));
   if (target === undefined || x === undefined || y === undefined || !(x + y > 0)) return null;
   const times = Math.ceil(target / (x + y));
   if (times * (x + y) !== Number(answer)) return null;
-  return { thinking: `${x}+${y}=${x + y} ${target} ${times}*${x + y}`, answer: String(answer) };
+  const product = [...question.matchAll(/\[-\](\++)\[<(\++)>-\]<(\+*|-*)>/g)].map(([, a, b, rest]) => [a!.length, b!.length, rest!.startsWith("-") ? -rest!.length : rest!.length] as const).find(([a, b, rest]) => a * b + rest === target);
+  const spelled = product ? `${product[0]}*${product[1]}${product[2] < 0 ? "" : "+"}${product[2]}=${target}` : String(target);
+  return { thinking: `${x}+${y}=${x + y} ${spelled} ${times}*${x + y}`, answer: String(answer) };
 };
