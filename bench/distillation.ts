@@ -34,7 +34,9 @@ const rate = 1e-3;
 const problem = (seed: number, index: number): Problem<CountdownGold> => countdown.problem({ split: "train", seed: seed + 1, index, language: languages[index % 2]! });
 
 const backend = await openBackend();
-const { files } = await openStartingModel(teacher);
+const opened = await openStartingModel(teacher);
+const { files } = opened;
+await opened.close();
 const encoder = documentEncoder(createTokenizer(files.tokenizerJson, files.tokenizerConfig));
 const processorSeconds = (): number => Object.values(process.cpuUsage()).reduce((a, b) => a + b, 0) / 1e6;
 const say = (row: object): void => console.log(JSON.stringify(row));
