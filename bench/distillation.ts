@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openStartingModel } from "../src/cli/starting-model.ts";
-import { Generator, loadModel, ModelRunner } from "../src/engine/index.ts";
+import { disposeParameters, Generator, loadModel, ModelRunner } from "../src/engine/index.ts";
 import { evaluate } from "../src/eval/evaluate.ts";
 import { rollout } from "../src/eval/rollout.ts";
 import { llamaConfig, type LlamaShape, type ModelConfig, type VocabularyIds } from "../src/model/index.ts";
@@ -30,7 +30,7 @@ const students: Readonly<Record<string, (tokenizer: VocabularyIds) => ModelConfi
 };
 const pretrainSteps = 1500;
 const rows = { batch: 8, time: 256 } as const;
-const rate = 1e-3;
+const schedule = constant({ learning_rate: 1e-3, num_warmup_steps: 10 });
 const problem = (seed: number, index: number): Problem<CountdownGold> => countdown.problem({ split: "train", seed: seed + 1, index, language: languages[index % 2]! });
 
 const backend = await openBackend();
@@ -48,7 +48,7 @@ async function withModel<T>(path: string, f: (generator: Generator) => Promise<T
     return await f(new Generator(runner, parameters));
   } finally {
     await runner.dispose();
-    for (const tensor of Object.values(parameters)) tensor.dispose();
+    disposeParameters(parameters);
   }
 }
 
@@ -85,9 +85,9 @@ const samples = await teacherSamples();
 const document = (_: number, index: number): TextPair => samples[index % samples.length]!;
 const steps = 100_000;
 const methods: Readonly<Record<string, () => Stage>> = {
-  "teacher's samples": () => sft({ steps, buckets: [{ time: 96, batch: 20 }, { time: 160, batch: 12 }, { time: 255, batch: 8 }], schedule: constant({ learning_rate: rate, num_warmup_steps: 10 }), document }),
-  "teacher's logits, forward KL": () => distill({ teacher, steps, ...rows, schedule: constant({ learning_rate: rate, num_warmup_steps: 10 }), document }),
-  "teacher's logits, reverse KL": () => distill({ teacher, steps, ...rows, divergence: { kind: "reverse_kl" }, schedule: constant({ learning_rate: rate, num_warmup_steps: 10 }), document }),
+  "teacher's samples": () => sft({ steps, buckets: [{ time: 96, batch: 20 }, { time: 160, batch: 12 }, { time: 255, batch: 8 }], schedule, document }),
+  "teacher's logits, forward KL": () => distill({ teacher, steps, ...rows, schedule, document }),
+  "teacher's logits, reverse KL": () => distill({ teacher, steps, ...rows, divergence: { kind: "reverse_kl" }, schedule, document }),
   "verifier, GRPO": () => grpo({ task: countdown, problem, steps: 400, prompts: 16, num_generations: 16, max_completion_length: 160, minibatch: 64, schedule: constant({ learning_rate: 6e-5, num_warmup_steps: 2 }), loss: { loss_type: "dapo", epsilon_high: 0.28 } }),
 };
 for (const [student, model] of Object.entries(students)) {

@@ -35,10 +35,9 @@ const early = {
   n_queens: 30, palindrome_generation: 14, course_schedule: 3, count_primes: 12, propositional_logic: 8, bf: 6, aiw: 5,
   emoji_mystery: 3, sentence_reordering: 6, modulo_grid: 0.8, rectangle_count: 1.5, rush_hour: 0.2, figlet_font: 0.2,
 };
+/** Then all, with less of what is known and of what does not begin to be learnt. */
 const late = {
-  n_queens: 24, palindrome_generation: 9, count_primes: 14, propositional_logic: 8, bf: 6, aiw: 3,
-  emoji_mystery: 9, sentence_reordering: 14, modulo_grid: 1.2, rectangle_count: 1.5, course_schedule: 0.5,
-  game_of_life: 0.25, figlet_font: 0.3, rush_hour: 0.3, shortest_path: 0.2, rotten_oranges: 0.15, maze: 0.25, pool_matrix: 0.05, binary_matrix: 0.05, spiral_matrix: 0.05,
+  ...mixture, n_queens: 24, course_schedule: 0.5, propositional_logic: 8, bf: 6, aiw: 3, emoji_mystery: 9, sentence_reordering: 14, modulo_grid: 1.2, rectangle_count: 1.5, figlet_font: 0.3,
 };
 /** At the end, more of what is still far from what it could be. */
 const last = {

@@ -2,6 +2,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { LongjingError } from "../../errors/index.ts";
 import { askProcess, openProcessPool, type ConfinedProgram, type ProcessEnded } from "../../threads/index.ts";
+import { cut, defaultLimits, grace, outcomeOf } from "./outcome.ts";
 import type { Limits, Outcome } from "./program.ts";
 import { harness } from "./python-harness.ts";
 import type { PythonFirst } from "./python-process.ts";
@@ -16,9 +17,6 @@ export interface PythonSandboxOptions extends Partial<Limits> {
 /** As package.json says it. */
 const wanted = "pyodide@~314.0.7";
 
-/** Milliseconds beyond its own deadline after which a process is killed. */
-const grace = 500;
-
 /** Bytes of the process beside those of Python: compiled code, copies of text on its way out. */
 const processMemory = 2 ** 28;
 
@@ -29,7 +27,7 @@ const processMemory = 2 ** 28;
  * the program is imported, without it is run: `__name__` is "program" or "__main__".
  * @throws LongjingError "not_found" when pyodide is not installed; `run` "runtime" when no interpreter starts
  */
-export function openPythonSandbox({ seconds = 2, memory = 2 ** 26, output = 2 ** 16, processes = 2 }: PythonSandboxOptions = {}): Sandbox {
+export function openPythonSandbox({ seconds = defaultLimits.seconds, memory = defaultLimits.memory, output = defaultLimits.output, processes = 2 }: PythonSandboxOptions = {}): Sandbox {
   const limits: Limits = { seconds, memory, output };
   const folder = pyodideFolder();
   const pool = openProcessPool({
@@ -43,7 +41,7 @@ export function openPythonSandbox({ seconds = 2, memory = 2 ** 26, output = 2 **
     memory: memory * 2 + processMemory,
     answer: 12 * output + 2 ** 12,
   });
-  return { run: async (program) => outcomeOf(await pool.run({ program, limits }), output), close: () => pool.close() };
+  return { run: async (program) => outcomeInProcess(await pool.run({ program, limits }), output), close: () => pool.close() };
 }
 
 const interpreterIn = (folder: string): ConfinedProgram => ({
@@ -74,24 +72,20 @@ function pyodideFolder(): string {
   }
 }
 
-function outcomeOf(ended: ProcessEnded, most: number): Outcome {
-  const cut = (status: Outcome["status"], message: string | null = null): Outcome => ({ status, stdout: "", result: null, message });
+function outcomeInProcess(ended: ProcessEnded, most: number): Outcome {
   switch (ended.type) {
     case "reply":
-      return readOutcome(ended.reply, most) ?? cut("error", "The interpreter broke");
-    case "time":
-      return cut("time");
-    case "memory":
-    case "error":
-      return cut(ended.type, ended.error.message);
+      return readOutcome(ended.reply, most) ?? broken;
     case "exit":
-      return cut("error", "The interpreter broke");
+      return broken;
     case "unready":
       throw new LongjingError("runtime", "The interpreter of Python does not start", { got: ended.said, expected: wanted, hint: `Try npm install ${wanted}` });
-    case "closed":
-      throw new LongjingError("runtime", "The sandbox is closed");
+    default:
+      return outcomeOf(ended);
   }
 }
+
+const broken = cut("error", "The interpreter broke");
 
 const statuses: ReadonlySet<unknown> = new Set<Outcome["status"]>(["done", "error", "time", "memory", "output"]);
 

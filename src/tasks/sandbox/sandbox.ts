@@ -1,5 +1,6 @@
 import { LongjingError } from "../../errors/index.ts";
-import { openThreadPool, type Ended } from "../../threads/index.ts";
+import { openThreadPool } from "../../threads/index.ts";
+import { defaultLimits, grace, outcomeOf } from "./outcome.ts";
 import { reusable, type Limits, type Outcome, type Program, type SandboxTask } from "./program.ts";
 
 export interface Sandbox {
@@ -13,9 +14,6 @@ export interface SandboxOptions extends Partial<Limits> {
   readonly threads?: number;
 }
 
-/** Milliseconds beyond its own deadline after which a thread is ended from outside. */
-const grace = 500;
-
 /** MiB of a thread beside what the program's engine holds. */
 const threadMemory = 256;
 
@@ -23,7 +21,7 @@ const threadMemory = 256;
  * Runs JavaScript that nobody trusts in QuickJS, an engine in WebAssembly that has no files, no network, no processes and no modules,
  * in a thread that can be ended. A program gets 2 seconds, 64 MiB and 65,536 characters of output, unless the options say otherwise.
  */
-export function openSandbox({ seconds = 2, memory = 2 ** 26, output = 2 ** 16, threads = 2 }: SandboxOptions = {}): Sandbox {
+export function openSandbox({ seconds = defaultLimits.seconds, memory = defaultLimits.memory, output = defaultLimits.output, threads = 2 }: SandboxOptions = {}): Sandbox {
   const limits: Limits = { seconds, memory, output };
   const pool = openThreadPool<SandboxTask, Outcome>({
     file: new URL("./worker", import.meta.url),
@@ -33,23 +31,10 @@ export function openSandbox({ seconds = 2, memory = 2 ** 26, output = 2 ** 16, t
     worker: { env: {}, stdin: false },
     reusable: ({ status }) => reusable(status),
   });
-  return { run: async (program) => outcomeOf(await pool.run({ program, limits })), close: () => pool.close() };
-}
-
-function outcomeOf(ended: Ended<Outcome>): Outcome {
-  const cut = (status: Outcome["status"], message: string | null = null): Outcome => ({ status, stdout: "", result: null, message });
-  switch (ended.type) {
-    case "reply":
-      return ended.reply;
-    case "time":
-      return cut("time");
-    // An engine that breaks is the program's doing, and costs nobody else: its thread goes with it.
-    case "memory":
-    case "error":
-      return cut(ended.type, ended.error.message);
-    case "exit":
-      throw new LongjingError("runtime", "The sandbox's thread has ended");
-    case "closed":
-      throw new LongjingError("runtime", "The sandbox is closed");
-  }
+  const run = async (program: Program): Promise<Outcome> => {
+    const ended = await pool.run({ program, limits });
+    if (ended.type === "exit") throw new LongjingError("runtime", "The sandbox's thread has ended");
+    return outcomeOf(ended);
+  };
+  return { run, close: () => pool.close() };
 }
