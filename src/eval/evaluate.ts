@@ -1,5 +1,5 @@
 import type { Generator } from "../engine/generator.ts";
-import type { Language, Problem, Split, Task } from "../tasks/index.ts";
+import { thoughtConsistency, type Language, type Problem, type Split, type Task } from "../tasks/index.ts";
 import type { DocumentEncoder } from "../text/index.ts";
 import { bootstrapInterval, wilsonInterval, type Interval } from "./intervals.ts";
 import { passAtK } from "./pass-at-k.ts";
@@ -39,6 +39,8 @@ export interface Evaluation {
   readonly pass_at: Readonly<Record<string, number>>;
   /** Share of samples in the right form. */
   readonly format: number;
+  /** Mean share of the samples' thinking that is in the language of the question; null where nothing is thought in words. */
+  readonly language_consistency: number | null;
   /** Tokens that the model said, the ending one included. */
   readonly mean_length: number;
   /** Share cut at max_tokens. */
@@ -76,7 +78,13 @@ function summarize<G>(sampled: readonly Group<G>[], greedy: readonly Group<G>[],
     greedy: { accuracy: hits / greedy.length, interval: wilsonInterval(hits, greedy.length) },
     pass_at: Object.fromEntries(ks.map((k) => [String(k), mean(sampled.map((g) => passAtK(samples, correctOf(g), k)))])),
     format: mean(all.map((s) => s.score.parts.format)),
+    language_consistency: meanConsistency(sampled),
     mean_length: mean(all.map(saidTokens)),
     clipped_ratio: mean(all.map((s) => Number(s.finish_reason === "length"))),
   };
+}
+
+function meanConsistency<G>(groups: readonly Group<G>[]): number | null {
+  const shares = groups.flatMap(({ problem, samples }) => samples.map(({ turns }) => thoughtConsistency(turns, problem))).filter((share) => share !== null);
+  return shares.length === 0 ? null : shares.reduce((a, b) => a + b, 0) / shares.length;
 }

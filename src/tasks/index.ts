@@ -12,7 +12,9 @@ export { traceWriters } from "./reasoning-gym/traces.ts";
 export { readEntries } from "./read-entries.ts";
 export { divisor, type DivisorGold } from "./divisor.ts";
 export { guess, type GuessGold } from "./guess.ts";
+export { languageConsistency, languageConsistencyReward, thoughtConsistency } from "./language.ts";
 export { letters, type LettersGold } from "./letters.ts";
+export { mixedTask, type MixedGold, type MixedPart } from "./mixed.ts";
 export { multiplication, type MultiplicationGold } from "./multiplication.ts";
 export { parity, type ParityGold } from "./parity.ts";
 export { reversal, type ReversalGold } from "./reversal.ts";
@@ -36,6 +38,7 @@ export {
 } from "./task.ts";
 export { formatRational, isInteger, type Rational } from "./rational.ts";
 export { tasks, type TaskName } from "./table.ts";
+export { weekday, type WeekdayGold } from "./weekday.ts";
 export {
   extractMath,
   verifyExact,

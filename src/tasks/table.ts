@@ -11,6 +11,7 @@ import { reversal } from "./reversal.ts";
 import { rewriting } from "./rewriting.ts";
 import { sorting } from "./sorting.ts";
 import type { Task } from "./task.ts";
+import { weekday } from "./weekday.ts";
 
 /** The tasks that ship, by name, for the command line. Code passes the task itself. */
 export const tasks = {
@@ -26,6 +27,7 @@ export const tasks = {
   reversal,
   divisor,
   brackets,
+  weekday,
 } satisfies Record<string, Task<unknown>>;
 
 export type TaskName = keyof typeof tasks;

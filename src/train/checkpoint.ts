@@ -114,6 +114,15 @@ export function latestCheckpoint(runDir: string): LatestCheckpoint {
   });
 }
 
+/** Where a stage has ended. @throws LongjingError "not_found" where it has not, or its checkpoint is damaged */
+export function stageEnd(runDir: string, stage: string): Checkpoint {
+  const parent = join(runDir, "checkpoints");
+  const found = onDisk(parent, () => list(parent).checkpoints.findLast((one) => one.stage === stage && one.marks.includes("last")));
+  const damage = found && damageOf(found.path);
+  if (found && damage === null) return found;
+  throw new LongjingError("not_found", "The run has no checkpoint of this stage's end", { where: parent, got: damage ?? "none", expected: stage });
+}
+
 /** The tensors of one of a checkpoint's files (`modelFile` or `adapterFile`, `optimizerFile`). @throws LongjingError "not_found"; "bad_file" */
 export async function loadTensors(checkpoint: Checkpoint, file: string): Promise<Record<string, HostTensor>> {
   const source = await openFileSource(join(checkpoint.path, file));
@@ -193,7 +202,7 @@ function makeWay(path: string, temporary: string): void {
   if (old!.join() === fresh!.join()) return;
   const tensors = (sums: readonly string[]): string => sums.filter((line) => line.endsWith(".safetensors")).join();
   if (tensors(old!) === tensors(fresh!)) return discard(path);
-  throw new LongjingError("conflict", "A checkpoint of this name with other contents exists", {
+  throw new LongjingError("conflict", "A checkpoint of this name with other tensors exists", {
     where: path,
     hint: "Resume the run from it, or train into another folder",
   });

@@ -1,6 +1,8 @@
 export type { AdvantageOptions, Advantages } from "./advantages.ts";
 export { groupAdvantages, groupsWithSignal, maskTruncated, softOverlongPunishment } from "./advantages.ts";
 export type { AlarmOptions } from "./alarms.ts";
+export type { AverageOptions } from "./average.ts";
+export { average } from "./average.ts";
 export type { Curriculum, CurriculumState, Outcome, SolveRateOptions } from "./curriculum.ts";
 export { scheduledCurriculum, solveRateCurriculum } from "./curriculum.ts";
 export type { DistillOptions } from "./distill.ts";

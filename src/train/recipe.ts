@@ -7,7 +7,7 @@ import { sameShape } from "../tensor/op.ts";
 import { createTokenizer, type Tokenizer, type TokenizerFiles } from "../text/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import type { Checkpoint as OpenCheckpoint } from "../weights/index.ts";
-import { adapterFile, loadTensors, modelFile, optimizerFile, type Checkpoint, type CheckpointContents, type HostTensor, type JsonValue, type WeightsFile } from "./checkpoint.ts";
+import { adapterFile, loadTensors, modelFile, optimizerFile, stageEnd, type Checkpoint, type CheckpointContents, type HostTensor, type JsonValue, type WeightsFile } from "./checkpoint.ts";
 import { noBase, type FrozenBase } from "./frozen-base.ts";
 import { adapterFiles, loraConfigFor, loraDefaults, readBase, type LoraOptions } from "./lora.ts";
 import { openRun, readRunConfig, type Run } from "./run.ts";
@@ -73,7 +73,7 @@ export type RecipeEvent =
 type SavedState = { readonly progress: { readonly step: number; readonly cursor: JsonValue }; readonly done: boolean; readonly optimizer_step: number };
 
 /** A run as its stages see it, except for what differs between them. */
-type SharedContext = Pick<StageContext, "backend" | "config" | "tokenizer" | "state" | "seed" | "signal" | "blocking" | "now">;
+type SharedContext = Pick<StageContext, "backend" | "config" | "tokenizer" | "state" | "seed" | "signal" | "blocking" | "now" | "parametersAfter">;
 
 /**
  * Runs a recipe in a run folder, or goes on with one. A resumed run equals one that was never stopped, byte for byte.
@@ -92,7 +92,11 @@ export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Prom
     const at = run.checkpoint ? await restore(recipe, run.checkpoint, weights.file, state) : { index: 0, progress: null };
     report({ type: "start", recipe: recipe.name, parameters: state.parameterCount, trainable: parameterCount(specs), stages: recipe.stages.map((stage) => ({ name: stage.name, steps: stepsOf(stage, options) })), warnings: run.warnings });
     const extraFiles = { ...weights.files, "tokenizer.json": JSON.stringify(files.tokenizerJson), "tokenizer_config.json": JSON.stringify(files.tokenizerConfig, null, 2) };
-    const shared = { backend, config, tokenizer, state, seed, signal, blocking: backend.provider !== "wasm", now: options.now };
+    const parametersAfter = async (stage: string): Promise<Record<string, Float32Array>> => {
+      const checkpoint = stageEnd(dir, stage);
+      return parametersOf(await loadTensors(checkpoint, weights.file), specs, checkpoint);
+    };
+    const shared = { backend, config, tokenizer, state, seed, signal, blocking: backend.provider !== "wasm", now: options.now, parametersAfter };
     for (const [index, stage] of recipe.stages.entries()) {
       if (index < at.index) continue;
       const resumed = index === at.index ? at.progress : null;
@@ -222,14 +226,16 @@ async function restore(recipe: Recipe, checkpoint: Checkpoint, file: WeightsFile
   const saved = checkpoint.state as unknown as SavedState;
   const parameters = await loadTensors(checkpoint, file);
   const optimizer = await loadTensors(checkpoint, optimizerFile);
-  const take = (from: Readonly<Record<string, HostTensor>>, prefix = "", specs = state.specs): Record<string, Float32Array> => Object.fromEntries(specs.map(({ name, shape }) => [name, dataOf(from, prefix + name, shape, checkpoint)]));
   const trained = state.specs.filter((s) => s.trainable);
-  state.load(take(parameters), { m: take(optimizer, "m.", trained), v: take(optimizer, "v.", trained) });
+  state.load(parametersOf(parameters, state.specs, checkpoint), { m: parametersOf(optimizer, trained, checkpoint, "m."), v: parametersOf(optimizer, trained, checkpoint, "v.") });
   state.step = saved.optimizer_step;
   if (saved.done) return { index: index + 1, progress: null };
   const rest = Object.entries(optimizer).filter(([name]) => !/^[mv]\./.test(name));
   return { index, progress: { ...saved.progress, ...(rest.length > 0 && { tensors: Object.fromEntries(rest) }) } };
 }
+
+const parametersOf = (tensors: Readonly<Record<string, HostTensor>>, specs: readonly ParameterSpec[], from: Checkpoint, prefix = ""): Record<string, Float32Array> =>
+  Object.fromEntries(specs.map(({ name, shape }) => [name, dataOf(tensors, prefix + name, shape, from)]));
 
 function dataOf(tensors: Readonly<Record<string, HostTensor>>, name: string, shape: readonly number[], { path }: Checkpoint): Float32Array {
   const found = tensors[name];

@@ -19,6 +19,10 @@ export interface RejectionSamplingOptions<G> extends Omit<SftOptions, "document"
   readonly max_completion_length: number;
   /** Default 1. */
   readonly temperature?: number;
+  /**
+   * The stage that the fine-tuning starts from anew, as DeepSeek-R1's starts from V3-Base each time. Default: the policy that was sampled.
+   */
+  readonly from?: string;
   /** What is readable among the right ones: one language, no repetition. Default: everything. */
   readonly readable?: (sample: Sample, problem: Problem<G>) => boolean;
   /** Most samples that are kept of a problem, so that easy ones do not crowd out hard ones. Default 1. */
@@ -29,15 +33,17 @@ export interface RejectionSamplingOptions<G> extends Omit<SftOptions, "document"
 
 /**
  * Rejection sampling and fine-tuning on what is left (DeepSeek-R1, section 2.3.3): the policy answers many problems, what is
- * right and readable is kept, and the model is trained on it beside general data. The kept samples are part of the stage's
+ * right and readable is kept, and the model is trained on it beside general data. With `from` it is also R1's cold start: what R1-Zero
+ * said, as far as it is right and readable, is what the base model is fine-tuned on. The kept samples are part of the stage's
  * checkpoints, so that a resumed stage goes on with the very same ones.
  */
 export function rejectionSampling<G>(options: RejectionSamplingOptions<G>): Stage {
-  const { name = "rejection-sampling", steps, general } = options;
+  const { name = "rejection-sampling", steps, general, from } = options;
   const run = async (context: StageContext): Promise<StageProgress> => {
     const saved = context.resumed?.cursor as { readonly kept: readonly TextPair[]; readonly training: JsonValue } | null | undefined;
     const kept = saved?.kept ?? (await sampled(options, name, context));
     if (kept === null) return { step: 0, cursor: null };
+    if (from !== undefined && !saved) context.state.load(await context.parametersAfter(from));
     const document = (seed: number, index: number): TextPair => {
       const stream = random("rejection sampling", name, seed, index);
       return general && stream.next() < general.share ? general.document(seed, index) : stream.pick(kept);

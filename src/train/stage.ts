@@ -35,6 +35,8 @@ export interface StageContext {
   /** Appends to the run's log: what is measured by the clock apart. */
   log(step: number, type: LogType, values: Readonly<Record<string, JsonValue>>, measures?: Readonly<Record<string, number>>): void;
   account(spent: Omit<Spent, "cores">): void;
+  /** The parameters as an earlier stage has left them. @throws LongjingError "not_found" where there is no such stage */
+  parametersAfter(stage: string): Promise<Record<string, Float32Array>>;
   /** Says how far a stage came whose steps leave no log lines. */
   progress(step: number): void;
   /**

@@ -1,0 +1,23 @@
+import type { Stage, StageContext, StageProgress } from "./stage.ts";
+
+export interface AverageOptions {
+  /** Default "average". */
+  readonly name?: string;
+  /** Earlier stages. One alone brings back what it has left. */
+  readonly of: readonly [string, ...string[]];
+}
+
+/** A stage that trains nothing: the policy becomes the mean of what earlier stages have left (model soups, arXiv 2203.05482). */
+export function average({ name = "average", of }: AverageOptions): Stage {
+  const run = async (context: StageContext): Promise<StageProgress> => {
+    const { state } = context;
+    const mean = Object.fromEntries(state.specs.map((spec) => [spec.name, new Float32Array(spec.shape.reduce((a, b) => a * b, 1))]));
+    for (const stage of of) {
+      const parameters = await context.parametersAfter(stage);
+      for (const [parameter, sum] of Object.entries(mean)) parameters[parameter]!.forEach((value, i) => (sum[i]! += value / of.length));
+    }
+    state.load(mean);
+    return { step: 1, cursor: null };
+  };
+  return { name, steps: 1, run };
+}
