@@ -1,7 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
-import { endpoint, readCompletion, type Ask, type QuestionSet, type Suite } from "../eval/index.ts";
+import { endpoint, readCompletion, type Ask, type Question, type QuestionSet, type Suite } from "../eval/index.ts";
 import { chatEvents, parseChatRequest, toCompletion, type ServedModel } from "../serve/index.ts";
-import { chatRenderer, type Tokenizer } from "../text/index.ts";
+import { chatRenderer, toolInstructions, toolSyntaxOf, type Tokenizer } from "../text/index.ts";
 import { openBackendWith } from "./backend.ts";
 import type { EvalOptions } from "./eval.ts";
 import { findAdapter } from "./find-adapter.ts";
@@ -31,6 +31,8 @@ export function endpointAnswerer(url: string, options: EvalOptions): Answerer {
   return { ask, model, from: url.replace(/\/+$/, ""), maxTokens: Number.POSITIVE_INFINITY, concurrency, close: () => {} };
 }
 
+// In tokens: what tools answer last stands behind what the conversation's limit has counted.
+const roomForResults = 128;
 // More than run at once, so that none waits for a question.
 const inFlight = 256;
 
@@ -69,6 +71,11 @@ function longestPrompt(tokenizer: Tokenizer, sets: readonly QuestionSet[], syste
   if (tokenizer.chatTemplate === null) return 0;
   const render = chatRenderer(tokenizer.chatTemplate);
   const before = system === null ? [] : [{ role: "system", content: system }];
-  const length = (prompt: string): number => tokenizer.encode(render([...before, { role: "user", content: prompt }], { ...tokenizer.specialTokens, add_generation_prompt: true })).length;
-  return Math.max(...sets.flatMap(({ questions }) => questions.map(({ prompt }) => length(prompt))));
+  const syntax = toolSyntaxOf(tokenizer.chatTemplate);
+  const length = ({ prompt, tools = [] }: Question): number => {
+    const told = tools.length === 0 ? before : [...before, { role: "system", content: toolInstructions(syntax, tools) }];
+    const asked = tokenizer.encode(render([...told, { role: "user", content: prompt }], { ...tokenizer.specialTokens, add_generation_prompt: true })).length;
+    return asked + (tools.length === 0 ? 0 : roomForResults);
+  };
+  return Math.max(...sets.flatMap(({ questions }) => questions.map(length)));
 }

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { LongjingError } from "../errors/index.ts";
 import { entryQuestions, parseSuite, taskQuestions, type ImportedScore, type QuestionSet, type Suite, type SuiteSet } from "../eval/index.ts";
-import { readEntries, tasks, type Language, type Task, type TaskName } from "../tasks/index.ts";
+import { allTasks, readEntries, type AnyTaskName, type Language, type Task } from "../tasks/index.ts";
 import type { EvalOptions } from "./eval.ts";
 import { ReasoningGym } from "./reasoning-gym.ts";
 
@@ -10,14 +10,14 @@ import { ReasoningGym } from "./reasoning-gym.ts";
 export interface Named {
   readonly suites: readonly string[];
   readonly files: readonly string[];
-  readonly tasks: readonly TaskName[];
+  readonly tasks: readonly AnyTaskName[];
   /** Folders, GGUF files and ORG/NAME. */
   readonly models: readonly string[];
 }
 
 /** Tasks by name, suites and problems by the end of the file's name; anything else is a model. */
 export function namedBy(words: readonly string[]): Named {
-  const isTask = (word: string): word is TaskName => Object.hasOwn(tasks, word);
+  const isTask = (word: string): word is AnyTaskName => Object.hasOwn(allTasks, word);
   const [suites, files] = [".json", ".jsonl"].map((end) => words.filter((word) => word.endsWith(end))) as [string[], string[]];
   return { suites, files, tasks: words.filter(isTask), models: words.filter((word) => !isTask(word) && !suites.includes(word) && !files.includes(word)) };
 }
@@ -26,7 +26,7 @@ export function namedBy(words: readonly string[]): Named {
 export async function suiteOf({ suites, files, tasks: names }: Named, options: EvalOptions): Promise<Suite> {
   const [path, second] = suites;
   const both = [...suites, ...files, ...names];
-  if (both.length === 0) throw new LongjingError("bad_argument", "There is nothing to measure by", { expected: "a task, SUITE.json, PROBLEMS.jsonl, or --perplexity FILE", hint: `Tasks are ${Object.keys(tasks).join(", ")}` });
+  if (both.length === 0) throw new LongjingError("bad_argument", "There is nothing to measure by", { expected: "a task, SUITE.json, PROBLEMS.jsonl, or --perplexity FILE", hint: `Tasks are ${Object.keys(allTasks).join(", ")}` });
   if (path !== undefined && (second !== undefined || both.length > 1)) throw new LongjingError("bad_argument", "A suite is measured alone", { got: both.join(" "), expected: "one suite, or tasks and files of problems" });
   const suite = path === undefined ? fromWords(files, names, options) : fromFile(await readSuite(path), path, options);
   const { temperature, topP, maxTokens, samples, seed, system } = options;
@@ -40,8 +40,8 @@ export async function suiteOf({ suites, files, tasks: names }: Named, options: E
 
 const mostTokens = 4096;
 
-function fromWords(files: readonly string[], names: readonly TaskName[], { level, language, problems = 200, seed = 0, verifier }: EvalOptions): Suite {
-  const levelOf = (task: TaskName): number => level ?? tasks[task].defaultLevel;
+function fromWords(files: readonly string[], names: readonly AnyTaskName[], { level, language, problems = 200, seed = 0, verifier }: EvalOptions): Suite {
+  const levelOf = (task: AnyTaskName): number => level ?? allTasks[task].defaultLevel;
   return {
     name: [...names, ...files].join(", "),
     description: null,
@@ -86,7 +86,7 @@ export async function questionsOf({ sets }: Suite): Promise<{ readonly sets: rea
   let gym: ReasoningGym | undefined;
   const score: ImportedScore = (task, config, index, answer) => gym!.score(task, config, index, answer);
   const questions = sets.flatMap((set): QuestionSet[] => {
-    if ("task" in set) return [taskQuestions(tasks[set.task] as Task<unknown>, set)];
+    if ("task" in set) return [taskQuestions(allTasks[set.task] as Task<unknown>, set)];
     return entryQuestions(readEntries(set.file), { ...set, where: set.file, score });
   });
   if (questions.length === 0) throw new LongjingError("bad_argument", "The suite has no problems");

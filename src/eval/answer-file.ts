@@ -1,7 +1,7 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync, writeSync } from "node:fs";
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
-import type { ChatAnswer, ChatBody } from "./chat-answers.ts";
+import { toolCalls, type ChatAnswer, type ChatBody } from "./chat-answers.ts";
 import { parsedJson } from "./parsed-json.ts";
 
 /** One answer with what was asked. */
@@ -41,6 +41,7 @@ const line = z.object({
     content: z.string(),
     reasoning_content: z.string().nullable(),
     finish_reason: z.string().nullable(),
+    tool_calls: toolCalls.optional(),
     usage: z.object({ prompt_tokens: count, cached_tokens: count, completion_tokens: count }).nullable(),
     core_seconds: count.nullable(),
   }),

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
+import type { ToolDefinition } from "../text/index.ts";
 import { createPost, type PostOptions } from "../tasks/remote/post.ts";
 
 /** How answers are sampled. Null leaves a setting to the model or endpoint. */
@@ -9,10 +10,23 @@ export interface ChatSampling {
   readonly max_tokens: number;
 }
 
+/** A call in OpenAI's form. */
+export interface ChatToolCall {
+  readonly id: string;
+  readonly type: "function";
+  /** The arguments as the model wrote them. */
+  readonly function: { readonly name: string; readonly arguments: string };
+}
+
+export type Message =
+  | { readonly role: "system" | "user"; readonly content: string }
+  | { readonly role: "assistant"; readonly content: string; readonly reasoning_content?: string; readonly tool_calls?: readonly ChatToolCall[] }
+  | { readonly role: "tool"; readonly content: string; readonly tool_call_id: string };
+
 /** A request for one chat completion, in OpenAI's form. */
 export interface ChatBody {
   readonly model: string;
-  readonly messages: readonly { readonly role: "system" | "user"; readonly content: string }[];
+  readonly messages: readonly Message[];
   readonly [field: string]: unknown;
 }
 
@@ -29,6 +43,7 @@ export interface ChatAnswer {
   readonly content: string;
   readonly reasoning_content: string | null;
   readonly finish_reason: string | null;
+  readonly tool_calls?: readonly ChatToolCall[] | undefined;
   /** Null where the endpoint says none, or none that makes sense. */
   readonly usage: Usage | null;
   /** Processor time of the own engine; null for an endpoint. */
@@ -43,16 +58,22 @@ export interface RequestFields extends ChatSampling {
   readonly system: string | null;
   readonly prompt: string;
   readonly seed: number;
+  /** What the model may call. */
+  readonly tools?: readonly ToolDefinition[] | undefined;
   /** Fields that are added, or with null taken away. */
   readonly extra: Readonly<Record<string, unknown>>;
 }
 
-export function chatBody({ model, system, prompt, extra, ...sampling }: RequestFields): ChatBody {
+export function chatBody({ model, system, prompt, tools, extra, ...sampling }: RequestFields): ChatBody {
   const messages = [...(system === null ? [] : [{ role: "system", content: system }]), { role: "user", content: prompt }];
-  const fields = Object.entries({ ...sampling, ...extra }).filter(([, value]) => value !== null);
+  const fields = Object.entries({ ...sampling, ...(tools && { tools: tools.map(chatTool) }), ...extra }).filter(([, value]) => value !== null);
   return { model, messages, ...Object.fromEntries(fields) } as ChatBody;
 }
 
+const chatTool = ({ name, description, parameters }: ToolDefinition): object => ({ type: "function", function: { name, ...(description !== undefined && { description }), parameters } });
+
+/** Calls in OpenAI's form. */
+export const toolCalls = z.array(z.object({ id: z.string(), type: z.literal("function").default("function"), function: z.object({ name: z.string(), arguments: z.string() }) }));
 const text = z.string().nullish();
 const count = z.int().min(0).max(2 ** 40);
 const usage = z.object({
@@ -62,7 +83,7 @@ const usage = z.object({
   prompt_tokens_details: z.object({ cached_tokens: count.nullish() }).nullish(),
 });
 const completion = z.object({
-  choices: z.array(z.object({ finish_reason: text, message: z.object({ content: text, reasoning_content: text, reasoning: text }) })).length(1),
+  choices: z.array(z.object({ finish_reason: text, message: z.object({ content: text, reasoning_content: text, reasoning: text, tool_calls: toolCalls.nullish() }) })).length(1),
   usage: z.unknown(),
 });
 const failure = z.object({ error: z.object({ message: z.string() }) });
@@ -83,6 +104,7 @@ export function readCompletion(json: unknown, where: string): ChatAnswer {
     content: message.content ?? "",
     reasoning_content: message.reasoning_content ?? message.reasoning ?? null,
     finish_reason,
+    ...(message.tool_calls?.length && { tool_calls: message.tool_calls }),
     usage: readUsage(data.usage),
     core_seconds: null,
   };

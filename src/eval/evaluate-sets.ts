@@ -3,7 +3,8 @@ import { answerIn } from "./answer-text.ts";
 import type { AnswerRecord, AnswerStore } from "./answer-file.ts";
 import { chatBody, type Ask, type ChatAnswer, type ChatSampling } from "./chat-answers.ts";
 import { measureSamples, type GradedSample, type Measurement } from "./measure.ts";
-import type { QuestionSet, SetFacts } from "./questions.ts";
+import { conversation } from "./chat-conversation.ts";
+import type { Question, QuestionSet, SetFacts } from "./questions.ts";
 
 /** What the work of an answer costs. Prices are in USD. */
 export interface Prices {
@@ -41,10 +42,10 @@ type Asked = Omit<AnswerRecord, "answer">;
 
 /** The requests of a set, question by question. */
 export function requestsOf({ questions }: QuestionSet, { from, samples, seed, model, system, sampling, extra }: Omit<EvaluateSetsOptions, "ask" | "store">): Asked[] {
-  return questions.flatMap(({ id, prompt }) =>
+  return questions.flatMap(({ id, prompt, tools }) =>
     Array.from({ length: samples }, (_, sample) => {
       const own = random("eval", id, seed, sample).below(2 ** 31);
-      return { from, id, sample, request: chatBody({ model, system, prompt, seed: own, extra, ...sampling }) };
+      return { from, id, sample, request: chatBody({ model, system, prompt, tools, seed: own, extra, ...sampling }) };
     }),
   );
 }
@@ -56,7 +57,8 @@ export function requestsOf({ questions }: QuestionSet, { from, samples, seed, mo
  */
 export async function evaluateSets(sets: readonly QuestionSet[], options: EvaluateSetsOptions): Promise<SetMeasurement[]> {
   const asked = sets.map((set) => requestsOf(set, options));
-  const answers = await answersTo(asked.flat(), options);
+  const questions = sets.flatMap((set) => set.questions.flatMap((question) => Array.from({ length: options.samples }, () => question)));
+  const answers = await answersTo(asked.flat(), questions, options);
   let start = 0;
   const results: SetMeasurement[] = [];
   for (const [i, set] of sets.entries()) {
@@ -68,7 +70,7 @@ export async function evaluateSets(sets: readonly QuestionSet[], options: Evalua
   return results;
 }
 
-async function answersTo(asked: readonly Asked[], { ask, store, concurrency, onAnswer }: EvaluateSetsOptions): Promise<ChatAnswer[]> {
+async function answersTo(asked: readonly Asked[], questions: readonly Question[], { ask, store, concurrency, onAnswer }: EvaluateSetsOptions): Promise<ChatAnswer[]> {
   const answers = asked.map((one) => store.find(one));
   const missing = asked.flatMap((one, i) => (answers[i] === undefined ? [{ one, i }] : []));
   let failed: { readonly error: unknown } | undefined;
@@ -76,7 +78,8 @@ async function answersTo(asked: readonly Asked[], { ask, store, concurrency, onA
     for (let next = missing.shift(); next !== undefined && failed === undefined; next = missing.shift()) {
       const { one, i } = next;
       try {
-        const answer = await ask(one.request);
+        const episode = await questions[i]!.begin?.();
+        const answer = episode ? await conversation(ask, one.request, episode) : await ask(one.request);
         store.add({ ...one, answer });
         answers[i] = answer;
         onAnswer?.();

@@ -1,12 +1,15 @@
 import { LongjingError } from "../errors/index.ts";
-import { sameAnswer, verifyExact, verifyMath, verifyQuantity, type Entry, type Language, type Task, type Verdict } from "../tasks/index.ts";
-import { renderTranscript } from "../text/index.ts";
+import { sameAnswer, verifyExact, verifyMath, verifyQuantity, type Entry, type Episode, type Language, type Task, type Verdict } from "../tasks/index.ts";
+import { renderTranscript, type ToolDefinition } from "../text/index.ts";
 
 /** One question with what judges an answer to it. */
 export interface Question {
   /** Names it within an evaluation. */
   readonly id: string;
   readonly prompt: string;
+  /** What the model may call, and what answers its turns: a conversation of its own for each answer. */
+  readonly tools?: readonly ToolDefinition[];
+  begin?(): Episode | Promise<Episode>;
   /** The score of an answer, in [0, 1]. */
   judge(answer: string): number | Promise<number>;
 }
@@ -45,7 +48,9 @@ export function taskQuestions<G>(task: Task<G>, { level = task.defaultLevel, lan
     source: "longjing",
     questions: Array.from({ length: problems }, (_, index) => {
       const problem = task.problem({ split: "test", seed, index, level, language });
-      return { id: `${task.name} ${level} ${language} ${seed} ${index}`, prompt: problem.prompt, judge: (answer) => task.score(problem, renderTranscript("", answer)).parts.correct };
+      const { environment } = task;
+      const conversing = environment && { tools: environment.tools, begin: () => environment.reset(problem) };
+      return { id: `${task.name} ${level} ${language} ${seed} ${index}`, prompt: problem.prompt, ...conversing, judge: (answer) => task.score(problem, renderTranscript("", answer)).parts.correct };
     }),
     same: (a, b) => sameAnswer(task, a, b),
   };

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
-import { tasks, type Language, type TaskName } from "../tasks/index.ts";
+import { allTasks, type AnyTaskName, type Language } from "../tasks/index.ts";
 import type { ChatSampling } from "./chat-answers.ts";
 import { verifierNames, type VerifierName } from "./questions.ts";
 
@@ -8,7 +8,7 @@ const whole = z.int().min(1);
 const seed = z.int().min(0);
 
 const own = z.strictObject({
-  task: z.enum(Object.keys(tasks) as [TaskName, ...TaskName[]]),
+  task: z.enum(Object.keys(allTasks) as [AnyTaskName, ...AnyTaskName[]]),
   levels: z.array(whole).min(1).optional(),
   languages: z.array(z.enum(["en", "zh"])).min(1).optional(),
   problems: whole.optional(),
@@ -39,7 +39,7 @@ const shape = z.strictObject({
 
 /** One row of a suite: a task of ours at a level in a language, or a file of problems. */
 export type SuiteSet =
-  | { readonly task: TaskName; readonly level: number; readonly language: Language; readonly problems: number; readonly seed: number }
+  | { readonly task: AnyTaskName; readonly level: number; readonly language: Language; readonly problems: number; readonly seed: number }
   | { readonly file: string; readonly verifier: VerifierName; readonly name?: string | undefined; readonly problems: number };
 
 /** What is asked, and how. */
@@ -68,13 +68,13 @@ export function parseSuite(json: unknown, where: string): Suite {
     sets: data.sets.flatMap((set): SuiteSet[] => {
       const problems = set.problems ?? common.problems;
       if ("file" in set) return [{ file: set.file, verifier: set.verifier, name: set.name, problems }];
-      const { levels = [tasks[set.task].defaultLevel], languages = ["en"] } = set;
+      const { levels = [allTasks[set.task].defaultLevel], languages = ["en"] } = set;
       return levels.flatMap((level) => languages.map((language) => ({ task: set.task, level: levelOf(set.task, level, where), language, problems, seed: set.seed ?? common.seed })));
     }),
   };
 }
 
-function levelOf(task: TaskName, level: number, where: string): number {
-  if (level <= tasks[task].levels) return level;
-  throw new LongjingError("bad_config", "A task has no such level", { where, got: `${task} ${level}`, expected: `1 to ${tasks[task].levels}` });
+function levelOf(task: AnyTaskName, level: number, where: string): number {
+  if (level <= allTasks[task].levels) return level;
+  throw new LongjingError("bad_config", "A task has no such level", { where, got: `${task} ${level}`, expected: `1 to ${allTasks[task].levels}` });
 }

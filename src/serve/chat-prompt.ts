@@ -1,4 +1,4 @@
-import { renderToolCall, renderToolResult, tags, toolInstructions, toolSyntaxOf, type ChatMessage, type ToolSyntax } from "../text/index.ts";
+import { renderToolCall, renderToolResult, resultRole, tags, toolInstructions, toolSyntaxOf, type ChatMessage, type ToolSyntax } from "../text/index.ts";
 import type { AssistantMessage, ServedMessage, ToolCall } from "./chat-messages.ts";
 import type { ChatRequest } from "./chat-request.ts";
 import type { ServedModel } from "./model.ts";
@@ -75,17 +75,22 @@ function templateMessages(messages: readonly ServedMessage[], template: string, 
     });
   }
   const out: { role: string; content: string; reasoning_content?: string }[] = [];
+  // Which thoughts are shown is the template's affair; one that knows them by their tags alone gets them in the text.
+  const tagged = template.includes(tags.thinkClose) && !template.includes("reasoning_content");
+  const role = resultRole(template);
   let afterTool = false;
   for (const turn of messages) {
     if (turn.role === "tool") {
       const result = renderToolResult(turn.content);
       const before = out.at(-1);
       if (afterTool && before !== undefined) before.content += `\n${result}`;
-      else out.push({ role: "user", content: result });
+      else out.push({ role, content: result });
     } else if (turn.role === "assistant") {
       const calls = (turn.tool_calls ?? []).map(({ function: { name, arguments: args } }) => renderToolCall(syntax, name, args));
       const { reasoning_content } = turn;
-      out.push({ role: "assistant", content: [turn.content, ...calls].filter((part) => part !== "").join("\n"), ...(reasoning_content === undefined ? {} : { reasoning_content }) });
+      const content = [turn.content, ...calls].filter((part) => part !== "").join("\n");
+      if (tagged) out.push({ role: "assistant", content: reasoning_content === undefined ? content : tags.thinkOpen + reasoning_content + tags.thinkClose + content });
+      else out.push({ role: "assistant", content, ...(reasoning_content === undefined ? {} : { reasoning_content }) });
     } else out.push({ ...turn });
     afterTool = turn.role === "tool";
   }

@@ -37,7 +37,7 @@ export {
   type Task,
 } from "./task.ts";
 export { formatRational, isInteger, type Rational } from "./rational.ts";
-export { tasks, type TaskName } from "./table.ts";
+export { allTasks, tasks, type AnyTaskName, type TaskName } from "./table.ts";
 export { weekday, type WeekdayGold } from "./weekday.ts";
 export {
   extractMath,

@@ -4,6 +4,7 @@ import { brackets } from "./brackets.ts";
 import { compare } from "./compare.ts";
 import { countdown } from "./countdown.ts";
 import { divisor } from "./divisor.ts";
+import { guess } from "./guess.ts";
 import { letters } from "./letters.ts";
 import { multiplication } from "./multiplication.ts";
 import { parity } from "./parity.ts";
@@ -13,7 +14,7 @@ import { sorting } from "./sorting.ts";
 import type { Task } from "./task.ts";
 import { weekday } from "./weekday.ts";
 
-/** The tasks that ship, by name, for the command line. Code passes the task itself. */
+/** The tasks of one turn that ship, by name, for the command line. Code passes the task itself. */
 export const tasks = {
   countdown,
   arithmetic,
@@ -31,3 +32,8 @@ export const tasks = {
 } satisfies Record<string, Task<unknown>>;
 
 export type TaskName = keyof typeof tasks;
+
+/** All that ship, those of several turns too. */
+export const allTasks = { ...tasks, guess } satisfies Record<string, Task<unknown>>;
+
+export type AnyTaskName = keyof typeof allTasks;

@@ -64,6 +64,12 @@ describe("our own template", () => {
     const turns = [{ role: "assistant", content: said }, { role: "user", content: "and 2+2?" }];
     expect(renderChat(longjingTemplate, turns, variables)).toBe("<|bos|><|assistant|><answer>2</answer><|eos|><|user|>and 2+2?");
   });
+
+  it("keeps the thoughts of turns that tools have answered, until the next question", () => {
+    const turns = [{ role: "user", content: "1+1?" }, { role: "assistant", content: "<think>add</think>call" }, { role: "tool", content: "2" }];
+    expect(renderChat(longjingTemplate, turns, variables)).toBe("<|bos|><|user|>1+1?<|assistant|><think>add</think>call<|eos|><|user|>2");
+    expect(renderChat(longjingTemplate, [...turns, { role: "user", content: "why?" }], variables)).toBe("<|bos|><|user|>1+1?<|assistant|>call<|eos|><|user|>2<|user|>why?");
+  });
 });
 
 it("strips the characters that a template names, as Python does", () => {

@@ -12,15 +12,22 @@ export interface ChatMessage {
 }
 
 /**
- * How our own models are addressed: <|user|>…<|assistant|>…, thoughts of earlier turns left out as DeepSeek-R1 does. It opens
- * no tag: the model writes <think> itself, so that the format reward sees what the model wrote and nothing else.
+ * How our own models are addressed: <|user|>…<|assistant|>…, thoughts before the last question left out as DeepSeek-R1 does; those
+ * between calls of tools stay, as Qwen 3 has it, for the model was trained to go on from them. It opens no tag: the model writes <think>
+ * itself, so that the format reward sees what the model wrote and nothing else.
  */
 export const longjingTemplate: string = `
 {{- bos_token }}
+{%- set last = namespace(question=-1) %}
+{%- for message in messages %}
+    {%- if message.role not in ['assistant', 'tool'] %}
+        {%- set last.question = loop.index0 %}
+    {%- endif %}
+{%- endfor %}
 {%- for message in messages %}
     {%- if message.role == 'assistant' %}
         {%- set content = message.content %}
-        {%- if not loop.last and '</think>' in content %}
+        {%- if loop.index0 < last.question and '</think>' in content %}
             {%- set content = content.split('</think>')[-1] %}
         {%- endif %}
         {{- '<|assistant|>' + content + eos_token }}

@@ -1,7 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import { chatRenderer, longjingTemplate, type ChatMessage } from "./chat-template.ts";
 import type { Tokenizer } from "./tokenizer.ts";
-import { renderToolResult, toolInstructions, toolSyntaxOf, type ToolDefinition, type ToolSyntax } from "./tool-syntax.ts";
+import { renderToolResult, resultRole, toolInstructions, toolSyntaxOf, type ToolDefinition, type ToolSyntax } from "./tool-syntax.ts";
 
 /** A prompt and what should follow it, as token ids; `completion` ends with EOS. */
 export interface TokenDocument {
@@ -65,7 +65,7 @@ export function documentEncoder(tokenizer: Tokenizer): DocumentEncoder {
     return tokenizer.encode(render([{ role: "system", content: toolInstructions(toolSyntax, definitions) }, ...asked], variables));
   };
   const between = (messages: readonly ChatMessage[]): number[] => {
-    const said = template.includes("tool_calls") ? messages : withResultsAsText(messages);
+    const said = template.includes("tool_calls") ? messages : withResultsAsText(messages, resultRole(template));
     const text = render([{ role: "user", content: "" }, { role: "assistant", content: turn }, ...said], { ...specialTokens, add_generation_prompt: true });
     const after = text.slice(text.indexOf(turn) + turn.length);
     const end = tokenizer.decode([eos], { skipSpecialTokens: false });
@@ -92,15 +92,15 @@ export function documentEncoder(tokenizer: Tokenizer): DocumentEncoder {
   };
 }
 
-/** For a template that knows of no calls: what they gave, as a user's text; neighbours in one message. */
-function withResultsAsText(messages: readonly ChatMessage[]): ChatMessage[] {
+/** For a template that knows of no calls: what they gave, as text; neighbours in one message. */
+function withResultsAsText(messages: readonly ChatMessage[], role: "tool" | "user"): ChatMessage[] {
   const out: ChatMessage[] = [];
   let afterTool = false;
   for (const message of messages) {
     const result = message.role === "tool";
     const content = result ? renderToolResult(String(message.content)) : message.content;
-    if (result && afterTool) out.push({ role: "user", content: `${String(out.pop()?.content)}\n${String(content)}` });
-    else out.push({ ...message, role: result ? "user" : message.role, content });
+    if (result && afterTool) out.push({ role, content: `${String(out.pop()?.content)}\n${String(content)}` });
+    else out.push({ ...message, role: result ? role : message.role, content });
     afterTool = result;
   }
   return out;

@@ -24,6 +24,7 @@ export {
   hermes,
   llama3,
   renderToolCall,
+  resultRole,
   renderToolResult,
   toolInstructions,
   toolMarks,

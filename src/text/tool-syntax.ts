@@ -72,7 +72,10 @@ export function renderToolCall(syntax: ToolSyntax, name: string, args: string): 
   return `${beforeArguments(syntax, name)}${args}${syntax.after}`;
 }
 
-/** What a call gave, in a user's message, for a template that knows of no calls. */
+/** The role of a message with what calls gave, for a template that knows of no calls: its own where the template names it. */
+export const resultRole = (template: string): "tool" | "user" => (/["']tool["']/.test(template) ? "tool" : "user");
+
+/** What a call gave, in such a message, for a template that knows of no calls. */
 export function renderToolResult(result: string): string {
   return `<tool_response>\n${result}\n</tool_response>`;
 }
