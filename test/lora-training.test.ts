@@ -154,6 +154,13 @@ test("the commands train an adapter, and chat through the run that did", async (
   const [byRun, byCheckpoint, whole] = await Promise.all([ask(at("by-command")), ask(newest(at("by-command"))), ask(at("tuned"))]);
   expect([byRun.code, byCheckpoint.code, whole.code]).toEqual([0, 0, 2]);
   expect(byRun.stdout).toBe(byCheckpoint.stdout);
+  // One that trained all of a model is that model; one that trains an adapter is none.
+  const alone = (model: string) => longjing(["chat", model, "--temperature", "0", "--max-tokens", "8", "--json"], "hi\n");
+  const [run, checkpoint, adapter] = await Promise.all([alone(at("tuned")), alone(newest(at("tuned"))), alone(at("by-command"))]);
+  expect([run.code, adapter.code]).toEqual([0, 2]);
+  const said = (stdout: string) => ({ ...(JSON.parse(stdout) as object), model: "" });
+  expect(said(run.stdout)).toEqual(said(checkpoint.stdout));
+  expect(adapter.stderr).toContain("--adapter");
   const measured = (adapter: string) => longjing(["eval", "parity", "--level", "1", "--model", at("base.gguf"), "--adapter", adapter, "--problems", "2", "--samples", "1", "--max-tokens", "8", "--json"]);
   const [scored, unscored] = await Promise.all([measured(at("by-command")), measured(at("tuned"))]);
   expect([scored.code, unscored.code]).toEqual([0, 2]);

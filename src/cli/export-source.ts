@@ -5,10 +5,10 @@ import type { Evaluation } from "../eval/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { parameterSpecs } from "../model/index.ts";
 import { tokenizerFromGguf, type TokenizerFiles } from "../text/index.ts";
-import { latestCheckpoint, readLog, type TimedLogLine } from "../train/index.ts";
+import { readLog, type TimedLogLine } from "../train/index.ts";
 import { exists, isFile, listFolder, mergeAdapter, openCheckpoint, openFileSource, openGguf, readAdapter, readJson, type CardResult, type Checkpoint, type LoraAdapter } from "../weights/index.ts";
 import { baseOfAdapter, findAdapter, isAdapter } from "./find-adapter.ts";
-import { findModel } from "./find-model.ts";
+import { findModel, isRun, newestCheckpoint } from "./find-model.ts";
 
 /** What is exported: a model, and what is known about how it was made. */
 export interface ExportSource {
@@ -34,12 +34,7 @@ const mostStateBytes = 2 ** 24;
  */
 export async function findExportSource(model: string): Promise<ExportSource> {
   const folder = (await exists(model)) && !(await isFile(model));
-  // A model that is given away has its log beside it, too.
-  if (folder && (await exists(join(model, "log.jsonl"))) && !(await exists(join(model, "model.safetensors")))) {
-    const { checkpoint } = latestCheckpoint(model);
-    if (checkpoint === null) throw new LongjingError("not_found", "The run has no whole checkpoint yet", { where: model });
-    return checkpointSource(checkpoint.path, resolve(model));
-  }
+  if (folder && isRun(model)) return checkpointSource(newestCheckpoint(model), resolve(model));
   const run = dirname(dirname(resolve(model)));
   if (folder && (await exists(join(model, "state.json"))) && (await exists(join(run, "log.jsonl")))) return checkpointSource(model, run);
   const path = await findModel(model);

@@ -1,8 +1,7 @@
 import { join } from "node:path";
 import { LongjingError } from "../errors/index.ts";
-import { latestCheckpoint } from "../train/index.ts";
 import { exists, parseLoraConfig, readJson, type LoraConfig } from "../weights/index.ts";
-import { findModel } from "./find-model.ts";
+import { findModel, isRun, newestCheckpoint } from "./find-model.ts";
 
 const configFile = "adapter_config.json";
 const largestConfig = 2 ** 20;
@@ -12,10 +11,7 @@ export const isAdapter = async (folder: string): Promise<boolean> => (await exis
 
 /** The folder of an adapter: itself, or the newest checkpoint of a run that trains one. @throws LongjingError "not_found" before its first */
 export async function findAdapter(folder: string): Promise<string> {
-  if ((await exists(join(folder, configFile))) || !(await exists(join(folder, "log.jsonl")))) return folder;
-  const { checkpoint } = latestCheckpoint(folder);
-  if (checkpoint === null) throw new LongjingError("not_found", "The run has no whole checkpoint yet", { where: folder });
-  return checkpoint.path;
+  return (await exists(join(folder, configFile))) || !isRun(folder) ? folder : newestCheckpoint(folder);
 }
 
 /** @throws LongjingError "not_found"; "bad_config"; "unsupported" */

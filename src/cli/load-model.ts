@@ -83,7 +83,7 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const weights = await weightFiles(path);
   const engine = owning(generator, new Embedder(backend, config, parameters, max_model_len), () => disposeParameters(parameters));
   return {
-    id: nameOf(model, path),
+    id: nameOf(model),
     created: weights.modified,
     system_fingerprint: weights.fingerprint,
     engine: adapter === undefined ? engine : throughAdapter(engine, adapter),

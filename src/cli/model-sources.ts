@@ -19,8 +19,7 @@ export interface NamedModel {
 export async function nameModel(model: string): Promise<NamedModel> {
   const [, id, path] = existsSync(model) ? [] : (/^([^=]+)=(.+)$/.exec(model) ?? []);
   if (id !== undefined && path !== undefined) return { id, path: await findModel(path) };
-  const found = await findModel(model);
-  return { id: nameOf(model, found), path: found };
+  return { id: nameOf(model), path: await findModel(model) };
 }
 
 /**
