@@ -1,7 +1,7 @@
 // What balancing by a bias and multi-token prediction do to pretraining: the same small model of DeepSeek-V3's architecture, on the
 // same documents that no step sees twice, with one thing changed at a time. Means over the last fifth of the steps.
 //
-//   npx tsx --conditions source bench/base-ablation.ts [STEPS [SEEDS]]
+//   npx tsx --conditions source bench/base-ablation.ts [STEPS [SEEDS [PART-OF-A-VARIANT'S-NAME]]]
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { tasks, transcripts, type Task } from "../src/tasks/index.ts";
 import { trainBpe } from "../src/text/index.ts";
 import { base, readLog, runRecipe, type BaseOptions, type Recipe, type TextPair } from "../src/train/index.ts";
 
-const [steps, seeds] = [Number(process.argv[2] ?? 400), Number(process.argv[3] ?? 3)];
+const [steps, seeds, wanted] = [Number(process.argv[2] ?? 400), Number(process.argv[3] ?? 3), process.argv[4] ?? ""];
 
 const subjects = Object.values(tasks).filter((task) => !task.environment) as readonly Task<unknown>[];
 const document = (seed: number, index: number): TextPair => transcripts(subjects[index % subjects.length]!, { split: "train", seed, start: index, count: 1 }).next().value!;
@@ -43,7 +43,7 @@ const recipe = (options: Partial<BaseOptions>): Recipe => ({
 
 const backend = await openBackend();
 const folder = mkdtempSync(join(tmpdir(), "longjing-ablation-"));
-for (const [name, options] of Object.entries(variants)) {
+for (const [name, options] of Object.entries(variants).filter(([variant]) => variant.includes(wanted))) {
   const rows: { readonly nll: number; readonly violation: number }[] = [];
   for (let seed = 0; seed < seeds; seed++) {
     const dir = join(folder, `${Object.keys(variants).indexOf(name)}-${seed}`);

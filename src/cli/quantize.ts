@@ -4,7 +4,7 @@ import { Option, type Command } from "commander";
 import { LongjingError } from "../errors/index.ts";
 import type { Calibration, Grid, Storage, StoredParameter } from "../quantize/index.ts";
 import type { Backend } from "../runtime/index.ts";
-import { tasks, type TaskName } from "../tasks/index.ts";
+import { taskNames, type TaskName } from "../tasks/names.ts";
 import type { Checkpoint } from "../weights/index.ts";
 import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
 import type { ExportSource } from "./export-source.ts";
@@ -45,7 +45,7 @@ export function addQuantize(program: Command): void {
     .option("--calibrate <text>", "a text file like what the model will meet: rounding makes up for its own errors on it (GPTQ); without it, to nearest")
     .option("--calibration-tokens <n>", "at most half are from all over that text; texts that the model writes by itself make up the rest", wholeNumber(1), 12_288)
     .option("--perplexity <text>", "report the perplexity of this text file, before and after: another than that of --calibrate")
-    .addOption(new Option("--task <name>", "report the accuracy on held-out problems, greedy, before and after").choices(Object.keys(tasks)))
+    .addOption(new Option("--task <name>", "report the accuracy on held-out problems, greedy, before and after").choices(taskNames))
     .option("--problems <n>", "how many of them", wholeNumber(1, 1_000_000), 200)
     .option("--license <id>", "licence of the weights (default: that of the source's card, else apache-2.0)")
     .addOption(providerOption())

@@ -7,8 +7,8 @@ import { table } from "./table.ts";
 
 /** What a finished run has come to. */
 export interface RunSummary {
-  /** In the order in which they were made: base, …, final. */
-  readonly evaluations: readonly (Evaluation & { readonly stage: string })[];
+  /** In the order in which they were made: base, …, final. `task` is missing where an older version has written the log. */
+  readonly evaluations: readonly (Evaluation & { readonly stage: string; readonly task?: string })[];
   readonly cost: Ledger["total"] | null;
 }
 
@@ -19,9 +19,35 @@ export function summaryOf(dir: string): RunSummary {
 }
 
 export function summaryText({ evaluations, cost }: RunSummary, { bold, dim }: ReturnType<typeof picocolors.createColors>): string {
-  const header = ["", ...evaluations.map(({ stage }) => stage), ...(evaluations.length > 1 ? ["change"] : [])];
-  const figures = evaluations.length === 0 ? "" : `\n${table([header, ...rows(evaluations)], bold)}`;
+  const figures = evaluations.length === 0 ? "" : `\n${figuresOf(evaluations, bold)}`;
   return cost === null ? figures : `${figures}\n${costText(cost)}\n${dim("Prices and powers are the ledger's assumptions: ledger.json")}\n`;
+}
+
+function figuresOf(evaluations: RunSummary["evaluations"], bold: (text: string) => string): string {
+  const several = new Set(evaluations.map(({ task }) => task)).size > 1;
+  if (several) return `${table(stageTable(evaluations), bold)}Accuracy of samples · of the greedy answer, in %\n`;
+  return table([["", ...evaluations.map(({ stage }) => stage), ...(evaluations.length > 1 ? ["change"] : [])], ...rows(evaluations)], bold);
+}
+
+/** A row a task and a column a stage: the evaluation NAME-TASK is what the stages up to NAME have come to. */
+function stageTable(evaluations: RunSummary["evaluations"]): string[][] {
+  const columnOf = ({ stage, task = "" }: RunSummary["evaluations"][number]): string => (stage.endsWith(`-${task}`) ? stage.slice(0, -task.length - 1) : stage);
+  const columns = [...new Set(evaluations.map(columnOf))];
+  const row = (task: string, name: string, show: (evaluation: Evaluation) => string): string[] => [
+    name,
+    ...columns.map((column) => {
+      const found = evaluations.find((one) => columnOf(one) === column && (one.task ?? "") === task);
+      return found ? show(found) : "–";
+    }),
+  ];
+  const hundredths = (share: number): string => (share * 100).toFixed(1);
+  const tasks = [...new Set(evaluations.map(({ task = "" }) => task))];
+  const mixed = (task: string): boolean => evaluations.some((one) => (one.task ?? "") === task && (one.language_consistency ?? 1) < 1);
+  return [
+    ["", ...columns],
+    ...tasks.map((task) => row(task, task, ({ sampled, greedy }) => `${hundredths(sampled.accuracy)} · ${hundredths(greedy.accuracy)}`)),
+    ...tasks.filter(mixed).map((task) => row(task, `${task}, language kept`, ({ language_consistency: kept = null }) => (kept === null ? "–" : hundredths(kept)))),
+  ];
 }
 
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;

@@ -37,7 +37,8 @@ export {
   type Task,
 } from "./task.ts";
 export { formatRational, isInteger, type Rational } from "./rational.ts";
-export { allTasks, tasks, type AnyTaskName, type TaskName } from "./table.ts";
+export { taskNames, type TaskName } from "./names.ts";
+export { allTasks, tasks, type AnyTaskName } from "./table.ts";
 export { weekday, type WeekdayGold } from "./weekday.ts";
 export {
   extractMath,

@@ -7,6 +7,7 @@ import { divisor } from "./divisor.ts";
 import { guess } from "./guess.ts";
 import { letters } from "./letters.ts";
 import { multiplication } from "./multiplication.ts";
+import type { TaskName } from "./names.ts";
 import { parity } from "./parity.ts";
 import { reversal } from "./reversal.ts";
 import { rewriting } from "./rewriting.ts";
@@ -29,9 +30,7 @@ export const tasks = {
   divisor,
   brackets,
   weekday,
-} satisfies Record<string, Task<unknown>>;
-
-export type TaskName = keyof typeof tasks;
+} satisfies Readonly<Record<TaskName, Task<unknown>>>;
 
 /** All that ship, those of several turns too. */
 export const allTasks = { ...tasks, guess } satisfies Record<string, Task<unknown>>;

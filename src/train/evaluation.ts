@@ -46,7 +46,7 @@ export function evaluation<G>(name: string, task: Task<G>, options: Omit<Evaluat
     if (context.signal.aborted) return nothing;
     account(context, start, result);
     const step = Math.ceil(count / problemsPerStep);
-    context.log(step, "evaluation", result as unknown as Record<string, JsonValue>, { step_time: context.now() - start });
+    context.log(step, "evaluation", { task: task.name, ...(result as unknown as Record<string, JsonValue>) }, { step_time: context.now() - start });
     return { step, cursor: null };
   };
   return { name, steps: Math.ceil(options.count / problemsPerStep), run };
