@@ -76,6 +76,7 @@ const functions = {
   CreateIoBinding: make(134, "void *"),
   BindInput: call(136, "void *", "str", "void *"),
   BindOutput: call(137, "void *", "str", "void *"),
+  CreateAndRegisterAllocator: call(144, "void *", "void *", "void *"),
   AddExternalInitializers: call(210, "void *", "const char **", "void *", "size_t"),
   SessionOptionsAppendExecutionProvider: call(216, "void *", "str", "const char **", "const char **", "size_t"),
 };

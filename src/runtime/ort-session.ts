@@ -26,7 +26,10 @@ function library(): Library {
   const api = ortApi();
   const fatal = 4; // what goes wrong is thrown: the library need not print it as well
   const [arena, defaultMemory] = [1, 0];
-  return (opened = { api, env: api.CreateEnv(fatal, "longjing"), memory: api.CreateCpuMemoryInfo(arena, defaultMemory), allocator: api.GetAllocatorWithDefaultOptions() });
+  const env = api.CreateEnv(fatal, "longjing");
+  const memory = api.CreateCpuMemoryInfo(arena, defaultMemory);
+  api.CreateAndRegisterAllocator(env, memory, null);
+  return (opened = { api, env, memory, allocator: api.GetAllocatorWithDefaultOptions() });
 }
 
 export const ortTensors: TensorDriver<Pointer> = {
@@ -76,6 +79,12 @@ export async function createOrtSession(model: Uint8Array, provider: OrtProvider,
 }
 
 /**
+ * Sessions take the memory of their runs from one arena: a trainer has a session for each length of its rows, and runs one at a time. An
+ * arena of its own would keep for each what its largest run took.
+ */
+const sharedArena = { "session.use_env_allocators": "1" };
+
+/**
  * Between the ops of a small model's step lie a few microseconds, and waking a thread takes more than that. Where other work wants the
  * cores, a thread that spins for longer costs the step more than it saves.
  */
@@ -87,7 +96,7 @@ function configure(settings: Pointer, provider: OrtProvider, options: SessionOpt
   if (threads !== undefined) api.SetIntraOpNumThreads(settings, threads);
   api.SetInterOpNumThreads(settings, 1);
   api.SetSessionGraphOptimizationLevel(settings, optimization === "all" ? 99 : 0);
-  for (const [key, value] of Object.entries(spinning ? {} : briefSpinning)) api.AddSessionConfigEntry(settings, key, value);
+  for (const [key, value] of Object.entries({ ...sharedArena, ...(spinning ? {} : briefSpinning) })) api.AddSessionConfigEntry(settings, key, value);
   if (!memoryPattern) api.DisableMemPattern(settings);
   if (profile !== undefined) api.EnableProfiling(settings, profile);
   if (provider.name !== undefined) api.SessionOptionsAppendExecutionProvider(settings, provider.name, [], [], 0);
