@@ -104,6 +104,14 @@ export function roundToNearest(weights: Float32Array, shape: readonly number[], 
   return matrix;
 }
 
+/** The same codes on grids that are `factors` times as wide, a factor a block. @throws LongjingError "unsupported" for a scale beyond float16 */
+export function rescale({ grid, scales, mins, ...rest }: QuantizedMatrix, factors: Float32Array): QuantizedMatrix {
+  const wide = scales.map((scale, block) => toFloat16(scale * factors[block]!));
+  // A minimum that is a multiple of the scale stays that multiple.
+  const moved = mins.map((min, block) => (grid.kind === "minimum" ? toFloat16(min * factors[block]!) : scales[block] === 0 ? min : Math.round(min / scales[block]!) * wide[block]!));
+  return { grid, ...rest, scales: wide, mins: moved };
+}
+
 const largestFloat16 = 65504;
 /** Splits 11 of the 53 bits of a number off (Veltkamp), the significand of a float16. */
 const splitter = 2 ** 42 + 1;

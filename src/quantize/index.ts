@@ -1,4 +1,4 @@
-export { blockLength, dequantize, roundToNearest } from "./grid.ts";
+export { blockLength, dequantize, rescale, roundToNearest } from "./grid.ts";
 export type { Grid, QuantizedMatrix } from "./grid.ts";
 export { quantizeModel } from "./quantize-model.ts";
 export type { Calibration, QuantizeOptions, Storage, StoredParameter } from "./quantize-model.ts";

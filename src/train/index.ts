@@ -5,6 +5,8 @@ export type { AverageOptions } from "./average.ts";
 export { average } from "./average.ts";
 export type { Curriculum, CurriculumState, Outcome, SolveRateOptions } from "./curriculum.ts";
 export { scheduledCurriculum, solveRateCurriculum } from "./curriculum.ts";
+export type { DistillScalesOptions, RoundedParameter } from "./distill-scales.ts";
+export { distillScales } from "./distill-scales.ts";
 export type { DistillOptions } from "./distill.ts";
 export { distill } from "./distill.ts";
 export type { RejectionSamplingOptions } from "./reject.ts";

@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import { entropy, tokenLogprobs } from "../nn/losses.ts";
-import { add, argmax, cast, constant, constantInt64, div, equal, exp, less, lessOrEqual, log, logSoftmax, maximum, minimum, mul, neg, reduceMax, reshape, stopGradient, sub, sum, sumAll, topK, where, type Value } from "../tensor/index.ts";
+import { add, argmax, cast, constant, constantInt64, div, equal, exp, less, lessOrEqual, log, logSoftmax, maximum, mean, minimum, mul, neg, reduceMax, reshape, stopGradient, sub, sum, sumAll, topK, where, type Value } from "../tensor/index.ts";
 import { requireShape, sameShape, sizeOf } from "../tensor/op.ts";
 
 export type LossType = "grpo" | "bnpo" | "dr_grpo" | "dapo" | "cispo";
@@ -250,8 +250,8 @@ export interface DistillInputs {
   /** [rows, vocabulary] */
   readonly teacher_logits: Value;
   readonly student_logits: Value;
-  /** [rows, 1]: 1 where the row counts. */
-  readonly mask: Value;
+  /** [rows, 1]: 1 where the row counts; null where all do. */
+  readonly mask: Value | null;
 }
 
 // Keeps the mixture's logarithm finite where both distributions underflow.
@@ -265,7 +265,7 @@ const smallest = 1.1754944e-38;
 export function distillLoss({ teacher_logits, student_logits, mask }: DistillInputs, divergence: Divergence, temperature: number): { loss: Value; per_token: Value } {
   const [p, q] = [teacher_logits, student_logits].map((logits) => logSoftmax(mul(logits, 1 / temperature))) as [Value, Value];
   const per_token = divergenceOf(p, q, divergence);
-  return { loss: maskedMean(per_token, mask), per_token };
+  return { loss: mask === null ? mean(per_token, undefined, { keepdims: false }) : maskedMean(per_token, mask), per_token };
 }
 
 /** From log-probabilities [rows, vocabulary]. */
