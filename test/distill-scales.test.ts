@@ -59,7 +59,7 @@ describe.each(models)("scales of %s, distilled", (name) => {
     const distilled = await distilledScales(rounded, { backend: await backend("cpu"), config, ids, read, time, onProgress: (done) => progress.push(done) });
     await checkpoint.close();
     if (parts.length === 0) return expect(distilled).toEqual(rounded);
-    expect(progress).toEqual(Array.from({ length: 24 }, (_, i) => i + 1));
+    expect(progress).toEqual(Array.from({ length: 2 * 24 }, (_, i) => i + 1));
     const shapes = new Map(rounded.map(({ spec }) => [spec.name, spec.shape]));
     const weightsOf = (stored: readonly StoredParameter[]) => new Map(stored.map(({ spec, weights }) => [spec.name, weights]));
     const [before, after] = [await divergence(config, [original, weightsOf(rounded)], shapes, ids), await divergence(config, [original, weightsOf(distilled)], shapes, ids)];

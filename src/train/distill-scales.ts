@@ -19,26 +19,29 @@ export interface RoundedParameter {
 export interface DistillScalesOptions {
   readonly backend: Backend;
   readonly config: ModelConfig;
-  /** Of the texts, read once, in windows of `time`; what is left behind the last window is not used. */
+  /** Of the texts, in windows of `time`; what is left behind the last window is not used. */
   readonly ids: readonly number[];
   /** Default 256. */
   readonly time?: number;
-  /** The peak, of relative changes. Default 5e-4. */
+  /** How often the texts are read. Default 2. */
+  readonly passes?: number;
+  /** The peak, of relative changes. Default 2e-3. */
   readonly learning_rate?: number;
   readonly onProgress?: (done: number, total: number) => void;
 }
 
 /**
  * Moves what rounding has left free, each block's scale and each gain, so that the rounded model's distribution of every next token comes
- * closer to the original's: forward KL, one pass over the texts. The codes stay. This is the second phase of EfficientQAT (arXiv
+ * closer to the original's: forward KL. The codes stay. This is the second phase of EfficientQAT (arXiv
  * 2407.11062, section 3.3), here by relative changes that begin at 0, and with the original model as teacher.
  * @param teacher the original's weights
  * @returns factors by the parameter's name, a number for each block [rows · columns / block] or element; empty where there is no block, or no window of text
  */
 export async function distillScales(rounded: readonly RoundedParameter[], teacher: (spec: ParameterSpec) => Promise<Float32Array>, options: DistillScalesOptions): Promise<ReadonlyMap<string, Float32Array>> {
-  const { backend, config, ids, time: wanted = 256, learning_rate = 5e-4, onProgress } = options;
+  const { backend, config, ids, time: wanted = 256, passes = 2, learning_rate = 2e-3, onProgress } = options;
   const time = Math.min(wanted, ids.length, config.max_position_embeddings);
-  const windows = random("distill scales").shuffle(Array.from({ length: time > 1 ? Math.floor(ids.length / time) : 0 }, (_, w) => w * time));
+  const starts = Array.from({ length: time > 1 ? Math.floor(ids.length / time) : 0 }, (_, w) => w * time);
+  const windows = Array.from({ length: passes }, (_, pass) => random("distill scales", pass).shuffle(starts)).flat();
   if (windows.length === 0 || rounded.every(({ block }) => block === null)) return new Map();
   const moved = rounded.filter(({ spec, block }) => spec.trainable && (block !== null || spec.shape.length === 1));
   const specs = moved.map(({ spec, block }) => ({ ...spec, name: changeOf(spec.name), shape: block === null ? spec.shape : [spec.shape[0]!, spec.shape[1]! / block, 1], decay: false }));
@@ -47,7 +50,8 @@ export async function distillScales(rounded: readonly RoundedParameter[], teache
   const step = await TrainStep.create(backend, state, batchTypes(time, config), objective(config, rounded, time), { optimizer: { ...adamwDefaults, weight_decay: 0 }, max_grad_norm: 1 });
   const original = await teacherOf(backend, config, rounded.map(({ spec }) => spec), teacher, time);
   const binding = original.program.bind({ parameters: original.parameters, ids: step.batch.ids }, { logits: step.batch.teacher_logits });
-  const schedule = cosine({ learning_rate, num_warmup_steps: Math.ceil(windows.length / 8), num_training_steps: windows.length });
+  // A third of the steps is warm-up: Adam's first steps are the largest, and moved SmolLM2 away from its original at a shorter one.
+  const schedule = cosine({ learning_rate, num_warmup_steps: Math.ceil(windows.length / 3), num_training_steps: windows.length });
   for (const [done, start] of windows.entries()) {
     for (let t = 0; t < time; t++) (step.batch.ids.data as BigInt64Array)[t] = BigInt(ids[start + t]!);
     await binding.run();
