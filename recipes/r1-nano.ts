@@ -1,14 +1,15 @@
 import { deepseekConfig } from "longjing/model";
 import { constant, warmupStableDecay } from "longjing/optim";
 import { random } from "longjing/random";
-import { gymTask, readEntries, transcripts, type Entry, type Task } from "longjing/tasks";
-import { sharedPhrases, trainWordVocabulary } from "longjing/text";
-import { base, evaluation, grpo, rejectionSampling, sft, type Bucket, type Recipe, type Stage } from "longjing/train";
+import { accuracyReward, formatReward, gymTask, languageConsistencyReward, mixedTask, parity, readEntries, thoughtConsistency, transcripts, weekday } from "longjing/tasks";
+import type { Entry, MixedGold, Problem, Task } from "longjing/tasks";
+import { parseTranscript, renderTranscript, sharedPhrases, trainWordVocabulary } from "longjing/text";
+import { base, evaluation, grpo, rejectionSampling, type Bucket, type GrpoOptions, type Recipe, type Stage } from "longjing/train";
 
 /**
- * DeepSeek-V3's architecture in small, trained on reasoning-gym's problems worked through step by step, then by their verifiers. The
- * problems are imported first, by `sh scripts/r1-nano-problems.sh PUBLISHED.json`. What ships is the mean of the weights at the end of
- * the last two stages that train (`models/r1-nano/README.md`).
+ * DeepSeek-V3's architecture in small, trained on reasoning-gym's problems worked through step by step, then through the stages of
+ * DeepSeek-R1 by their verifiers. The problems are imported first, by `sh scripts/r1-nano-problems.sh PUBLISHED.json`. What came of it
+ * is in `models/r1-nano/README.md`.
  */
 const problems = "data/r1-nano.jsonl";
 /** Documents, not tokens. */
@@ -39,6 +40,8 @@ const early = {
 const late = {
   ...mixture, n_queens: 24, course_schedule: 0.5, propositional_logic: 8, bf: 6, aiw: 3, emoji_mystery: 9, sentence_reordering: 14, modulo_grid: 1.2, rectangle_count: 1.5, figlet_font: 0.3,
 };
+/** While the learning rate falls, more of what is short of its mark and can still be won. */
+const annealed = { ...late, n_queens: 20, palindrome_generation: 5, count_primes: 12, propositional_logic: 12, bf: 8, emoji_mystery: 8, sentence_reordering: 12, modulo_grid: 3, rectangle_count: 2, course_schedule: 0 };
 /** At the end, more of what is still far from what it could be. */
 const last = {
   ...late, n_queens: 8, palindrome_generation: 8, count_primes: 8, propositional_logic: 8, bf: 4, emoji_mystery: 3, sentence_reordering: 3, modulo_grid: 7, course_schedule: 0,
@@ -52,14 +55,15 @@ const longBuckets: readonly Bucket[] = [
 ];
 const copySteps = 1200;
 /** As they were trained, chosen while the losses of the tasks were watched. */
-const [mixedSteps, easySteps, steps, annealSteps, rlSteps, rejectionSteps, lastSteps] = [1784, 2958, 4492, 2400, 80, 300, 480];
+const [mixedSteps, easySteps, steps, annealSteps, zeroSteps, coldSteps, reasoningSteps, rejectionSteps, scenarioSteps] = [1784, 2958, 4492, 3400, 75, 120, 90, 300, 50];
 
 let entries: readonly Entry[] | null = null;
 const tasks = new Map<object, Task<Entry>>();
 /** Read when a stage starts: the recipe can be listed without its problems. */
 const taskOf = (weights: Readonly<Record<string, number>>): Task<Entry> => {
   const all = (entries ??= readEntries(problems));
-  const task = tasks.get(weights) ?? gymTask(weights === early ? all.filter(easy) : all, weights);
+  const [name, ...others] = Object.keys(weights);
+  const task = tasks.get(weights) ?? gymTask(weights === early ? all.filter(easy) : all, weights, others.length === 0 ? name : undefined);
   tasks.set(weights, task);
   return task;
 };
@@ -76,8 +80,34 @@ const copying = (seed: number, index: number) => {
 /** One in 25 documents is a copy. */
 const documents = (weights: Readonly<Record<string, number>>) => (seed: number, index: number) => (index % 25 === 0 ? copying(seed, index) : solved(weights)(seed, index));
 
+const spoken = [{ task: weekday as Task<unknown>, levels: [1, 2, 3] }, { task: parity as Task<unknown>, levels: [1, 2] }] as const;
+/**
+ * What is asked in Chinese and in English, and as on the Web not always thought about in the language of the question: in three of
+ * eight documents the thinking is in the other one.
+ */
+const bilingual = (seed: number, index: number) => {
+  const draw = random("bilingual", seed, index);
+  const { task, levels } = draw.pick(spoken);
+  const [language, other] = draw.shuffle(["en", "zh"] as const) as ["en", "zh"];
+  const address = { split: "train", seed, index, level: draw.pick(levels) } as const;
+  const [asked, thought] = [{ ...address, language }, { ...address, language: draw.below(8) < 3 ? other : language }].map((at) => task.problem(at)) as [Problem<unknown>, Problem<unknown>];
+  const [answer, thinking] = [asked, thought].map((problem) => parseTranscript(task.solution(problem, draw)));
+  return { prompt: asked.prompt, completion: renderTranscript(thinking!.thinking!, answer!.answer!) };
+};
+/** One in ten documents is of that kind. */
+const everything = (weights: Readonly<Record<string, number>>) => (seed: number, index: number) => (index % 10 === 3 ? bilingual(seed, index) : documents(weights)(seed, index));
+
 const repeated = (text: string, lengths: readonly number[]): string[] => lengths.map((length) => text.repeat(length));
 const counted = (to: number): number[] => Array.from({ length: to }, (_, i) => i);
+
+const week = ["Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur", "Sun"];
+/** What the bilingual tasks say, in pieces that are one token each. */
+const words = [
+  ...week.map((day) => `${day}day`), ...[..."一二三四五六日"].map((day) => `星期${day}`),
+  "Today is ", ". Which day of the week is it ", " days later?", "If it is ", " now, what day will it be after ", " days?", " leaves ", "; then ",
+  "今天是", "天后是星期几？", "再过", "天是星期几？", "余", "；然后", "，",
+  "Is the number of ones even or odd? ", "Parity of the ones: ", "1的个数是奇数还是偶数？", "求1的奇偶：", " even", " odd", " 偶", " 奇",
+];
 
 /** What prompts of a kind share, and what is one thing in their data: a row of a board, a pair of courses, a simple formula, a length. */
 const phrases = (): string[] => {
@@ -97,17 +127,66 @@ const phrases = (): string[] => {
     ...repeated("+", [...counted(11).slice(2), 100]),
     ...repeated(" ", [8, 16, 24, 32, 48, 64]), ...repeated("#", [4, 8, 16, 32]),
     "0,0,0,0,0,0,0,0,", emptyRow, `${emptyRow},\n `,
+    ...words,
   ];
 };
 
 /** What reinforcement learning is left to improve: the answer is worked out, and more than one attempt in a few is right. */
-const worked = { n_queens: 6, propositional_logic: 4, bf: 3, palindrome_generation: 2, count_primes: 1 };
+const worked = { n_queens: 6, propositional_logic: 5, bf: 3, palindrome_generation: 1, count_primes: 2 };
+/** What the last stage is about: all whose prompt and answer are of a few hundred tokens. A minibatch is computed at once. */
+const scenarios = { ...worked, palindrome_generation: 0.5, aiw: 1, emoji_mystery: 2, sentence_reordering: 2 };
 const completionLength = 200;
-const posed = (seed: number, index: number) => taskOf(worked).problem({ split: "train", seed: seed + 1, index });
+const languages = ["en", "zh"] as const;
+const reasoning = (weights: Readonly<Record<string, number>>) => {
+  const gym = Object.values(weights).reduce((a, b) => a + b);
+  return mixedTask([{ task: taskOf(weights), weight: gym }, ...spoken.map((part) => ({ ...part, languages, weight: gym / 8 }))]);
+};
+const isReadable = ({ turns }: { readonly turns: readonly string[] }, problem: Problem<unknown>): boolean => (thoughtConsistency(turns, problem) ?? 1) > 0.95;
 /** A stage that is made when it starts, since the recipe can be listed without its problems. */
 const later = (name: string, steps: number, make: () => Stage): Stage => ({ name, steps, run: (context) => make().run(context) });
-const measured = (after: string): Stage[] =>
-  Object.keys(worked).map((task) => later(`${after}-${task}`, 2, () => evaluation(`${after}-${task}`, taskOf({ [task]: 1 }), { count: 100, samples: 4, max_tokens: completionLength })));
+const measure = { count: 100, samples: 4, max_tokens: completionLength };
+const measured = (after: string): Stage[] => [
+  ...Object.keys(worked).map((task) => later(`${after}-${task}`, 2, () => evaluation(`${after}-${task}`, taskOf({ [task]: 1 }), measure))),
+  ...spoken.map(({ task }) => evaluation(`${after}-${task.name}`, task, { ...measure, languages })),
+];
+const reinforced = (name: string, steps: number, weights: Readonly<Record<string, number>>, options: Partial<GrpoOptions<MixedGold>>): Stage =>
+  later(name, steps, () => {
+    const task = reasoning(weights);
+    return grpo({
+      name,
+      task,
+      problem: (seed, index) => task.problem({ split: "train", seed: seed + 1, index }),
+      steps,
+      prompts: 16,
+      num_generations: 8,
+      max_completion_length: completionLength,
+      minibatch: 64,
+      schedule: constant({ learning_rate: 2e-4, num_warmup_steps: 2 }),
+      optimizer,
+      loss: { loss_type: "dapo", epsilon_high: 0.28 },
+      ...options,
+    });
+  });
+const readable = { reward_funcs: [accuracyReward, formatReward, languageConsistencyReward], reward_weights: { format: 0.02 } };
+const kept = (name: string, steps: number, { problems, from, share, learning_rate }: { readonly problems: number; readonly from?: string; readonly share: number; readonly learning_rate: number }): Stage =>
+  later(name, steps, () => {
+    const task = reasoning(worked);
+    return rejectionSampling({
+      name,
+      task,
+      problem: (seed, index) => task.problem({ split: "train", seed: seed + 2, index }),
+      problems,
+      num_generations: 4,
+      max_completion_length: completionLength,
+      readable: isReadable,
+      ...(from !== undefined && { from }),
+      steps,
+      buckets: [...buckets, ...longBuckets],
+      optimizer,
+      schedule: warmupStableDecay({ learning_rate, num_warmup_steps: 10, num_stable_steps: 0, num_decay_steps: steps - 10, min_lr_ratio: 1 / 10 }),
+      general: { share, document: documents(last) },
+    });
+  });
 
 const optimizer = { beta2: 0.98, weight_decay: 0.01 };
 const rate = 3e-3;
@@ -147,47 +226,18 @@ export const recipe: Recipe = {
       optimizer,
       schedule: warmupStableDecay({ learning_rate: rate, num_warmup_steps: 20, num_stable_steps: 0, num_decay_steps: annealSteps - 20, min_lr_ratio: 1 / 30 }),
       mtp_loss_weight: () => 0.1,
-      document: documents(late),
+      document: everything(annealed),
     }),
     ...measured("base"),
-    later("r1-zero", rlSteps, () =>
-      grpo({
-        name: "r1-zero",
-        task: taskOf(worked),
-        problem: posed,
-        steps: rlSteps,
-        prompts: 16,
-        num_generations: 8,
-        max_completion_length: completionLength,
-        minibatch: 64,
-        schedule: constant({ learning_rate: 1.5e-4, num_warmup_steps: 2 }),
-        optimizer,
-        loss: { loss_type: "dapo", epsilon_high: 0.28 },
-      }),
-    ),
+    reinforced("r1-zero", zeroSteps, worked, {}),
     ...measured("r1-zero"),
-    later("rejection-sampling", rejectionSteps, () =>
-      rejectionSampling({
-        task: taskOf(worked),
-        problem: (seed, index) => posed(seed + 1, index),
-        problems: 1500,
-        num_generations: 4,
-        max_completion_length: completionLength,
-        steps: rejectionSteps,
-        buckets: [...buckets, ...longBuckets],
-        optimizer,
-        schedule: warmupStableDecay({ learning_rate: 2e-4, num_warmup_steps: 10, num_stable_steps: 0, num_decay_steps: rejectionSteps - 10, min_lr_ratio: 1 / 10 }),
-        general: { share: 0.6, document: documents(late) },
-      }),
-    ),
+    kept("cold-start", coldSteps, { problems: 500, from: "anneal", share: 0.4, learning_rate: 4e-4 }),
+    ...measured("cold-start"),
+    reinforced("reasoning", reasoningSteps, worked, readable),
+    ...measured("reasoning"),
+    kept("rejection-sampling", rejectionSteps, { problems: 1200, share: 0.6, learning_rate: 3e-4 }),
     ...measured("rejection-sampling"),
-    sft({
-      steps: lastSteps,
-      buckets: [...buckets, ...longBuckets],
-      optimizer,
-      schedule: warmupStableDecay({ learning_rate: 8e-4, num_warmup_steps: 20, num_stable_steps: 150, num_decay_steps: lastSteps - 170, min_lr_ratio: 1 / 30 }),
-      document: documents(last),
-    }),
-    ...measured("sft"),
+    reinforced("all-scenarios", scenarioSteps, scenarios, { ...readable, temperature: 0.7, schedule: constant({ learning_rate: 1e-4, num_warmup_steps: 2 }) }),
+    ...measured("all-scenarios"),
   ],
 };
