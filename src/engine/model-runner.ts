@@ -242,7 +242,7 @@ export class ModelRunner {
         return { ...(options.mtp && { hidden }), logits: logits(config, all, gather(hidden, v.pick)), presentKeys: context.present.keys, presentValues: context.present.values };
       },
       types,
-      { ...session, frozen: { frozen: tensorsOf(frozen) } },
+      { ...(options.frozen && { arena: "own" }), ...session, frozen: { frozen: tensorsOf(frozen) } },
     );
   }
 

@@ -36,6 +36,11 @@ export interface SessionOptions {
    * other process, by up to 2. Default false: they spin for a few microseconds between the ops of a run, and sleep after it.
    */
   readonly spinning?: boolean;
+  /**
+   * Where runs take their memory from. "shared": from one arena of the process, which holds what the largest run of all such sessions took.
+   * "own": from one of the session's, which stays in one piece however many come and go: for a model that is served. Default "shared".
+   */
+  readonly arena?: "shared" | "own";
   /** Writes a Chrome trace with this prefix when the session is disposed. */
   readonly profile?: string;
   /**

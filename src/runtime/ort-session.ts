@@ -78,10 +78,7 @@ export async function createOrtSession(model: Uint8Array, provider: OrtProvider,
   }
 }
 
-/**
- * Sessions take the memory of their runs from one arena: a trainer has a session for each length of its rows, and runs one at a time. An
- * arena of its own would keep for each what its largest run took.
- */
+/** A trainer has a session for each length of its rows, and runs one at a time: with arenas of their own, each would keep what its largest run took. */
 const sharedArena = { "session.use_env_allocators": "1" };
 
 /**
@@ -92,11 +89,11 @@ const briefSpinning = { "session.intra_op.spin_duration_us": "20", "session.forc
 
 function configure(settings: Pointer, provider: OrtProvider, options: SessionOptions): void {
   const { api } = library();
-  const { threads = defaultThreads(), memoryPattern = false, optimization = "disabled", spinning = false, profile } = options;
+  const { threads = defaultThreads(), memoryPattern = false, optimization = "disabled", spinning = false, arena = "shared", profile } = options;
   if (threads !== undefined) api.SetIntraOpNumThreads(settings, threads);
   api.SetInterOpNumThreads(settings, 1);
   api.SetSessionGraphOptimizationLevel(settings, optimization === "all" ? 99 : 0);
-  for (const [key, value] of Object.entries({ ...sharedArena, ...(spinning ? {} : briefSpinning) })) api.AddSessionConfigEntry(settings, key, value);
+  for (const [key, value] of Object.entries({ ...(arena === "shared" && sharedArena), ...(!spinning && briefSpinning) })) api.AddSessionConfigEntry(settings, key, value);
   if (!memoryPattern) api.DisableMemPattern(settings);
   if (profile !== undefined) api.EnableProfiling(settings, profile);
   if (provider.name !== undefined) api.SessionOptionsAppendExecutionProvider(settings, provider.name, [], [], 0);
