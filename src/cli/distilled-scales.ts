@@ -1,7 +1,7 @@
-import { totalmem } from "node:os";
 import type { ModelConfig, ParameterSpec } from "../model/index.ts";
 import type { StoredParameter } from "../quantize/index.ts";
 import type { Backend } from "../runtime/index.ts";
+import { processMemory } from "./process-memory.ts";
 
 export interface DistilledScalesOptions {
   readonly backend: Backend;
@@ -18,8 +18,8 @@ export interface DistilledScalesOptions {
 // Both models, what the smaller one is made of and its gradients, in float32.
 const bytesPerWeight = 24;
 
-/** Whether a model's scales can be distilled in half of this machine's memory. */
-export const hasMemoryFor = (parameters: readonly StoredParameter[]): boolean => bytesPerWeight * parameters.reduce((n, { weights }) => n + weights.length, 0) < totalmem() / 2;
+/** Whether a model's scales can be distilled in half of the memory that there is. */
+export const hasMemoryFor = (parameters: readonly StoredParameter[]): boolean => bytesPerWeight * parameters.reduce((n, { weights }) => n + weights.length, 0) < processMemory() / 2;
 
 /** The same codes, with the scales and gains that bring the model closest to the original's distribution of tokens. */
 export async function distilledScales(parameters: readonly StoredParameter[], { read, ...options }: DistilledScalesOptions): Promise<StoredParameter[]> {

@@ -1,5 +1,4 @@
 import { readFile, readdir } from "node:fs/promises";
-import { totalmem } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
@@ -13,6 +12,7 @@ import { createTokenizer, ggufTokenizer, type Tokenizer } from "../text/index.ts
 import { exists, isFile, openFileSource, openGguf, readAdapter, readJson } from "../weights/index.ts";
 import { findAdapter } from "./find-adapter.ts";
 import { findModel, nameOf } from "./find-model.ts";
+import { processMemory } from "./process-memory.ts";
 import { weightFiles } from "./weight-files.ts";
 
 export interface LoadOptions {
@@ -51,8 +51,7 @@ function tokensInCache(config: ModelConfig, bytes: number = 2 ** 30): number {
 
 /** A quarter of the memory that this process may have, at least 1 GiB. The system hands it out as sequences fill it. */
 function cacheBytes(): number {
-  const limit = process.constrainedMemory();
-  return Math.max(2 ** 30, Math.min(totalmem(), limit > 0 ? limit : Infinity) / 4);
+  return Math.max(2 ** 30, processMemory() / 4);
 }
 
 function sequencesInCache(config: ModelConfig, max_model_len: number): number {
