@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
-import type { ToolDefinition } from "../text/index.ts";
+import { functionTool, type ToolDefinition } from "../text/index.ts";
 import { createPost, type PostOptions } from "../tasks/remote/post.ts";
 
 /** How answers are sampled. Null leaves a setting to the model or endpoint. */
@@ -66,11 +66,9 @@ export interface RequestFields extends ChatSampling {
 
 export function chatBody({ model, system, prompt, tools, extra, ...sampling }: RequestFields): ChatBody {
   const messages = [...(system === null ? [] : [{ role: "system", content: system }]), { role: "user", content: prompt }];
-  const fields = Object.entries({ ...sampling, ...(tools && { tools: tools.map(chatTool) }), ...extra }).filter(([, value]) => value !== null);
+  const fields = Object.entries({ ...sampling, ...(tools && { tools: tools.map(functionTool) }), ...extra }).filter(([, value]) => value !== null);
   return { model, messages, ...Object.fromEntries(fields) } as ChatBody;
 }
-
-const chatTool = ({ name, description, parameters }: ToolDefinition): object => ({ type: "function", function: { name, ...(description !== undefined && { description }), parameters } });
 
 /** Calls in OpenAI's form. */
 export const toolCalls = z.array(z.object({ id: z.string(), type: z.literal("function").default("function"), function: z.object({ name: z.string(), arguments: z.string() }) }));

@@ -70,6 +70,7 @@ function summarize<G>(sampled: readonly Group<G>[], greedy: readonly Group<G>[],
   const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
   const perProblem = sampled.map((g) => correctOf(g) / samples);
   const hits = greedy.reduce((n, g) => n + correctOf(g), 0);
+  const consistencies = sampled.flatMap((g) => g.samples.map(({ turns }) => thoughtConsistency(turns, g.problem))).filter((share) => share !== null);
   const ks = [1, 2, 4, 8, 16].filter((k) => k <= samples);
   return {
     problems: sampled.length,
@@ -78,13 +79,8 @@ function summarize<G>(sampled: readonly Group<G>[], greedy: readonly Group<G>[],
     greedy: { accuracy: hits / greedy.length, interval: wilsonInterval(hits, greedy.length) },
     pass_at: Object.fromEntries(ks.map((k) => [String(k), mean(sampled.map((g) => passAtK(samples, correctOf(g), k)))])),
     format: mean(all.map((s) => s.score.parts.format)),
-    language_consistency: meanConsistency(sampled),
+    language_consistency: consistencies.length === 0 ? null : mean(consistencies),
     mean_length: mean(all.map(saidTokens)),
     clipped_ratio: mean(all.map((s) => Number(s.finish_reason === "length"))),
   };
-}
-
-function meanConsistency<G>(groups: readonly Group<G>[]): number | null {
-  const shares = groups.flatMap(({ problem, samples }) => samples.map(({ turns }) => thoughtConsistency(turns, problem))).filter((share) => share !== null);
-  return shares.length === 0 ? null : shares.reduce((a, b) => a + b, 0) / shares.length;
 }

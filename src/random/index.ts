@@ -69,3 +69,10 @@ function seedState(text: string): RandomState {
   };
   return [word(1), word(0x9e3779b9), word(0x3c6ef372), word(0xdaa66d2b)];
 }
+
+/** Draws one of `items` as often as its weight says: one number of the stream. The weights are at least 0, and not all 0. */
+export function pickWeighted<T>(stream: Random, items: readonly T[], weightOf: (item: T) => number): T {
+  let left = stream.next() * items.reduce((sum, item) => sum + weightOf(item), 0);
+  // Sums round: what lies behind the last border is the last that has a weight.
+  return items.find((item) => (left -= weightOf(item)) < 0) ?? items.findLast((item) => weightOf(item) > 0)!;
+}

@@ -1,5 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
-import { random } from "../random/index.ts";
+import { pickWeighted, random } from "../random/index.ts";
 import type { Language, Problem, Task } from "./task.ts";
 
 /** One of the tasks of a mixture. */
@@ -33,9 +33,7 @@ export function mixedTask(parts: readonly MixedPart[], name = "mixed"): Task<Mix
     defaultLevel: 1,
     problem({ split, seed, index, language }) {
       const stream = random("mixture", name, split, seed, index);
-      let left = stream.next() * total;
-      const part = parts.find(({ weight }) => (left -= weight) < 0) ?? parts.findLast(({ weight }) => weight > 0)!;
-      const { task, levels = [task.defaultLevel], languages = ["en"] } = part;
+      const { task, levels = [task.defaultLevel], languages = ["en"] } = pickWeighted(stream, parts, ({ weight }) => weight);
       const problem = task.problem({ split, seed, index, level: stream.pick(levels), language: language ?? stream.pick(languages) });
       return { prompt: problem.prompt, language: problem.language, level: 1, gold: { task, problem } };
     },

@@ -1,7 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import { chatRenderer, longjingTemplate, type ChatMessage } from "./chat-template.ts";
 import type { Tokenizer } from "./tokenizer.ts";
-import { renderToolResult, resultRole, toolInstructions, toolSyntaxOf, type ToolDefinition, type ToolSyntax } from "./tool-syntax.ts";
+import { functionTool, renderToolResult, resultRole, toolInstructions, toolSyntaxOf, type ToolDefinition, type ToolSyntax } from "./tool-syntax.ts";
 
 /** A prompt and what should follow it, as token ids; `completion` ends with EOS. */
 export interface TokenDocument {
@@ -60,9 +60,9 @@ export function documentEncoder(tokenizer: Tokenizer): DocumentEncoder {
     const variables = { ...specialTokens, add_generation_prompt: true };
     if (tools.length === 0) return tokenizer.encode(render(asked, variables));
     const read = /\btools\b/.test(template);
-    const definitions = tools.map(({ name, description, parameters }) => ({ name, ...(description !== undefined && { description }), parameters }));
-    if (read) return tokenizer.encode(render(asked, { ...variables, tools: definitions.map((definition) => ({ type: "function", function: definition })) }));
-    return tokenizer.encode(render([{ role: "system", content: toolInstructions(toolSyntax, definitions) }, ...asked], variables));
+    const given = tools.map(functionTool);
+    if (read) return tokenizer.encode(render(asked, { ...variables, tools: given }));
+    return tokenizer.encode(render([{ role: "system", content: toolInstructions(toolSyntax, given.map((tool) => tool.function)) }, ...asked], variables));
   };
   const between = (messages: readonly ChatMessage[]): number[] => {
     const said = template.includes("tool_calls") ? messages : withResultsAsText(messages, resultRole(template));

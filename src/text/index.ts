@@ -21,6 +21,7 @@ export {
   beforeArguments,
   deepseekV3,
   deepseekV31,
+  functionTool,
   hermes,
   llama3,
   renderToolCall,

@@ -6,6 +6,9 @@ export interface ToolDefinition {
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
+/** A function in OpenAI's form, which templates and endpoints read. */
+export const functionTool = ({ name, description, parameters }: ToolDefinition) => ({ type: "function", function: { name, ...(description !== undefined && { description }), parameters } });
+
 /** How a family of models writes a call: `before`, the arguments as JSON, `after`. */
 export interface ToolSyntax {
   /**

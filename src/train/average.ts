@@ -1,3 +1,4 @@
+import { parameterCount } from "../model/index.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 
 export interface AverageOptions {
@@ -11,7 +12,7 @@ export interface AverageOptions {
 export function average({ name = "average", of }: AverageOptions): Stage {
   const run = async (context: StageContext): Promise<StageProgress> => {
     const { state } = context;
-    const mean = Object.fromEntries(state.specs.map((spec) => [spec.name, new Float32Array(spec.shape.reduce((a, b) => a * b, 1))]));
+    const mean = Object.fromEntries(state.specs.map((spec) => [spec.name, new Float32Array(parameterCount([spec]))]));
     for (const stage of of) {
       const parameters = await context.parametersAfter(stage);
       for (const [parameter, sum] of Object.entries(mean)) parameters[parameter]!.forEach((value, i) => (sum[i]! += value / of.length));

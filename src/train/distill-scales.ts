@@ -1,9 +1,11 @@
-import { hiddenStates, logits, rotaryTables, trainingContext, type ModelConfig, type ParameterSpec } from "../model/index.ts";
+import { typesOf } from "../engine/model-parameters.ts";
+import { parameterCount, type ModelConfig, type ParameterSpec } from "../model/index.ts";
 import { adamwDefaults, cosine } from "../optim/index.ts";
 import { random } from "../random/index.ts";
 import { compile, type Backend, type DeviceTensor } from "../runtime/index.ts";
 import { add, mul, reshape, type TensorType, type Value } from "../tensor/index.ts";
-import { frozenBase, policyTypes } from "./frozen-base.ts";
+import { frozenBase } from "./frozen-base.ts";
+import { nextTokenLogits } from "./next-token.ts";
 import { distillLoss } from "./objectives.ts";
 import { TrainState, TrainStep } from "./train-state.ts";
 
@@ -46,7 +48,7 @@ export async function distillScales(rounded: readonly RoundedParameter[], teache
   const moved = rounded.filter(({ spec, block }) => spec.trainable && (block !== null || spec.shape.length === 1));
   const specs = moved.map(({ spec, block }) => ({ ...spec, name: changeOf(spec.name), shape: block === null ? spec.shape : [spec.shape[0]!, spec.shape[1]! / block, 1], decay: false }));
   const floats = Object.fromEntries(rounded.map(({ spec, weights, block }) => [spec.name, backend.tensorOver("float32", blocksOf(spec, block), weights)]));
-  const state = new TrainState(backend, specs, Object.fromEntries(specs.map(({ name, shape }) => [name, new Float32Array(size(shape))])), frozenBase(floats, [], 0));
+  const state = new TrainState(backend, specs, Object.fromEntries(specs.map((spec) => [spec.name, new Float32Array(parameterCount([spec]))])), frozenBase(floats, [], 0));
   const step = await TrainStep.create(backend, state, batchTypes(time, config), objective(config, rounded, time), { optimizer: { ...adamwDefaults, weight_decay: 0 }, max_grad_norm: 1 });
   const original = await teacherOf(backend, config, rounded.map(({ spec }) => spec), teacher, time);
   const binding = original.program.bind({ parameters: original.parameters, ids: step.batch.ids }, { logits: step.batch.teacher_logits });
@@ -67,22 +69,19 @@ export async function distillScales(rounded: readonly RoundedParameter[], teache
 }
 
 const changeOf = (name: string): string => `${name}.change`;
-const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 const blocksOf = ({ shape }: ParameterSpec, block: number | null): readonly number[] => (block === null ? shape : [shape[0]!, shape[1]! / block, block]);
 
 const batchTypes = (time: number, { vocab_size }: ModelConfig) => ({ ids: { shape: [time], dtype: "int64" }, teacher_logits: { shape: [time, vocab_size], dtype: "float32" } }) as const satisfies Readonly<Record<string, TensorType>>;
 
-const said = (config: ModelConfig, parameters: Readonly<Record<string, Value>>, ids: Value, time: number): Value =>
-  logits(config, parameters, hiddenStates(config, parameters, ids, trainingContext({ batch: 1, time }, rotaryTables(config, time))).hidden);
-
 function objective(config: ModelConfig, rounded: readonly RoundedParameter[], time: number) {
+  const said = nextTokenLogits(config, { batch: 1, time });
   return (given: Readonly<Record<string, Value>>, { ids, teacher_logits }: { readonly ids: Value; readonly teacher_logits: Value }) => {
     const changed = rounded.map(({ spec, block }) => {
       const [weights, change] = [given[spec.name]!, given[changeOf(spec.name)]];
       const values = change ? mul(weights, add(change, 1)) : weights;
       return [spec.name, block === null ? values : reshape(values, spec.shape)] as const;
     });
-    const { loss } = distillLoss({ teacher_logits, student_logits: said(config, Object.fromEntries(changed), ids, time), mask: null }, { kind: "forward_kl" }, 1);
+    const { loss } = distillLoss({ teacher_logits, student_logits: said(Object.fromEntries(changed), ids), mask: null }, { kind: "forward_kl" }, 1);
     return { loss, metrics: {} };
   };
 }
@@ -90,8 +89,8 @@ function objective(config: ModelConfig, rounded: readonly RoundedParameter[], ti
 async function teacherOf(backend: Backend, config: ModelConfig, specs: readonly ParameterSpec[], read: (spec: ParameterSpec) => Promise<Float32Array>, time: number) {
   const parameters: Record<string, DeviceTensor> = {};
   for (const spec of specs) parameters[spec.name] = backend.tensorOver("float32", spec.shape, await read(spec));
-  const { parameters: types } = policyTypes(frozenBase({}, [], 0), parameters);
+  const said = nextTokenLogits(config, { batch: 1, time });
   // Bound and not given to the session: it would keep a copy of each matrix for its kernels.
-  const program = await compile(backend, (v) => ({ logits: said(config, v.parameters as Readonly<Record<string, Value>>, v.ids, time) }), { parameters: types, ids: batchTypes(time, config).ids });
+  const program = await compile(backend, (v) => ({ logits: said(v.parameters as Readonly<Record<string, Value>>, v.ids) }), { parameters: typesOf(parameters), ids: batchTypes(time, config).ids });
   return { parameters, program };
 }

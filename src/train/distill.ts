@@ -8,7 +8,7 @@ import { allocate, compile, type Backend, type Binding, type DeviceTensor, type 
 import { add, cast, less, mul, type TensorType, type Value } from "../tensor/index.ts";
 import { documentEncoder } from "../text/index.ts";
 import { trainingFlops } from "./ledger.ts";
-import { nextTokenTypes, type NextTokenTypes } from "./next-token.ts";
+import { nextTokenLogits, nextTokenTypes, type NextTokenTypes } from "./next-token.ts";
 import { distillLoss, type Divergence, type Objective } from "./objectives.ts";
 import { rowOf } from "./pack.ts";
 import { fill, type PretrainOptions, type TextPair } from "./pretrain.ts";
@@ -112,13 +112,6 @@ async function openTeacher(backend: Backend, { teacher, batch, time }: DistillOp
 
 function teacherProgram(backend: Backend, { config, parameters }: LoadedModel, batch: number, time: number): Promise<Program> {
   const types = { parameters: Object.fromEntries(Object.entries(parameters).map(([name, { shape, dtype }]) => [name, { shape, dtype } as TensorType])), ids: { shape: [batch * time], dtype: "int64" } as TensorType };
-  return compile(
-    backend,
-    (v) => {
-      const p = v.parameters as Readonly<Record<string, Value>>;
-      return { logits: logits(config, p, hiddenStates(config, p, v.ids, trainingContext({ batch, time }, rotaryTables(config, time))).hidden) };
-    },
-    types,
-    { frozen: { parameters } },
-  );
+  const said = nextTokenLogits(config, { batch, time });
+  return compile(backend, (v) => ({ logits: said(v.parameters as Readonly<Record<string, Value>>, v.ids) }), types, { frozen: { parameters } });
 }

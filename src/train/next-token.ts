@@ -1,4 +1,4 @@
-import { headWeight, hiddenStates, rotaryTables, trainingContext, type ModelConfig, type TrainingLayout } from "../model/index.ts";
+import { headWeight, hiddenStates, logits, rotaryTables, trainingContext, type ModelConfig, type TrainingLayout } from "../model/index.ts";
 import { tokenLogprobs, weightedNll } from "../nn/losses.ts";
 import type { TensorType, Value } from "../tensor/index.ts";
 import type { Objective } from "./objectives.ts";
@@ -14,6 +14,12 @@ export interface NextTokenTypes {
 
 export function nextTokenTypes(rows: number): NextTokenTypes {
   return { ids: { shape: [rows], dtype: "int64" }, targets: { shape: [rows], dtype: "int64" }, weights: { shape: [rows, 1], dtype: "float32" } };
+}
+
+/** The logits behind every token of rows, [time · batch, vocabulary], ordered as `ids`. */
+export function nextTokenLogits(config: ModelConfig, layout: TrainingLayout): (parameters: Readonly<Record<string, Value>>, ids: Value) => Value {
+  const tables = rotaryTables(config, layout.time);
+  return (parameters, ids) => logits(config, parameters, hiddenStates(config, parameters, ids, trainingContext(layout, tables)).hidden);
 }
 
 /** Weighted next-token cross-entropy in nats: pretraining and, with weights on completions only, SFT. */

@@ -1,5 +1,5 @@
 import { LongjingError } from "../../errors/index.ts";
-import { random } from "../../random/index.ts";
+import { pickWeighted, random } from "../../random/index.ts";
 import { renderTranscript } from "../../text/transcript.ts";
 import { answerOnly, scoreTranscript, type Task } from "../task.ts";
 import type { Entry, Trace } from "./entry.ts";
@@ -27,8 +27,8 @@ export function gymTask(entries: readonly Entry[], weights: Readonly<Record<stri
     if (listed) listed.push(entry);
     else byTask.set(entry.task, [entry]);
   }
-  const total = [...byTask.keys()].reduce((sum, task) => sum + weights[task]!, 0);
-  if (total === 0) throw new LongjingError("bad_argument", "There are no problems", { expected: Object.keys(weights), hint: "longjing tasks import writes them" });
+  const names = [...byTask.keys()];
+  if (names.length === 0) throw new LongjingError("bad_argument", "There are no problems", { expected: Object.keys(weights), hint: "longjing tasks import writes them" });
   // The last of each task are held out, as many as one in ten.
   const share = (task: readonly Entry[], split: "train" | "test"): readonly Entry[] => (split === "test" ? task.slice(-Math.ceil(task.length / 10)) : task.slice(0, -Math.ceil(task.length / 10)));
   const render = (trace: Trace | null, entry: Entry): string => {
@@ -41,8 +41,7 @@ export function gymTask(entries: readonly Entry[], weights: Readonly<Record<stri
     defaultLevel: 1,
     problem({ split, seed, index, language = "en" }) {
       const stream = random(name, split, seed, index);
-      let left = stream.next() * total;
-      const task = [...byTask.keys()].find((t) => (left -= weights[t]!) < 0) ?? [...byTask.keys()].at(-1)!;
+      const task = pickWeighted(stream, names, (t) => weights[t]!);
       const gold = stream.pick(share(byTask.get(task)!, split));
       return { prompt: gold.question, language, level: 1, gold };
     },
