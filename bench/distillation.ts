@@ -29,7 +29,7 @@ const students: Readonly<Record<string, (tokenizer: VocabularyIds) => ModelConfi
   qwen2: (tokenizer) => ({ ...llamaConfig(shape, tokenizer), model_type: "qwen2" }),
 };
 const pretrainSteps = 1500;
-const rows = { batch: 8, time: 256 } as const;
+const buckets = [{ time: 96, batch: 20 }, { time: 160, batch: 12 }, { time: 255, batch: 8 }];
 const schedule = constant({ learning_rate: 1e-3, num_warmup_steps: 10 });
 const problem = (seed: number, index: number): Problem<CountdownGold> => countdown.problem({ split: "train", seed: seed + 1, index, language: languages[index % 2]! });
 
@@ -85,15 +85,16 @@ const samples = await teacherSamples();
 const document = (_: number, index: number): TextPair => samples[index % samples.length]!;
 const steps = 100_000;
 const methods: Readonly<Record<string, () => Stage>> = {
-  "teacher's samples": () => sft({ steps, buckets: [{ time: 96, batch: 20 }, { time: 160, batch: 12 }, { time: 255, batch: 8 }], schedule, document }),
-  "teacher's logits, forward KL": () => distill({ teacher, steps, ...rows, schedule, document }),
-  "teacher's logits, reverse KL": () => distill({ teacher, steps, ...rows, divergence: { kind: "reverse_kl" }, schedule, document }),
+  "teacher's samples": () => sft({ steps, buckets, schedule, document }),
+  "teacher's logits, forward KL": () => distill({ teacher, steps, buckets, schedule, document }),
+  "teacher's logits, reverse KL": () => distill({ teacher, steps, buckets, divergence: { kind: "reverse_kl" }, schedule, document }),
   "verifier, GRPO": () => grpo({ task: countdown, problem, steps: 400, prompts: 16, num_generations: 16, max_completion_length: 160, minibatch: 64, schedule: constant({ learning_rate: 6e-5, num_warmup_steps: 2 }), loss: { loss_type: "dapo", epsilon_high: 0.28 } }),
 };
 for (const [student, model] of Object.entries(students)) {
   const pretraining = pretrain({
     steps: pretrainSteps,
-    ...rows,
+    batch: 8,
+    time: 256,
     schedule: cosine({ learning_rate: 3e-3, num_warmup_steps: 50, num_training_steps: pretrainSteps, min_lr_rate: 0.1 }),
     documents: (seed, start) => transcripts(countdown, { ...corpus, seed, start, count: Number.MAX_SAFE_INTEGER }),
   });

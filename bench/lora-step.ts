@@ -9,7 +9,8 @@ import { random } from "../src/random/index.ts";
 import { openBackend } from "../src/runtime/index.ts";
 import { loraConfigFor, loraDefaults, readBase } from "../src/train/lora.ts";
 import { nextTokenObjective, nextTokenTypes } from "../src/train/next-token.ts";
-import { TrainState, TrainStep } from "../src/train/train-state.ts";
+import { TrainState } from "../src/train/train-state.ts";
+import { TrainStep } from "../src/train/train-step.ts";
 
 const [, , file = "", kinds = "full,float32,auto", rounds = "4"] = process.argv;
 const [batch, time] = [8, 72];

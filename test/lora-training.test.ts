@@ -48,7 +48,7 @@ const all = (): Recipe => ({
   stages: [
     lora.stages[0]!,
     rejectionSampling({ steps: 4, buckets: [{ time: 96, batch: 4 }], schedule, task: parity, problem: (seed, index) => parity.problem({ split: "train", seed, index, level: 1 }), problems: 40, num_generations: 8, max_completion_length: 40 }),
-    distill({ steps: 4, batch: 4, time: 96, schedule, teacher: at("base"), document }),
+    distill({ steps: 4, buckets: [{ time: 96, batch: 4 }], schedule, teacher: at("base"), document }),
     lora.stages[1]!,
     evaluation("after", parity, { count: 4, samples: 2, max_tokens: 24, level: 1 }),
   ],

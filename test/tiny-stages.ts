@@ -14,7 +14,7 @@ export const stagesOn = (teacher: string): Recipe => ({
   stages: [
     sft({ steps: 40, buckets, schedule, document }),
     rejectionSampling({ steps: 6, buckets, schedule, task: parity, problem, problems: 40, num_generations: 8, max_completion_length: 40, general: { share: 0.25, document } }),
-    distill({ steps: 6, batch: 4, time: 96, schedule, teacher, document }),
+    distill({ steps: 6, buckets: [{ time: 48, batch: 4 }, { time: 96, batch: 4 }], schedule, teacher, document }),
     evaluation("after", parity, { count: 4, samples: 2, max_tokens: 24, level: 1 }),
   ],
 });

@@ -4,6 +4,7 @@ import { LongjingError } from "../errors/index.ts";
 import type { LoraOptions, RecipeEvent } from "../train/index.ts";
 import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
 import { realNumber, wholeNumber } from "./options.ts";
+import { processMemory } from "./process-memory.ts";
 import { openTerminal } from "./terminal.ts";
 
 interface TrainOptions extends BackendOptions {
@@ -69,6 +70,7 @@ async function train(path: string, options: TrainOptions): Promise<void> {
     ...(maxSteps !== undefined && { maxSteps }),
     ...(checkpointEvery !== undefined && { checkpointEvery }),
     cores: options.threads ?? defaultThreads() ?? availableParallelism(),
+    memory: processMemory(),
     now: () => performance.now() / 1000,
     cpu: () => {
       const { user, system } = process.cpuUsage();

@@ -52,13 +52,18 @@ export interface TrainingLayout {
 
 export const tablesAsValues = (t: RopeTables): [Value, Value] => [constant(t.cos, [t.positions, t.half]), constant(t.sin, [t.positions, t.half])];
 
+/** Each row by a position of its own, int64 [rows, 1]: a kernel's second axis may not be longer than the tables. */
+function rotatedAt(positions: Value, tables: RopeTables): ModelContext["rotate"] {
+  const [cos, sin] = tablesAsValues(tables);
+  return (x, heads, interleaved) => reshape(rotary(reshape(x, [x.shape[0]!, 1, x.shape[1]!]), positions, cos, sin, { heads, interleaved }), x.shape);
+}
+
 /** Rows ordered by time: row t · batch + b is token t of sequence b. */
 export function trainingContext({ batch, time, blocks, positions, attentionMask }: TrainingLayout, tables: RopeTables): ModelContext {
   const rows = batch * time;
-  const at = positions ?? constantInt64(Array.from({ length: rows }, (_, i) => Math.floor(i / batch)), [time, batch]);
-  const [cos, sin] = tablesAsValues(tables);
+  const at = positions ? reshape(positions, [rows, 1]) : constantInt64(Array.from({ length: rows }, (_, i) => Math.floor(i / batch)), [rows, 1]);
   const mask = attentionMask && paddedCausalMask(time, attentionMask);
-  const rotate: ModelContext["rotate"] = (x, heads, interleaved) => reshape(rotary(reshape(x, [time, batch, x.shape[1]!]), at, cos, sin, { heads, interleaved }), x.shape);
+  const rotate = rotatedAt(at, tables);
   return {
     rows,
     foldGain: true,
@@ -89,8 +94,7 @@ export function prefixContext({ prefixes, group, prefixTime, time, prefixMask }:
   const parts = [prefixTime * prefixes, time * batch] as const;
   const rows = parts[0] + parts[1];
   const at = constantInt64(Array.from({ length: rows }, (_, i) => (i < parts[0] ? Math.floor(i / prefixes) : prefixTime + Math.floor((i - parts[0]) / batch))), [rows, 1]);
-  const [cos, sin] = tablesAsValues(tables);
-  const rotate: ModelContext["rotate"] = (x, heads, interleaved) => reshape(rotary(reshape(x, [rows, 1, x.shape[1]!]), at, cos, sin, { heads, interleaved }), x.shape);
+  const rotate = rotatedAt(at, tables);
   const prefixesMask = paddedCausalMask(prefixTime, prefixMask);
   const mask = paddedCausalMask(time, concat([prefixMask, constant(new Float32Array(prefixes * time).fill(1), [prefixes, time])], 1));
   return {

@@ -1,23 +1,15 @@
-import { LongjingError } from "../errors/index.ts";
 import { isSparse, type ModelConfig } from "../model/index.ts";
 import { updateRouterBias } from "../nn/index.ts";
 import { adamwDefaults, type AdamWOptions } from "../optim/adamw.ts";
 import type { Schedule } from "../optim/schedules.ts";
-import type { TokenDocument } from "../text/index.ts";
 import { documentReader, type PlainText } from "./base-documents.ts";
 import { baseBatchTypes, baseObjective, predictsAhead, type BaseBatchTypes } from "./base-objective.ts";
-import type { JsonValue } from "./checkpoint.ts";
+import { BucketReader, type Bucket } from "./buckets.ts";
 import { trainingFlops } from "./ledger.ts";
 import { rowOf } from "./pack.ts";
 import { fill, type TextPair } from "./pretrain.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
-import { TrainStep } from "./train-state.ts";
-
-/** Rows of one length: a step takes `batch` documents that fit `time` tokens and no shorter row. */
-export interface Bucket {
-  readonly time: number;
-  readonly batch: number;
-}
+import { TrainStep } from "./train-step.ts";
 
 export interface BaseOptions {
   readonly name?: string;
@@ -44,13 +36,6 @@ export interface BaseOptions {
   readonly prompt_weight?: number;
 }
 
-/** Where the stage's reading stands: documents that were read but whose row is not full yet, by bucket. */
-interface Cursor {
-  readonly next: number;
-  readonly waiting: readonly (readonly number[])[];
-  readonly [key: string]: JsonValue;
-}
-
 /**
  * Pretraining as DeepSeek-V3 does it, on texts, or on documents of a prompt and a completion: mixtures balanced by a bias on the router's
  * choice instead of a loss (section 2.1.2), multi-token prediction (2.2). A model without mixtures or modules trains plainly.
@@ -59,7 +44,7 @@ export function base(options: BaseOptions): Stage {
   const { name = "base", steps, buckets, schedule, document } = options;
   const weightAt = options.mtp_loss_weight ?? ((step: number) => (step < (2 * steps) / 3 ? 0.3 : 0.1));
   const run = async (context: StageContext): Promise<StageProgress> => {
-    const reader = new BucketReader(buckets, documentReader(context.tokenizer, context.seed, document, options.fim_rate ?? 0), (context.resumed?.cursor as Cursor | undefined) ?? null);
+    const reader = new BucketReader(buckets, documentReader(context.tokenizer, context.seed, document, options.fim_rate ?? 0), context.resumed?.cursor);
     const trainers = new Map<Bucket, TrainStep<BaseBatchTypes>>();
     const { parameterCount: parameters, base } = context.state;
     let done = context.resumed?.step ?? 0;
@@ -113,44 +98,4 @@ function moveBias({ config, state }: StageContext, step: TrainStep<BaseBatchType
   });
   if (violations.length === 0) return {};
   return { "max_violation/mean": violations.reduce((a, b) => a + b, 0) / violations.length, "max_violation/max": Math.max(...violations) };
-}
-
-/** Deals documents, in order, to buckets, and hands a bucket out when it is full. */
-class BucketReader {
-  readonly #buckets: readonly Bucket[];
-  readonly #read: (index: number) => TokenDocument;
-  readonly #waiting: { index: number; document: TokenDocument }[][];
-  #next: number;
-
-  constructor(buckets: readonly Bucket[], read: (index: number) => TokenDocument, cursor: Cursor | null) {
-    this.#buckets = buckets;
-    this.#read = read;
-    this.#next = cursor?.next ?? 0;
-    this.#waiting = buckets.map((_, b) => (cursor?.waiting[b] ?? []).map((index) => ({ index, document: this.#read(index) })));
-  }
-
-  get cursor(): Cursor {
-    return { next: this.#next, waiting: this.#waiting.map((list) => list.map(({ index }) => index)) };
-  }
-
-  /** @throws LongjingError "bad_argument" when no document fits */
-  next(): { readonly bucket: Bucket; readonly documents: readonly TokenDocument[] } {
-    for (let passed = 0; passed < 10_000; ) {
-      const index = this.#next++;
-      const document = this.#read(index);
-      const length = document.prompt.length + document.completion.length;
-      // A row reads `time` tokens and predicts `time`, so it holds one more.
-      const b = this.#buckets.findIndex(({ time }) => length <= time + 1);
-      if (b < 0) {
-        passed++;
-        continue;
-      }
-      const [bucket, waiting] = [this.#buckets[b]!, this.#waiting[b]!];
-      waiting.push({ index, document });
-      if (waiting.length < bucket.batch) continue;
-      this.#waiting[b] = [];
-      return { bucket, documents: waiting.map((w) => w.document) };
-    }
-    throw new LongjingError("bad_argument", "No document fits a row", { expected: `at most ${this.#buckets.at(-1)?.time} tokens`, hint: "Give longer buckets or shorter documents" });
-  }
 }

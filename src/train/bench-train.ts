@@ -4,7 +4,8 @@ import { random } from "../random/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import { benchSizes, type BenchSizeName } from "./bench-sizes.ts";
 import { nextTokenObjective, nextTokenTypes } from "./next-token.ts";
-import { TrainState, TrainStep } from "./train-state.ts";
+import { TrainState } from "./train-state.ts";
+import { TrainStep } from "./train-step.ts";
 
 export interface TrainBenchOptions {
   readonly size: BenchSizeName;

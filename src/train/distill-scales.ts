@@ -7,7 +7,8 @@ import { add, mul, reshape, type TensorType, type Value } from "../tensor/index.
 import { frozenBase } from "./frozen-base.ts";
 import { nextTokenLogits } from "./next-token.ts";
 import { distillLoss } from "./objectives.ts";
-import { TrainState, TrainStep } from "./train-state.ts";
+import { TrainState } from "./train-state.ts";
+import { TrainStep } from "./train-step.ts";
 
 /** One parameter of a model that was rounded. */
 export interface RoundedParameter {

@@ -37,6 +37,11 @@ export interface GrpoOptions<G> extends RewardOptions<G> {
   readonly max_tool_calling_iterations?: number;
   /** Completions an optimiser step; a rollout is divided into as many. */
   readonly minibatch: number;
+  /**
+   * Completions that are computed at once, a divisor of `minibatch`; gradients are added up before the optimiser moves. Less
+   * memory, a little more time. Default: the minibatch.
+   */
+  readonly micro_batch?: number;
   readonly schedule: Schedule;
   readonly temperature?: number;
   readonly loss?: Partial<PolicyLossOptions>;
@@ -112,7 +117,7 @@ function openMachinery<G>(options: GrpoOptions<G>, context: StageContext): Machi
   // Before anything is sampled.
   rewardWeights(options);
   const loss = { ...policyLossDefaults, max_completion_length, ...options.loss };
-  const trainer = new PolicyTrainer(backend, config, state, tokenizer.padId ?? 0, { minibatch: options.minibatch, loss, optimizer: { ...adamwDefaults, weight_decay: 0, ...options.optimizer }, max_grad_norm: options.max_grad_norm ?? 1, blocking: context.blocking });
+  const trainer = new PolicyTrainer(backend, config, state, tokenizer.padId ?? 0, { minibatch: options.minibatch, micro_batch: options.micro_batch, loss, optimizer: { ...adamwDefaults, weight_decay: 0, ...options.optimizer }, max_grad_norm: options.max_grad_norm ?? 1, blocking: context.blocking, memory: context.memory });
   // Problems are functions of their index and level, so the longest prompt that this run can meet is known before it starts.
   let longest = 0;
   for (let i = 0; i < prompts * options.steps * (options.max_rollouts ?? 1); i++) {

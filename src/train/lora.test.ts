@@ -16,7 +16,8 @@ import { loraConfigFor, loraDefaults, readBase, type AdapterOnBase } from "./lor
 import { nextTokenObjective, nextTokenTypes } from "./next-token.ts";
 import { policyLossDefaults } from "./objectives.ts";
 import { PolicyTrainer } from "./policy-trainer.ts";
-import { TrainState, TrainStep } from "./train-state.ts";
+import { TrainState } from "./train-state.ts";
+import { TrainStep } from "./train-step.ts";
 
 const config = llamaConfig({ hidden_size: 64, intermediate_size: 96, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, max_position_embeddings: 64 }, { vocabSize: 40, bosId: null, eosId: 1, padId: 0 });
 const specs = parameterSpecs(config);

@@ -4,9 +4,10 @@ import { adamwDefaults } from "../optim/adamw.ts";
 import { random } from "../random/index.ts";
 import { openBackend } from "../runtime/index.ts";
 import { policyLossDefaults } from "./objectives.ts";
-import { fillBatch, layOut, policyBatchTypes, type PolicyLayout, type TrainSample } from "./policy-layout.ts";
+import { fillBatch, layOut, microBatches, policyBatchTypes, type PolicyLayout, type TrainSample } from "./policy-layout.ts";
 import { createScorer, policyObjective } from "./policy-step.ts";
-import { TrainState, TrainStep } from "./train-state.ts";
+import { TrainState } from "./train-state.ts";
+import { TrainStep } from "./train-step.ts";
 
 const vocabulary = { vocabSize: 40, bosId: null, eosId: null, padId: null };
 const configs: Readonly<Record<string, ModelConfig>> = {
@@ -67,4 +68,22 @@ test("prompts are shared where each has as many completions, and the places can 
   expect(group([4, 3], 8)).toBeUndefined();
   expect(group([4, 4], 10)).toBeUndefined();
   expect(group([1, 1, 1], 3)).toBeUndefined();
+});
+
+test("micro-batches are the minibatch, in parts, with the completions of a prompt side by side", () => {
+  const samples = stream.shuffle(samplesOf([4, 8, 4]));
+  const parts = microBatches(samples, 4);
+  expect(parts.map((part) => part.length)).toEqual([4, 4, 4, 4]);
+  expect(new Set(parts.flat())).toEqual(new Set(samples));
+  expect(parts.map((part) => layOut(part, 4).layout.shared?.group)).toEqual([4, 4, 4, 4]);
+  expect(microBatches(samples, 5).map((part) => part.length)).toEqual([5, 5, 5, 1]);
+});
+
+test("more completions than positions", async () => {
+  const samples = samplesOf([1]).flatMap((sample) => Array.from({ length: 20 }, () => sample));
+  const few = layOut(samples.slice(0, 1), 1).layout;
+  const many = { batch: 20, time: few.time };
+  expect(many.time).toBeLessThan(many.batch);
+  const [one, twenty] = [await stepOn(configs["grouped queries"]!, few, samples.slice(0, 1)), await stepOn(configs["grouped queries"]!, many, samples)];
+  for (const metric of ["loss", "entropy", "kl"]) expect(twenty.metrics[metric], metric).toBeCloseTo(one.metrics[metric]!, 4);
 });

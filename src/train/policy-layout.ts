@@ -1,3 +1,4 @@
+import type { ModelConfig } from "../model/index.ts";
 import type { DeviceTensor } from "../runtime/index.ts";
 import type { TensorType } from "../tensor/index.ts";
 
@@ -45,6 +46,15 @@ export type PolicyBatchTypes = Readonly<Record<"ids" | "targets" | "mask" | "old
 /** A step's inputs as they are bound. */
 export type PolicyTensors = { readonly [K in keyof PolicyBatchTypes]: DeviceTensor };
 
+/**
+ * Bytes that a step holds at once, whatever else: until the backward pass has used them, the attention's weights of all layers below
+ * the diagonal, and the logits of the tokens that are weighed.
+ */
+export function leastMemory({ num_hidden_layers, num_attention_heads, vocab_size }: ModelConfig, { batch, time, shared }: PolicyLayout): number {
+  const attended = num_hidden_layers * num_attention_heads * batch * time * ((shared?.time ?? 0) + time / 2);
+  return Float32Array.BYTES_PER_ELEMENT * (attended + batch * time * vocab_size);
+}
+
 /** One of `lengths` lengths an octave, 8 tokens apart at least: a handful of compiled steps, and little padding. */
 function paddedTime(longest: number, lengths: number): number {
   const grain = Math.max(8, 2 ** Math.floor(Math.log2(longest)) / lengths);
@@ -54,32 +64,54 @@ function paddedTime(longest: number, lengths: number): number {
 const longestOf = (samples: readonly TrainSample[], length: (sample: TrainSample) => number): number => samples.reduce((longest, s) => Math.max(longest, length(s)), 1);
 const greatestCommonDivisor = (a: number, b: number): number => (b === 0 ? a : greatestCommonDivisor(b, a % b));
 
+/** The completions of each prompt. */
+function byPrompt(samples: readonly TrainSample[]): readonly (readonly TrainSample[])[] {
+  const groups = new Map<string, TrainSample[]>();
+  for (const sample of samples) {
+    const key = sample.prompt_ids.join();
+    const group = groups.get(key);
+    if (group) group.push(sample);
+    else groups.set(key, [sample]);
+  }
+  return [...groups.values()];
+}
+
+/** A minibatch in parts of at most `size` completions: those of a prompt lie together, and so do prompts of like length. */
+export function microBatches(samples: readonly TrainSample[], size: number): readonly (readonly TrainSample[])[] {
+  const ordered = byPrompt(samples).toSorted(([a], [b]) => b!.prompt_ids.length - a!.prompt_ids.length).flat();
+  return Array.from({ length: Math.ceil(ordered.length / size) }, (_, i) => ordered.slice(i * size, (i + 1) * size));
+}
+
+/** Whether the loss weighs a completion's token. */
+const counts = ({ masked, tool_mask }: TrainSample, token: number): boolean => !masked && tool_mask?.[token] !== 0;
+
+/** How many tokens of the samples take part. */
+export const tokensOf = (samples: readonly TrainSample[]): number => samples.reduce((n, sample) => n + sample.completion_ids.filter((_, i) => counts(sample, i)).length, 0);
+
 /**
  * Where every prompt of a minibatch has several completions, as many as the others or multiples of that, prompts are shared; the
  * samples come back in the order of their places.
  * @param batch places for completions
  */
 export function layOut(samples: readonly TrainSample[], batch: number): { readonly layout: PolicyLayout; readonly placed: readonly TrainSample[] } {
-  const byPrompt = new Map<string, TrainSample[]>();
-  for (const sample of samples) {
-    const key = sample.prompt_ids.join();
-    const group = byPrompt.get(key);
-    if (group) group.push(sample);
-    else byPrompt.set(key, [sample]);
-  }
-  const group = [...byPrompt.values()].map((g) => g.length).reduce(greatestCommonDivisor);
+  const groups = byPrompt(samples);
+  const group = groups.map((g) => g.length).reduce(greatestCommonDivisor);
   if (group === 1 || batch % group !== 0) return { layout: { batch, time: paddedTime(longestOf(samples, (s) => s.prompt_ids.length + s.completion_ids.length - 1), 8) }, placed: samples };
   const shared = { group, time: paddedTime(longestOf(samples, (s) => s.prompt_ids.length), 2) };
-  return { layout: { batch, time: paddedTime(longestOf(samples, (s) => s.completion_ids.length), 8), shared }, placed: [...byPrompt.values()].flat() };
+  return { layout: { batch, time: paddedTime(longestOf(samples, (s) => s.completion_ids.length), 8), shared }, placed: groups.flat() };
 }
 
-/** Writes samples into a step's inputs; returns how many tokens take part. */
-export function fillBatch(inputs: PolicyTensors, { batch, shared }: PolicyLayout, placed: readonly TrainSample[], pad: number): number {
+/**
+ * Writes samples into a step's inputs; returns how many tokens take part.
+ * @param items tokens of all micro-batches of the step; default: of these samples
+ */
+export function fillBatch(inputs: PolicyTensors, { batch, shared }: PolicyLayout, placed: readonly TrainSample[], pad: number, items?: number): number {
   const [ids, targets] = [inputs.ids, inputs.targets].map((t) => (t.data as BigInt64Array).fill(BigInt(pad))) as [BigInt64Array, BigInt64Array];
   const [mask, old, advantages] = [inputs.mask, inputs.old_logprobs, inputs.advantages].map((t) => (t.data as Float32Array).fill(0)) as [Float32Array, Float32Array, Float32Array];
   const own = shared ? fillPrompts(inputs, batch, shared, placed) : 0;
   let count = 0;
-  for (const [b, { prompt_ids, completion_ids, old_logprobs, tool_mask, advantage, masked }] of placed.entries()) {
+  for (const [b, sample] of placed.entries()) {
+    const { prompt_ids, completion_ids, old_logprobs, advantage } = sample;
     advantages[b] = advantage;
     // Nothing follows the last token.
     const read = shared ? completion_ids.slice(0, -1) : [...prompt_ids, ...completion_ids].slice(0, -1);
@@ -88,13 +120,13 @@ export function fillBatch(inputs: PolicyTensors, { batch, shared }: PolicyLayout
     for (const [i, id] of completion_ids.entries()) {
       const row = (first + i) * batch + b;
       targets[row] = BigInt(id);
-      if (masked || tool_mask?.[i] === 0) continue;
+      if (!counts(sample, i)) continue;
       mask[row] = 1;
       old[row] = old_logprobs[i]!;
       count++;
     }
   }
-  (inputs.num_items.data as Float32Array)[0] = count;
+  (inputs.num_items.data as Float32Array)[0] = items ?? count;
   return count;
 }
 

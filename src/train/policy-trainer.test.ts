@@ -6,15 +6,15 @@ import { adamwDefaults } from "../optim/adamw.ts";
 import { random } from "../random/index.ts";
 import { openBackend } from "../runtime/index.ts";
 import { benchSizes } from "./bench-sizes.ts";
-import { policyLossDefaults } from "./objectives.ts";
-import { PolicyTrainer } from "./policy-trainer.ts";
+import { policyLossDefaults, type LossType } from "./objectives.ts";
+import { PolicyTrainer, type PolicyTrainerOptions } from "./policy-trainer.ts";
 import { TrainState } from "./train-state.ts";
 
 const { config } = benchSizes.S;
 const loss = { ...policyLossDefaults, max_completion_length: 24 };
 const optimizer = { ...adamwDefaults, weight_decay: 0 };
 
-async function rolled(seed: number, minibatch = 4) {
+async function rolled(seed: number, minibatch = 4, options: Partial<PolicyTrainerOptions> = {}) {
   const backend = await openBackend("cpu");
   const specs = parameterSpecs(config);
   const state = new TrainState(backend, specs, initParameters(specs, 0.1, random("policy trainer", seed)));
@@ -25,7 +25,7 @@ async function rolled(seed: number, minibatch = 4) {
     const completions = await new Generator(runner, state.parameters).generate(requests);
     return completions.map((c, i) => ({ prompt_ids: requests[i]!.prompt_ids, completion_ids: c.token_ids, old_logprobs: c.logprobs, advantage: i % 2 ? 1 : -1, masked: false }));
   };
-  return { trainer: new PolicyTrainer(backend, config, state, 0, { minibatch, loss, optimizer, max_grad_norm: 1 }), state, runner, sample };
+  return { trainer: new PolicyTrainer(backend, config, state, 0, { minibatch, loss, optimizer, max_grad_norm: 1, ...options }), state, runner, sample };
 }
 
 test("on unchanged weights every importance ratio is 1, within 1e-3", async () => {
@@ -89,4 +89,44 @@ test("a minibatch without anything to learn from takes no step", async () => {
   const metrics = await trainer.train((await sample()).map((s) => ({ ...s, masked: true })), 1e-2, random("order"));
   expect([metrics.trained_tokens, state.step]).toEqual([0, before]);
   trainer.dispose();
+});
+
+test.each<LossType>(["grpo", "dr_grpo", "dapo", "cispo"])("gradients of micro-batches add up to that of the minibatch: %s, with a reference policy", async (loss_type) => {
+  // With ε = 1 a step goes as far as its gradient, and not as its sign.
+  const options = { loss: { ...loss, loss_type, beta: 0.1 }, optimizer: { ...optimizer, epsilon: 1 } };
+  const [whole, parts] = [await rolled(6, 8, options), await rolled(6, 8, { ...options, micro_batch: 2 })];
+  const sampled = await whole.sample();
+  // Two completions of one prompt, one without a part in the loss, and 12 that 8 do not divide.
+  const samples = sampled.map((s, i) => ({ ...s, ...(i === 1 && { ...sampled[0]!, advantage: 1 }), masked: i === 4 }));
+  const results = [];
+  for (const { trainer, state } of [whole, parts]) {
+    trainer.replaceReference();
+    const first = await trainer.train(samples, 0.5, random("order"));
+    results.push({ first, step: state.step, parameters: Object.values(state.parameters).flatMap(({ data }) => [...(data as Float32Array)]) });
+    trainer.dispose();
+  }
+  const [a, b] = results as [(typeof results)[0], (typeof results)[0]];
+  expect(b.step).toBe(a.step);
+  expect(Object.keys(b.first).sort()).toEqual(Object.keys(a.first).sort());
+  for (const [name, value] of Object.entries(a.first)) expect(b.first[name], name).toBeCloseTo(value, 4);
+  const start = Object.values((await rolled(6, 8)).state.parameters).flatMap(({ data }) => [...(data as Float32Array)]);
+  const furthest = (x: readonly number[], y: readonly number[]): number => x.reduce((worst, value, i) => Math.max(worst, Math.abs(value - y[i]!)), 0);
+  const moved = furthest(a.parameters, start);
+  expect(moved).toBeGreaterThan(1e-4);
+  expect(furthest(a.parameters, b.parameters) / moved).toBeLessThan(1e-3);
+});
+
+test("micro-batches that do not divide the minibatch are refused", async () => {
+  await expect(rolled(7, 8, { micro_batch: 3 })).rejects.toThrow(/divisor of 8/);
+});
+
+test("a step that memory cannot hold is refused before it is compiled, and smaller parts of it are not", async () => {
+  const { trainer, state, sample } = await rolled(8, 12, { memory: 200_000 });
+  const samples = await sample();
+  await expect(trainer.train(samples, 1e-2, random("order"))).rejects.toMatchObject({ code: "too_large", message: expect.stringContaining("micro_batch") });
+  expect(state.step).toBe(0);
+  const parts = await rolled(8, 12, { memory: 200_000, micro_batch: 1 });
+  expect((await parts.trainer.train(await parts.sample(), 1e-2, random("order"))).trained_tokens).toBeGreaterThan(0);
+  trainer.dispose();
+  parts.trainer.dispose();
 });

@@ -4,18 +4,23 @@ import type { AdamWOptions } from "../optim/adamw.ts";
 import type { Random } from "../random/index.ts";
 import type { Backend, DeviceTensor } from "../runtime/index.ts";
 import type { PolicyLossOptions } from "./objectives.ts";
-import { fillBatch, layOut, policyBatchTypes, type PolicyBatchTypes, type PolicyLayout, type TrainSample } from "./policy-layout.ts";
+import { fillBatch, layOut, leastMemory, microBatches, policyBatchTypes, tokensOf, type PolicyBatchTypes, type PolicyLayout, type PolicyTensors, type TrainSample } from "./policy-layout.ts";
 import { createScorer, policyObjective, type Scorer } from "./policy-step.ts";
-import { TrainStep, type TrainState } from "./train-state.ts";
+import type { TrainState } from "./train-state.ts";
+import { GradientStep, OptimizerStep, TrainStep } from "./train-step.ts";
 
 
 export interface PolicyTrainerOptions {
   readonly minibatch: number;
+  /** Completions that are computed at once: a minibatch is divided into as many. Default: all of it. */
+  readonly micro_batch?: number | undefined;
   readonly loss: PolicyLossOptions;
   readonly optimizer: AdamWOptions;
   readonly max_grad_norm: number;
   /** Run steps on this thread. Default true. */
   readonly blocking?: boolean;
+  /** Bytes that the process may have. Default: no limit. */
+  readonly memory?: number;
 }
 
 /** Means over the optimiser steps of one rollout, weighed by their tokens, under TRL's names. */
@@ -46,10 +51,14 @@ export class PolicyTrainer {
   readonly #pad: number;
   readonly #options: PolicyTrainerOptions;
   readonly #steps = new Map<string, Promise<TrainStep<PolicyBatchTypes>>>();
+  readonly #gradientSteps = new Map<string, Promise<GradientStep<PolicyBatchTypes>>>();
+  #optimizerStep: Promise<OptimizerStep> | null = null;
   readonly #scorers = new Map<string, Promise<Scorer>>();
   #reference: Record<string, DeviceTensor> | null = null;
 
   constructor(backend: Backend, config: ModelConfig, state: TrainState, pad: number, options: PolicyTrainerOptions) {
+    const { minibatch, micro_batch = minibatch } = options;
+    if (!(Number.isInteger(micro_batch) && micro_batch > 0 && minibatch % micro_batch === 0)) throw new LongjingError("bad_argument", "Micro-batches must divide the minibatch", { where: "micro_batch", got: micro_batch, expected: `a divisor of ${minibatch}` });
     this.#backend = backend;
     this.#config = config;
     this.#state = state;
@@ -77,7 +86,7 @@ export class PolicyTrainer {
     let deviation: number | null = null;
     for (let at = 0; at < order.length; at += this.#options.minibatch) {
       const batch = order.slice(at, at + this.#options.minibatch);
-      if (batch.every((sample) => sample.masked)) continue;
+      if (tokensOf(batch) === 0) continue;
       const { metrics, count } = await this.#minibatch(batch, learningRate);
       deviation ??= onPolicyDeviation(metrics);
       tokens += count;
@@ -86,25 +95,79 @@ export class PolicyTrainer {
     return { ...Object.fromEntries([...sums].map(([name, sum]) => [name, sum / Math.max(tokens, 1)])), trained_tokens: tokens, "sampling/on_policy_deviation": deviation ?? 0 };
   }
 
-  async #minibatch(samples: readonly TrainSample[], learningRate: number): Promise<{ metrics: Readonly<Record<string, number>>; count: number }> {
-    const { layout, placed } = layOut(samples, this.#options.minibatch);
-    const key = JSON.stringify(layout);
-    const step = await cached(this.#steps, key, () => this.#compile(layout));
-    const count = fillBatch(step.batch, layout, placed, this.#pad);
-    const reference = this.#reference;
-    if (reference) await (await cached(this.#scorers, key, () => createScorer(this.#backend, this.#config, this.#state.base, reference, layout, step.batch))).run();
-    return { metrics: await step.run(learningRate, { blocking: this.#options.blocking ?? true }), count };
+  #minibatch(samples: readonly TrainSample[], learningRate: number): Promise<Measured> {
+    const { minibatch, micro_batch = minibatch } = this.#options;
+    return micro_batch < minibatch ? this.#accumulated(samples, micro_batch, learningRate) : this.#whole(samples, learningRate);
   }
 
-  #compile(layout: PolicyLayout): Promise<TrainStep<PolicyBatchTypes>> {
-    const { loss, optimizer, max_grad_norm } = this.#options;
-    return TrainStep.create(this.#backend, this.#state, policyBatchTypes(layout), policyObjective(this.#config, layout, loss), { optimizer, max_grad_norm });
+  async #whole(samples: readonly TrainSample[], learningRate: number): Promise<Measured> {
+    const { minibatch, loss, optimizer, max_grad_norm, blocking = true } = this.#options;
+    const { layout, placed } = layOut(samples, minibatch);
+    this.#requireMemory(layout);
+    const step = await cached(this.#steps, JSON.stringify(layout), () => TrainStep.create(this.#backend, this.#state, policyBatchTypes(layout), policyObjective(this.#config, layout, loss), { optimizer, max_grad_norm }));
+    const count = fillBatch(step.batch, layout, placed, this.#pad);
+    await this.#scoreReference(layout, step.batch);
+    return { metrics: await step.run(learningRate, { blocking }), count };
+  }
+
+  /** The same step, with the gradients of parts added up: what is held at once is a part's. */
+  async #accumulated(samples: readonly TrainSample[], size: number, learningRate: number): Promise<Measured> {
+    const { minibatch, loss, optimizer, max_grad_norm, blocking = true } = this.#options;
+    const options = { ...loss, gradient_accumulation_steps: minibatch / size };
+    const update = await (this.#optimizerStep ??= OptimizerStep.create(this.#backend, this.#state, { optimizer, max_grad_norm }));
+    const count = tokensOf(samples);
+    const parts: Measured[] = [];
+    for (const part of microBatches(samples, size)) {
+      if (tokensOf(part) === 0) continue;
+      const { layout, placed } = layOut(part, size);
+      this.#requireMemory(layout);
+      const step = await cached(this.#gradientSteps, JSON.stringify(layout), () => GradientStep.create(this.#backend, this.#state, policyBatchTypes(layout), policyObjective(this.#config, layout, options), update));
+      const own = fillBatch(step.batch, layout, placed, this.#pad, count);
+      await this.#scoreReference(layout, step.batch);
+      parts.push({ metrics: await step.run({ blocking }), count: own });
+      update.add();
+    }
+    return { metrics: { ...joined(parts), grad_norm: await update.run(learningRate, { blocking }) }, count };
+  }
+
+  /** A system ends a process that takes too much, and says nothing. */
+  #requireMemory(layout: PolicyLayout): void {
+    const { memory = Number.POSITIVE_INFINITY } = this.#options;
+    const least = leastMemory(this.#config, layout);
+    if (least <= memory) return;
+    const { batch, time, shared } = layout;
+    const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
+    throw new LongjingError("too_large", "A policy step does not fit the memory", { where: `${batch} completions of ${time} tokens${shared ? ` behind prompts of ${shared.time}` : ""}`, got: `at least ${gigabytes(least)}`, expected: `at most ${gigabytes(memory)}`, hint: "Compute fewer completions at once: micro_batch, or shorter ones: max_completion_length" });
+  }
+
+  async #scoreReference(layout: PolicyLayout, inputs: PolicyTensors): Promise<void> {
+    const reference = this.#reference;
+    if (reference) await (await cached(this.#scorers, JSON.stringify(layout), () => createScorer(this.#backend, this.#config, this.#state.base, reference, layout, inputs))).run();
   }
 
   dispose(): void {
-    for (const step of this.#steps.values()) void step.then((s) => s.dispose());
-    for (const scorer of this.#scorers.values()) void scorer.then((s) => s.dispose());
+    const made: readonly Promise<{ dispose(): void }>[] = [...this.#steps.values(), ...this.#gradientSteps.values(), ...this.#scorers.values(), ...(this.#optimizerStep ? [this.#optimizerStep] : [])];
+    for (const each of made) void each.then((it) => it.dispose());
   }
+}
+
+/** Metrics of completions, and how many of their tokens take part. */
+interface Measured {
+  readonly metrics: Readonly<Record<string, number>>;
+  readonly count: number;
+}
+
+/** Metrics of a minibatch from those of its parts: the loss is their sum, extremes stay extremes, all else is a mean over tokens. */
+function joined(parts: readonly Measured[]): Record<string, number> {
+  const tokens = parts.reduce((n, { count }) => n + count, 0);
+  return Object.fromEntries(
+    Object.keys(parts[0]?.metrics ?? {}).map((name) => {
+      const values = parts.map(({ metrics }) => metrics[name]!);
+      if (/[/_]min$/.test(name)) return [name, Math.min(...values)];
+      if (/[/_]max$/.test(name)) return [name, Math.max(...values)];
+      return [name, values.reduce((sum, value, i) => sum + value * (name === "loss" ? 1 : parts[i]!.count / tokens), 0)];
+    }),
+  );
 }
 
 function cached<T>(known: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {

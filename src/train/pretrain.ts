@@ -6,7 +6,7 @@ import { documentEncoder, type DocumentEncoder, type TextDocument, type TokenDoc
 import { packRows } from "./pack.ts";
 import { nextTokenObjective, nextTokenTypes } from "./next-token.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
-import { TrainStep } from "./train-state.ts";
+import { TrainStep } from "./train-step.ts";
 
 /** What a document says. */
 export type TextPair = TextDocument;

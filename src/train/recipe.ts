@@ -54,6 +54,8 @@ export interface RecipeRunOptions {
   readonly cores: number;
   /** Seconds of computing that this process has used, over all cores: what a machine shared with others gave. */
   readonly cpu?: () => number;
+  /** Bytes that this process may have: a step that cannot fit is refused. Default: no limit. */
+  readonly memory?: number;
   /** Monotonic seconds. */
   readonly now: () => number;
   readonly report?: (event: RecipeEvent) => void;
@@ -73,7 +75,7 @@ export type RecipeEvent =
 type SavedState = { readonly progress: { readonly step: number; readonly cursor: JsonValue }; readonly done: boolean; readonly optimizer_step: number };
 
 /** A run as its stages see it, except for what differs between them. */
-type SharedContext = Pick<StageContext, "backend" | "config" | "tokenizer" | "state" | "seed" | "signal" | "blocking" | "now" | "parametersAfter">;
+type SharedContext = Pick<StageContext, "backend" | "config" | "tokenizer" | "state" | "seed" | "signal" | "blocking" | "memory" | "now" | "parametersAfter">;
 
 /**
  * Runs a recipe in a run folder, or goes on with one. A resumed run equals one that was never stopped, byte for byte.
@@ -96,7 +98,7 @@ export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Prom
       const checkpoint = stageEnd(dir, stage);
       return parametersOf(await loadTensors(checkpoint, weights.file), specs, checkpoint);
     };
-    const shared = { backend, config, tokenizer, state, seed, signal, blocking: backend.provider !== "wasm", now: options.now, parametersAfter };
+    const shared = { backend, config, tokenizer, state, seed, signal, blocking: backend.provider !== "wasm", memory: options.memory ?? Number.POSITIVE_INFINITY, now: options.now, parametersAfter };
     for (const [index, stage] of recipe.stages.entries()) {
       if (index < at.index) continue;
       const resumed = index === at.index ? at.progress : null;

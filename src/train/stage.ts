@@ -32,6 +32,8 @@ export interface StageContext {
   readonly signal: AbortSignal;
   /** The provider can run on this thread, which is fastest. */
   readonly blocking: boolean;
+  /** Bytes that the process may have. */
+  readonly memory: number;
   /** Appends to the run's log: what is measured by the clock apart. */
   log(step: number, type: LogType, values: Readonly<Record<string, JsonValue>>, measures?: Readonly<Record<string, number>>): void;
   account(spent: Omit<Spent, "cores">): void;

@@ -82,7 +82,8 @@ export const rmsNormalizeOp: Op<{ readonly epsilon: number }> = {
 
 /**
  * Rotary position embedding (Su et al.) of x [a, b, heads · dim] at positions [a, b] (int64), from tables cos and sin
- * [positions, rotary / 2]; the whole head is rotated. `interleaved` pairs (2i, 2i+1), else (i, i + dim/2).
+ * [positions, rotary / 2]; the whole head is rotated. `interleaved` pairs (2i, 2i+1), else (i, i + dim/2). The kernel takes b for
+ * the length of a sequence, which tables must cover whatever the positions are.
  */
 export const rotaryOp: Op<{ readonly heads: number; readonly interleaved: boolean }> = {
   name: "rotary",
@@ -91,6 +92,8 @@ export const rotaryOp: Op<{ readonly heads: number; readonly interleaved: boolea
     requireShape(x!.shape.length === 3 && x!.shape[2] === heads * half * 2 && sizeOf(sin!.shape[1], "rotary") === half, "rotary", [x!.shape, cos!.shape], `[a, b, ${heads} · 2 · ${half}]`);
     requireShape(positions!.shape.length === 2, "rotary", positions!.shape, "[a, b]");
     broadcastShapes(positions!.shape, x!.shape.slice(0, 2), "rotary");
+    const [length, covered] = [x!.shape[1], cos!.shape[0]];
+    requireShape(typeof length !== "number" || typeof covered !== "number" || length <= covered, "rotary", [x!.shape, cos!.shape], "tables of at least b positions");
     return [x!];
   },
   // A rotation's transpose is the rotation the other way.
