@@ -1,21 +1,30 @@
 // What balancing by a bias and multi-token prediction do to pretraining: the same small model of DeepSeek-V3's architecture, on the
-// same documents that no step sees twice, with one thing changed at a time. Means over the last fifth of the steps.
+// same documents that no step sees twice, with one thing changed at a time. Means over the last fifth of the steps, and the step by
+// which the loss of 20 has fallen below 1 nat. Documents are transcripts of our tasks, or letters to be copied.
 //
-//   npx tsx --conditions source bench/base-ablation.ts [STEPS [SEEDS [PART-OF-A-VARIANT'S-NAME]]]
+//   npx tsx --conditions source bench/base-ablation.ts [STEPS [SEEDS [PART-OF-A-VARIANT'S-NAME [tasks|copying]]]]
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { deepseekConfig } from "../src/model/index.ts";
 import { warmupStableDecay } from "../src/optim/index.ts";
 import { openBackend } from "../src/runtime/index.ts";
+import { random } from "../src/random/index.ts";
 import { tasks, transcripts, type Task } from "../src/tasks/index.ts";
 import { trainBpe } from "../src/text/index.ts";
 import { base, readLog, runRecipe, type BaseOptions, type Recipe, type TextPair } from "../src/train/index.ts";
 
 const [steps, seeds, wanted] = [Number(process.argv[2] ?? 400), Number(process.argv[3] ?? 3), process.argv[4] ?? ""];
+const corpus = process.argv[5] ?? "tasks";
 
 const subjects = Object.values(tasks).filter((task) => !task.environment) as readonly Task<unknown>[];
-const document = (seed: number, index: number): TextPair => transcripts(subjects[index % subjects.length]!, { split: "train", seed, start: index, count: 1 }).next().value!;
+const transcript = (seed: number, index: number): TextPair => transcripts(subjects[index % subjects.length]!, { split: "train", seed, start: index, count: 1 }).next().value!;
+const copied = (seed: number, index: number): TextPair => {
+  const stream = random("copying", seed, index);
+  const letters = Array.from({ length: 10 + stream.below(11) }, () => String.fromCharCode(97 + stream.below(26))).join(" ");
+  return { prompt: `Repeat ${letters}`, completion: letters };
+};
+const document = { tasks: transcript, copying: copied }[corpus]!;
 const texts = Array.from({ length: 600 }, (_, index) => document(1_000, index)).map(({ prompt, completion }) => `${prompt} ${completion}`);
 
 const variants: Readonly<Record<string, Partial<BaseOptions>>> = {
@@ -44,15 +53,16 @@ const recipe = (options: Partial<BaseOptions>): Recipe => ({
 const backend = await openBackend();
 const folder = mkdtempSync(join(tmpdir(), "longjing-ablation-"));
 for (const [name, options] of Object.entries(variants).filter(([variant]) => variant.includes(wanted))) {
-  const rows: { readonly nll: number; readonly violation: number }[] = [];
+  const rows: { readonly nll: number; readonly violation: number; readonly fallen: number | null }[] = [];
   for (let seed = 0; seed < seeds; seed++) {
     const dir = join(folder, `${Object.keys(variants).indexOf(name)}-${seed}`);
     await runRecipe(recipe(options), { backend, dir, resume: false, seed, cores: 1, now: () => performance.now() / 1000, checkpointEvery: steps });
-    const lines = readLog(join(dir, "log.jsonl")).filter((line) => line["type"] === "metrics").slice(-Math.ceil(steps / 5));
-    const mean = (metric: string): number => lines.reduce((sum, line) => sum + (line[metric] as number), 0) / lines.length;
-    rows.push({ nll: mean("nll"), violation: mean("max_violation/mean") });
+    const all = readLog(join(dir, "log.jsonl")).filter((line) => line["type"] === "metrics");
+    const mean = (metric: string, lines = all.slice(-Math.ceil(steps / 5))): number => lines.reduce((sum, line) => sum + (line[metric] as number), 0) / lines.length;
+    const fallen = all.findIndex((_, step) => step >= 20 && mean("nll", all.slice(step - 20, step)) < 1);
+    rows.push({ nll: mean("nll"), violation: mean("max_violation/mean"), fallen: fallen < 0 ? null : fallen });
   }
   const of = (key: "nll" | "violation"): number[] => rows.map((row) => Number(row[key].toFixed(4)));
-  console.log(JSON.stringify({ variant: name, steps, nll: of("nll"), max_violation: of("violation") }));
+  console.log(JSON.stringify({ corpus, variant: name, steps, nll: of("nll"), below_1_nat: rows.map((row) => row.fallen), max_violation: of("violation") }));
 }
 rmSync(folder, { recursive: true });

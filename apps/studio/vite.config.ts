@@ -27,8 +27,7 @@ export default defineConfig({
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   build: { target: "es2022", assetsInlineLimit: 0 },
   worker: { format: "es" },
-  // Answers are computed by WebAssembly: of onnxruntime-web's builds the page brings that one.
-  resolve: { alias: { "#ort": join(root, "src", "runtime", "web.ts"), "onnxruntime-web/webgpu": "onnxruntime-web/wasm" } },
+  resolve: { alias: { "#ort": join(root, "src", "runtime", "web.ts") } },
   plugins: [shippedModels()],
   // `longjing serve` beside `npm run dev -w apps/studio`.
   server: { proxy: Object.fromEntries(["/v1", "/api", "/health"].map((path) => [path, { target: "http://127.0.0.1:3141", changeOrigin: true }])) },

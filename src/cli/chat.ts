@@ -2,10 +2,11 @@ import { createInterface } from "node:readline";
 import type { Command } from "commander";
 import type { ServedMessage, ServedModel } from "../serve/index.ts";
 import type { ModelDtype, SpeculativeConfig } from "../engine/index.ts";
+import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
 import { dtypeOption, realNumber, speculativeOption, wholeNumber } from "./options.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
 
-interface ChatOptions {
+interface ChatOptions extends BackendOptions {
   readonly adapter?: string;
   readonly dtype?: ModelDtype;
   readonly speculativeConfig?: SpeculativeConfig;
@@ -24,6 +25,8 @@ export function addChat(program: Command): void {
     .option("--adapter <dir>", "go through a LoRA adapter in PEFT's format")
     .addOption(dtypeOption("float32 for files up to 256 MiB, else auto"))
     .addOption(speculativeOption())
+    .addOption(providerOption())
+    .addOption(threadsOption())
     .option("--temperature <t>", "0 is greedy (default: the model's own)", realNumber(0, 2))
     .option("--max-tokens <n>", "most tokens of an answer, thinking included", wholeNumber(1))
     .option("--seed <n>", "makes answers repeatable", wholeNumber(0))
@@ -36,7 +39,7 @@ async function chat(folder: string | undefined, options: ChatOptions): Promise<v
   const { exactWhereSmall, loadServedModel, shippedModel } = await import("./load-model.ts");
   const terminal = openTerminal();
   const path = folder ?? (await shippedModel());
-  const model = await loadServedModel(path, { adapter: options.adapter, maxNumSeqs: 1, speculative: options.speculativeConfig, dtype: options.dtype ?? (await exactWhereSmall(path)) });
+  const model = await loadServedModel(path, { backend: await openBackendWith(options), adapter: options.adapter, maxNumSeqs: 1, speculative: options.speculativeConfig, dtype: options.dtype ?? (await exactWhereSmall(path)) });
   const typed = process.stdin.isTTY === true;
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: typed, prompt: terminal.noteColors.green("› ") });
   if (typed) terminal.note(terminal.noteColors.dim(`${model.id} · an empty line or Ctrl-D ends\n${(model.examples ?? []).map((example) => `  ${example}\n`).join("")}`));

@@ -7,11 +7,12 @@ import type { Command } from "commander";
 import type { ModelDtype, SpeculativeConfig } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import type { Accounts, ModelRegistry, ModelSource, RequestLogEntry } from "../serve/index.ts";
+import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
 import { databasePath } from "./database-path.ts";
 import { dtypeOption, realNumber, speculativeOption, wholeNumber } from "./options.ts";
 import { openTerminal, type Terminal } from "./terminal.ts";
 
-interface ServeOptions {
+interface ServeOptions extends BackendOptions {
   readonly port: number;
   readonly host: string;
   readonly apiKey?: string;
@@ -54,6 +55,8 @@ export function addServe(program: Command): void {
     .option("--max-model-len <n>", "longest prompt plus completion, in tokens (default: the model's own, at most 4096, or more where a cache of 1 GiB holds eight of it)", wholeNumber(16))
     .addOption(dtypeOption("auto"))
     .addOption(speculativeOption())
+    .addOption(providerOption())
+    .addOption(threadsOption())
     .option("--max-num-seqs <n>", "sequences that a model runs at once (default: what a cache of a quarter of the machine's memory holds, at most 64)", wholeNumber(1, 4096))
     .option("--max-models <n>", "models in memory at once", wholeNumber(1), 4)
     .option("--max-model-gb <gb>", "size of the models in memory at once, by their files", realNumber(0, 1e6))
@@ -151,7 +154,8 @@ async function sourcesOf(names: readonly string[], options: ServeOptions): Promi
   const adapters = await Promise.all((options.adapter ?? []).map(nameAdapter));
   const bases = new Map(adapters.map((adapter) => [adapter, baseOf(adapter, models)]));
   const { maxModelLen, maxNumSeqs, dtype, speculativeConfig: speculative } = options;
-  return await Promise.all(models.map((model) => modelSource(model, { maxModelLen, maxNumSeqs, dtype, speculative, adapters: adapters.filter((adapter) => bases.get(adapter) === model) })));
+  const backend = await openBackendWith(options);
+  return await Promise.all(models.map((model) => modelSource(model, { backend, maxModelLen, maxNumSeqs, dtype, speculative, adapters: adapters.filter((adapter) => bases.get(adapter) === model) })));
 }
 
 /** So that the first answer does not wait, and a model that does not load ends the command. */

@@ -160,8 +160,9 @@ export class ModelRunner {
     return this.#draft.run(parameters, request, blocking);
   }
 
-  /** Copies the first `length` tokens of a row's cache to another row. */
+  /** Copies the first `length` tokens of a row's cache to another row. @throws LongjingError "unsupported" of a cache that is resident */
   copyRow(from: number, to: number, length: number): void {
+    this.#requireHere();
     for (const { data, shape } of this.#lanes) {
       const [, heads, capacity, width] = shape as [number, number, number, number];
       const lane = capacity * width;
@@ -179,7 +180,12 @@ export class ModelRunner {
     this.#eachLane(row, start, count, (lane, at) => lane.set(from.subarray(at, at + lane.length)));
   }
 
+  #requireHere(): void {
+    if (this.options.session?.resident) throw new LongjingError("unsupported", "The cache is where the provider computes, and cannot be read or written here", { hint: "Make the runner without `resident`" });
+  }
+
   #eachLane(row: number, start: number, count: number, visit: (lane: Float32Array, at: number) => void): void {
+    this.#requireHere();
     let at = 0;
     for (const { data, shape } of this.#lanes) {
       const [, heads, capacity, width] = shape as [number, number, number, number];

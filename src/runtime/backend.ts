@@ -41,6 +41,11 @@ export interface SessionOptions {
    * "own": from one of the session's, which stays in one piece however many come and go: for a model that is served. Default "shared".
    */
   readonly arena?: "shared" | "own";
+  /**
+   * What a binding both reads and writes (a cache) stays where the provider computes: `data` is read before the first run and never
+   * written. For "webgpu" in a browser; elsewhere it changes nothing. Default false.
+   */
+  readonly resident?: boolean;
   /** Writes a Chrome trace with this prefix when the session is disposed. */
   readonly profile?: string;
   /**

@@ -27,7 +27,11 @@ export function webBackend(ort: Ort, provider: WebProvider): Backend {
     provider,
     version: ort.env.versions.web ?? ort.env.versions.common,
     createSession: (model, options) => createWebSession(ort, tensors, provider, model, options),
-    tensor: (dtype, shape) => new HostTensor(tensors, dtype, shape, allocate(dtype, shape)),
+    tensor: (dtype, shape) => {
+      const made = new HostTensor(tensors, dtype, shape, allocate(dtype, shape));
+      owned.set(made.handle, made.data.buffer);
+      return made;
+    },
     tensorOver: (dtype, shape, data) => {
       checkMemory(dtype, shape, data);
       return new HostTensor(tensors, dtype, shape, data);
@@ -47,16 +51,30 @@ const drivers = new Map<Ort, TensorDriver<Tensor>>();
 /** One for each build of the library, so that every backend over it takes the same tensors. */
 function webTensors(ort: Ort): TensorDriver<Tensor> {
   let driver = drivers.get(ort);
-  if (!driver) drivers.set(ort, (driver = { wrap: (dtype, shape, data) => new ort.Tensor(dtype, data as Uint8Array, shape), release: () => {} }));
+  if (!driver) drivers.set(ort, (driver = { wrap: (dtype, shape, data) => new ort.Tensor(dtype, data as Uint8Array, shape), release: forget }));
   return driver;
+}
+
+/** Tensors on the device by the memory here that they stand for: its buffer and where in it they begin. */
+const onDevice = new WeakMap<ArrayBufferLike, Map<number, Tensor>>();
+/** The buffers of tensors that were given memory of their own. */
+const owned = new WeakMap<Tensor, ArrayBufferLike>();
+
+/** With a tensor goes what stands for its memory on the device. */
+function forget(handle: Tensor): void {
+  const buffer = owned.get(handle);
+  if (buffer === undefined) return;
+  for (const tensor of onDevice.get(buffer)?.values() ?? []) tensor.dispose();
+  onDevice.delete(buffer);
 }
 
 async function createWebSession(ort: Ort, tensors: TensorDriver<Tensor>, provider: WebProvider, model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
   const { threads, memoryPattern = false, optimization = "disabled", profile, initializers = {} } = options;
+  const resident = options.resident === true && provider === "webgpu";
   if (profile !== undefined) throw new LongjingError("unsupported", "onnxruntime-web writes no profile", { hint: 'Use the provider "cpu".' });
   if (threads !== undefined) ort.env.wasm.numThreads = threads;
   const externalData = ownTensors(tensors, initializers).map(([path, { data }]) => ({ path, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) }));
-  const settings = { executionProviders: [provider], graphOptimizationLevel: optimization, enableMemPattern: memoryPattern, logSeverityLevel: 4, externalData } as const;
+  const settings = { executionProviders: [provider], graphOptimizationLevel: optimization, enableMemPattern: memoryPattern, logSeverityLevel: 4, externalData, ...(resident && { preferredOutputLocation: "gpu-buffer" as const }) } as const;
   const session = await inTurn("InferenceSession.create", () => ort.InferenceSession.create(model, settings));
   const release = (): void => order.soon(() => void session.release());
   try {
@@ -64,7 +82,7 @@ async function createWebSession(ort: Ort, tensors: TensorDriver<Tensor>, provide
       tensors,
       inputs: session.inputMetadata.map((each) => declaration("input", each)),
       outputs: session.outputMetadata.map((each) => declaration("output", each)),
-      bind: (inputs, outputs) => bindTensors(session, inputs, outputs),
+      bind: (inputs, outputs) => bindTensors(session, inputs, outputs, resident),
       release,
     });
   } catch (error) {
@@ -73,25 +91,42 @@ async function createWebSession(ort: Ort, tensors: TensorDriver<Tensor>, provide
   }
 }
 
-function bindTensors(session: InferenceSession, inputs: Bound<Tensor>, outputs: Bound<Tensor>): BindingDriver {
-  const feeds = Object.fromEntries(inputs.map(([name, { handle }]) => [name, handle]));
+function deviceTensors({ buffer }: ArrayBufferView): Map<number, Tensor> {
+  let found = onDevice.get(buffer);
+  if (!found) onDevice.set(buffer, (found = new Map()));
+  return found;
+}
+
+function bindTensors(session: InferenceSession, inputs: Bound<Tensor>, outputs: Bound<Tensor>, resident: boolean): BindingDriver {
   const fetches = outputs.map(([name]) => name);
+  const stays = ({ data }: HostTensor<Tensor>): boolean => resident && inputs.some(([, each]) => each.data.buffer === data.buffer && each.data.byteOffset === data.byteOffset);
   return {
     runSync: () => {
       throw new LongjingError("unsupported", "onnxruntime-web runs asynchronously only", { hint: "Use run()." });
     },
     // Given tensors to write into, 1.30 fills its own copy of them and never ours: so its outputs are fetched and copied.
     run: async () => {
+      const feeds = Object.fromEntries(inputs.map(([name, { data, handle }]) => [name, (resident && deviceTensors(data).get(data.byteOffset)) || handle]));
       const results = await inTurn("InferenceSession.run", () => session.run(feeds, fetches));
-      for (const [name, tensor] of outputs) copyInto(tensor, results[name]!, name);
+      for (const [name, tensor] of outputs) {
+        if (stays(tensor)) keepOnDevice(tensor, results[name]!);
+        else await copyInto(tensor, results[name]!, name);
+      }
     },
     release: () => {},
   };
 }
 
-function copyInto({ shape, data }: HostTensor<Tensor>, result: Tensor, name: string): void {
+/** Takes the place of what stood for this memory before. */
+function keepOnDevice({ data }: HostTensor<Tensor>, result: Tensor): void {
+  const known = deviceTensors(data);
+  known.get(data.byteOffset)?.dispose();
+  known.set(data.byteOffset, result);
+}
+
+async function copyInto({ shape, data }: HostTensor<Tensor>, result: Tensor, name: string): Promise<void> {
   if (String(result.dims) !== String(shape)) throw new LongjingError("runtime", "The run gave another shape than was bound", { where: `output "${name}"`, got: showShape(result.dims), expected: showShape(shape) });
-  data.set(result.data as never);
+  data.set((await result.getData(true)) as never);
 }
 
 function declaration(kind: "input" | "output", metadata: InferenceSession.ValueMetadata): Declared {

@@ -30,6 +30,8 @@ export interface Usage {
 export interface ChatChunk {
   readonly choices: readonly [{ readonly delta: { readonly content: string | null; readonly reasoning_content: string | null }; readonly finish_reason: string | null }];
   readonly usage: Usage | null;
+  /** Of the weights; of an answer that was computed in this browser, what computed it. */
+  readonly system_fingerprint: string;
 }
 
 /** An answer of the server that is not a success, in its own words. */

@@ -70,11 +70,11 @@ export function Chat({ models }: { readonly models: readonly Model[] | null }) {
 
 /** The states of one turn, from the question to the last token. Never throws: what went wrong is in the turn. */
 async function* answer(question: string, { path }: Model, options: ChatOptions, signal: AbortSignal): AsyncGenerator<Turn, void> {
-  let turn: Turn = { question, thinking: "", answer: "", status: "streaming", tokens: 0, thinkingTokens: 0, seconds: 0, cut: false, error: null };
+  let turn: Turn = { question, thinking: "", answer: "", status: "streaming", tokens: 0, thinkingTokens: 0, seconds: 0, cut: false, provider: null, error: null };
   yield turn;
   let started = 0;
   try {
-    for await (const { choices: [{ delta, finish_reason }], usage } of path === undefined ? chat(options, signal) : localChat(path, options, signal)) {
+    for await (const { choices: [{ delta, finish_reason }], usage, system_fingerprint } of path === undefined ? chat(options, signal) : localChat(path, options, signal)) {
       const said = (delta.content ?? "") + (delta.reasoning_content ?? "");
       if (said !== "") started ||= performance.now();
       turn = {
@@ -86,6 +86,7 @@ async function* answer(question: string, { path }: Model, options: ChatOptions, 
         thinkingTokens: usage?.completion_tokens_details.reasoning_tokens ?? turn.thinkingTokens + Number(!!delta.reasoning_content),
         seconds: started === 0 ? 0 : (performance.now() - started) / 1000,
         cut: finish_reason === "length",
+        provider: path === undefined ? null : system_fingerprint,
       };
       yield turn;
     }

@@ -14,6 +14,8 @@ export interface Turn {
   readonly seconds: number;
   /** The answer ran into the token limit. */
   readonly cut: boolean;
+  /** What computed it in this browser; null where a server did. */
+  readonly provider: string | null;
   readonly error: string | null;
 }
 
@@ -50,7 +52,8 @@ function Thinking({ turn }: { readonly turn: Turn }) {
 function Footer({ turn, onAgain }: { readonly turn: Turn; readonly onAgain: (() => void) | undefined }) {
   const rate = turn.seconds > 0 ? `${Math.round(turn.tokens / turn.seconds)} tokens/s` : "";
   const ending = turn.status === "stopped" ? "stopped" : turn.cut ? "cut off at the token limit" : "";
-  const facts = [`${turn.tokens} tokens`, rate, ending].filter((fact) => fact !== "");
+  const provider = { webgpu: "WebGPU", wasm: "WebAssembly" }[turn.provider ?? ""] ?? "";
+  const facts = [`${turn.tokens} tokens`, rate, provider, ending].filter((fact) => fact !== "");
   return (
     <footer>
       {turn.tokens > 0 && <span>{facts.join(" · ")}</span>}

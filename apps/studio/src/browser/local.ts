@@ -1,5 +1,5 @@
 import type { ChatChunk, ChatOptions } from "../api.ts";
-import type { Asked, LocalModel, Told } from "./protocol.ts";
+import type { Asked, Compute, LocalModel, Told } from "./protocol.ts";
 
 /** The models that lie beside the page; none where it was built without. */
 export async function localModels(): Promise<readonly LocalModel[]> {
@@ -9,6 +9,10 @@ export async function localModels(): Promise<readonly LocalModel[]> {
 
 let worker: Worker | null = null;
 let asked = 0;
+
+// `?compute=webgpu` or `wasm` in the page's address: for who wants to compare.
+const asksFor = new URLSearchParams(location.search).get("compute");
+const compute: Compute = asksFor === "webgpu" || asksFor === "wasm" ? asksFor : "auto";
 
 /** The chunks of one answer of a model in this browser. The worker starts with the first question. */
 export async function* localChat(path: string, options: ChatOptions, signal: AbortSignal): AsyncGenerator<ChatChunk, void> {
@@ -26,7 +30,7 @@ export async function* localChat(path: string, options: ChatOptions, signal: Abo
   engine.addEventListener("message", hear);
   signal.addEventListener("abort", abort);
   try {
-    ask({ type: "chat", id, path, options });
+    ask({ type: "chat", id, path, options, compute });
     for (;;) {
       const next = told.shift();
       if (next === undefined) await new Promise<void>((resolve) => (wake = resolve));
