@@ -61,6 +61,21 @@ describe.each(["F32", "F16", "Q8_0", "Q4_0", "Q4_K_M"] as const)("%s", (type) =>
   });
 });
 
+test("a long prompt alone, which is computed in pieces, says what it says beside another", async () => {
+  const on = await backend("cpu");
+  const parameters = Object.fromEntries(specs.map(({ name, shape }) => [name, on.tensorOver("float32", shape, values[name]!)]));
+  const runner = new ModelRunner(on, config, { max_num_seqs: 2, max_model_len: 640 });
+  const prompt = Array.from({ length: 600 }, (_, i) => (i * 37) % config.vocab_size);
+  const beside = (await runner.prefill(parameters, 0, [prompt, prompt.slice(0, 40)], true)).slice(0, config.vocab_size);
+  expect(Math.max(...beside)).toBeGreaterThan(0.01);
+  const furthest = (from: Float32Array): number => from.reduce((worst, value, i) => Math.max(worst, Math.abs(value - beside[i]!)), 0);
+  expect(furthest(await runner.prefill(parameters, 0, [prompt], true))).toBeLessThan(1e-5);
+  // Logits of more tokens than a piece has: the last of them is the same.
+  for (const wanted of [1, 300, 600]) expect(furthest((await runner.extend(parameters, 0, 0, prompt, wanted, true)).slice((wanted - 1) * config.vocab_size))).toBeLessThan(1e-5);
+  await runner.dispose();
+  disposeParameters(parameters);
+});
+
 test("names of speed tests", () => {
   for (const name of ["pp:512", "tg:1:128", "tg:64:2048"]) expect(testName(parseTest(name)!)).toBe(name);
   for (const name of ["pp", "pp:0", "tg:1", "tg:0:5", "tg:1:128:3", "xx:1", "pp:-1", ""]) expect(parseTest(name)).toBeNull();

@@ -1,4 +1,4 @@
-import { add, concat, slice, split, type Value } from "../tensor/index.ts";
+import { add, concat, slice, type Value } from "../tensor/index.ts";
 import { embedding, linear, normed, rmsNorm, type Projection } from "../nn/linear.ts";
 import { groupedSigmoidRouting, mixture, softmaxRouting, type Routing } from "../nn/moe.ts";
 import { ropeTables, type RopeTables } from "../nn/rope.ts";
@@ -53,17 +53,8 @@ function feedForward(config: ModelConfig, parameters: Parameters, x: Value, gain
 }
 
 function mlp(p: Scope<Value>, project: Projection): Value {
-  const packed = p.optional("gate_up_proj.weight");
-  const [gate, up] = packed
-    ? halves(project(packed, p.optional("gate_up_proj.bias")))
-    : ([project(p("gate_proj.weight"), p.optional("gate_proj.bias")), project(p("up_proj.weight"), p.optional("up_proj.bias"))] as const);
-  const activated = swiglu(gate, up);
-  return linear(activated, p("down_proj.weight"), p.optional("down_proj.bias"));
-}
-
-function halves(x: Value): readonly [Value, Value] {
-  const width = sizeOf(x.shape[1], "halves") / 2;
-  return split(x, [width, width], 1) as [Value, Value];
+  const of = (name: string): Value => project(p(`${name}.weight`), p.optional(`${name}.bias`));
+  return linear(swiglu(of("gate_proj"), of("up_proj")), p("down_proj.weight"), p.optional("down_proj.bias"));
 }
 
 /** The matrix that turns hidden states into logits, [vocabulary, hidden]. */

@@ -97,19 +97,17 @@ function feedForwardSpecs(config: ModelConfig, layer: number, at: string): Param
   return [router, correction, ...experts, ...(config.n_shared_experts > 0 ? mlpSpecs(`${at}shared_experts.`, d, config.n_shared_experts * config.moe_intermediate_size) : [])];
 }
 
-/** Projections that read the same rows, and what they are called as one. */
-const groups: readonly (readonly [string, RegExp])[] = [
-  ["qkv_proj", /(?<=\.self_attn\.)[qkv]_proj(?=\.(?:weight|bias)$)/],
-  ["gate_up_proj", /(?<=\.(?:mlp|shared_experts)\.)(?:gate|up)_proj(?=\.(?:weight|bias)$)/],
-];
+/** Projections that attention takes as one. */
+const packed = /(?<=\.self_attn\.)[qkv]_proj(?=\.(?:weight|bias)$)/;
 
 /**
- * Parameters by the name that they have when projections of the same rows are stacked into one matrix, [q | k | v, hidden] and
- * [gate | up, hidden]: each with its parts in order. Queries and keys that are normalised apart stay apart.
+ * Parameters by the name that they have when projections that one kernel reads are stacked into one matrix, [q | k | v, hidden]: each
+ * with its parts in order. Queries and keys that are normalised apart stay apart, and so do gate and up: to take their product apart
+ * again costs more than a second product.
  */
 export function projectionGroups(specs: readonly ParameterSpec[]): Map<string, ParameterSpec[]> {
   const apart = specs.some(({ name }) => name.endsWith(".q_norm.weight") || name.includes(".kv_a_layernorm."));
-  const joined = (name: string): string => groups.reduce((now, [as, pattern]) => (as === "qkv_proj" && apart ? now : now.replace(pattern, as)), name);
+  const joined = (name: string): string => (apart ? name : name.replace(packed, "qkv_proj"));
   const found = new Map<string, ParameterSpec[]>();
   for (const spec of specs) {
     const group = found.get(joined(spec.name));

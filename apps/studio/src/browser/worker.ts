@@ -58,7 +58,6 @@ function find(path: string, compute: Compute): Promise<ServedModel> {
 
 /** Files of a model, read. */
 interface Stored {
-  readonly path: string;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
   readonly weights: Awaited<ReturnType<typeof openSafetensors>>;
@@ -85,7 +84,6 @@ async function read(path: string): Promise<Stored> {
   const json = async (name: string): Promise<unknown> => (await file(name)).json();
   const [config, tokenizer, tokenizerConfig, weights] = await Promise.all([json("config.json"), json("tokenizer.json"), json("tokenizer_config.json"), file("model.safetensors").then((r) => r.arrayBuffer())]);
   return {
-    path,
     config: parseConfig(config, `${path}/config.json`),
     tokenizer: createTokenizer(tokenizer, tokenizerConfig),
     weights: await openSafetensors(bytesSource(new Uint8Array(weights), `${path}/model.safetensors`)),
@@ -114,7 +112,7 @@ async function runnerOf(stored: Stored, compute: Compute): Promise<Ready> {
   return faster;
 }
 
-async function open({ path, config, weights }: Stored, provider: "webgpu" | "wasm"): Promise<Ready> {
+async function open({ config, weights }: Stored, provider: "webgpu" | "wasm"): Promise<Ready> {
   // The builds of ONNX Runtime that the page brings, wherever the page lies.
   const { env } = provider === "webgpu" ? await import("onnxruntime-web/webgpu") : await import("onnxruntime-web/wasm");
   env.wasm.wasmPaths = { wasm: new URL(provider === "webgpu" ? webgpuBuild : wasmBuild, self.location.href).href };
