@@ -133,7 +133,7 @@ const phrases = (): string[] => {
 
 /** What reinforcement learning is left to improve: the answer is worked out, and more than one attempt in a few is right. */
 const worked = { n_queens: 6, propositional_logic: 5, bf: 3, palindrome_generation: 1, count_primes: 2 };
-/** What the last stage is about: all whose prompt and answer are of a few hundred tokens. A minibatch is computed at once. */
+/** What the last stage is about: all whose prompt and answer are of a few hundred tokens. */
 const scenarios = { ...worked, palindrome_generation: 0.5, aiw: 1, emoji_mystery: 2, sentence_reordering: 2 };
 const completionLength = 200;
 const languages = ["en", "zh"] as const;

@@ -38,8 +38,8 @@ export interface GrpoOptions<G> extends RewardOptions<G> {
   /** Completions an optimiser step; a rollout is divided into as many. */
   readonly minibatch: number;
   /**
-   * Completions that are computed at once, a divisor of `minibatch`; gradients are added up before the optimiser moves. Less
-   * memory, a little more time. Default: the minibatch.
+   * Completions that are computed at once, a divisor of `minibatch`; gradients are added up before the optimiser moves. Default: what is
+   * of 2,048 tokens at most; the minibatch for losses that are a mean over what is computed at once.
    */
   readonly micro_batch?: number;
   readonly schedule: Schedule;

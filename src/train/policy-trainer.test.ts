@@ -94,7 +94,7 @@ test("a minibatch without anything to learn from takes no step", async () => {
 test.each<LossType>(["grpo", "dr_grpo", "dapo", "cispo"])("gradients of micro-batches add up to that of the minibatch: %s, with a reference policy", async (loss_type) => {
   // With ε = 1 a step goes as far as its gradient, and not as its sign.
   const options = { loss: { ...loss, loss_type, beta: 0.1 }, optimizer: { ...optimizer, epsilon: 1 } };
-  const [whole, parts] = [await rolled(6, 8, options), await rolled(6, 8, { ...options, micro_batch: 2 })];
+  const [whole, parts] = [await rolled(6, 8, { ...options, micro_batch: 8 }), await rolled(6, 8, { ...options, micro_batch: 2 })];
   const sampled = await whole.sample();
   // Two completions of one prompt, one without a part in the loss, and 12 that 8 do not divide.
   const samples = sampled.map((s, i) => ({ ...s, ...(i === 1 && { ...sampled[0]!, advantage: 1 }), masked: i === 4 }));
@@ -121,7 +121,7 @@ test("micro-batches that do not divide the minibatch are refused", async () => {
 });
 
 test("a step that memory cannot hold is refused before it is compiled, and smaller parts of it are not", async () => {
-  const { trainer, state, sample } = await rolled(8, 12, { memory: 200_000 });
+  const { trainer, state, sample } = await rolled(8, 12, { memory: 200_000, micro_batch: 12 });
   const samples = await sample();
   await expect(trainer.train(samples, 1e-2, random("order"))).rejects.toMatchObject({ code: "too_large", message: expect.stringContaining("micro_batch") });
   expect(state.step).toBe(0);

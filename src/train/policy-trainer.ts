@@ -12,7 +12,7 @@ import { GradientStep, OptimizerStep, TrainStep } from "./train-step.ts";
 
 export interface PolicyTrainerOptions {
   readonly minibatch: number;
-  /** Completions that are computed at once: a minibatch is divided into as many. Default: all of it. */
+  /** Completions that are computed at once: a minibatch is divided into as many. Default: see `fittingBatch`. */
   readonly micro_batch?: number | undefined;
   readonly loss: PolicyLossOptions;
   readonly optimizer: AdamWOptions;
@@ -96,7 +96,7 @@ export class PolicyTrainer {
   }
 
   #minibatch(samples: readonly TrainSample[], learningRate: number): Promise<Measured> {
-    const { minibatch, micro_batch = minibatch } = this.#options;
+    const { minibatch, loss, micro_batch = fittingBatch(samples, minibatch, loss) } = this.#options;
     return micro_batch < minibatch ? this.#accumulated(samples, micro_batch, learningRate) : this.#whole(samples, learningRate);
   }
 
@@ -149,6 +149,21 @@ export class PolicyTrainer {
     const made: readonly Promise<{ dispose(): void }>[] = [...this.#steps.values(), ...this.#gradientSteps.values(), ...this.#scorers.values(), ...(this.#optimizerStep ? [this.#optimizerStep] : [])];
     for (const each of made) void each.then((it) => it.dispose());
   }
+}
+
+// What a graph computes on so many tokens stays in the caches of a processor's cores; more at once were slower.
+const tokensAtOnce = 2048;
+
+/**
+ * The largest part of a minibatch whose rows are of no more than `tokensAtOnce` tokens. All of it where a loss is a mean over what is
+ * computed at once: another part would be another loss.
+ */
+function fittingBatch(samples: readonly TrainSample[], minibatch: number, { loss_type, top_entropy_quantile }: PolicyLossOptions): number {
+  if (loss_type === "bnpo" || top_entropy_quantile < 1) return minibatch;
+  const longest = samples.reduce((most, { prompt_ids, completion_ids }) => Math.max(most, prompt_ids.length + completion_ids.length), 1);
+  let size = minibatch;
+  while (size > 1 && (minibatch % size !== 0 || size * longest > tokensAtOnce)) size--;
+  return size;
 }
 
 /** Metrics of completions, and how many of their tokens take part. */
