@@ -39,7 +39,7 @@ export interface GrpoOptions<G> extends RewardOptions<G> {
   readonly minibatch: number;
   /**
    * Completions that are computed at once, a divisor of `minibatch`; gradients are added up before the optimiser moves. Default: what is
-   * of 2,048 tokens at most; the minibatch for losses that are a mean over what is computed at once.
+   * of 8,192 tokens at most; the minibatch for losses that are a mean over what is computed at once.
    */
   readonly micro_batch?: number;
   readonly schedule: Schedule;

@@ -151,8 +151,8 @@ export class PolicyTrainer {
   }
 }
 
-// What a graph computes on so many tokens stays in the caches of a processor's cores; more at once were slower.
-const tokensAtOnce = 2048;
+// Memory grows with what is computed at once; parts of a fifth of this were 8 % slower on rows of 88 tokens.
+const tokensAtOnce = 8192;
 
 /**
  * The largest part of a minibatch whose rows are of no more than `tokensAtOnce` tokens. All of it where a loss is a mean over what is
