@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, logits, tokenAfterNextHidden, type ModelConfig } from "../model/index.ts";
-import { compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
+import { compile, runBinding, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
 import { gather, type TensorType, type Value } from "../tensor/index.ts";
 import { allValues, tensorsOf, typesOf, type ModelParameters } from "./model-parameters.ts";
 import { placeTypes, stepContext, tokenType } from "./step-inputs.ts";
@@ -85,8 +85,7 @@ export class DraftHead {
     last.data[0] = total - 1;
     longest.data[0] = total;
     try {
-      if (blocking) binding.runSync();
-      else await binding.run();
+      await runBinding(binding, blocking);
       return out.data;
     } finally {
       if (!keeps) dispose();

@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import { applyAdapters, cacheShape, hiddenStates, logits, type CacheShape, type LoraModule, type ModelConfig } from "../model/index.ts";
-import { compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
+import { compile, runBinding, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
 import { gather, type TensorType } from "../tensor/index.ts";
 import type { LoraAdapter } from "../weights/index.ts";
 import { adaptedModules, adapterTensors } from "./adapters.ts";
@@ -147,8 +147,7 @@ export class ModelRunner {
     const keeps = count <= keptTokens;
     const step = keeps ? this.#keep(program, parameters, start, chunks.length, count, picks) : this.#bind(program, parameters, start, chunks.length, count, picks);
     try {
-      if (blocking) step.binding.runSync();
-      else await step.binding.run();
+      await runBinding(step.binding, blocking);
     } finally {
       if (!keeps) step.dispose();
     }

@@ -35,6 +35,12 @@ export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>
   };
 }
 
+/** Runs a binding: on this thread, or while the event loop goes on. */
+export async function runBinding(binding: Pick<Binding, "run" | "runSync">, blocking: boolean): Promise<void> {
+  if (blocking) binding.runSync();
+  else await binding.run();
+}
+
 /** The graph without those of the named inputs that no node reads. */
 function withoutIdle(graph: Graph, names: { has(name: string): boolean }): Graph {
   const read = new Set(graph.nodes.flatMap(({ inputs }) => inputs));

@@ -91,25 +91,20 @@ async function createWebSession(ort: Ort, tensors: TensorDriver<Tensor>, provide
   }
 }
 
-function deviceTensors({ buffer }: ArrayBufferView): Map<number, Tensor> {
-  let found = onDevice.get(buffer);
-  if (!found) onDevice.set(buffer, (found = new Map()));
-  return found;
-}
-
 function bindTensors(session: InferenceSession, inputs: Bound<Tensor>, outputs: Bound<Tensor>, resident: boolean): BindingDriver {
   const fetches = outputs.map(([name]) => name);
-  const stays = ({ data }: HostTensor<Tensor>): boolean => resident && inputs.some(([, each]) => each.data.buffer === data.buffer && each.data.byteOffset === data.byteOffset);
+  const read = ({ data }: HostTensor<Tensor>): boolean => inputs.some(([, each]) => each.data.buffer === data.buffer && each.data.byteOffset === data.byteOffset);
+  const staying = new Set(resident ? outputs.flatMap(([name, tensor]) => (read(tensor) ? [name] : [])) : []);
   return {
     runSync: () => {
       throw new LongjingError("unsupported", "onnxruntime-web runs asynchronously only", { hint: "Use run()." });
     },
     // Given tensors to write into, 1.30 fills its own copy of them and never ours: so its outputs are fetched and copied.
     run: async () => {
-      const feeds = Object.fromEntries(inputs.map(([name, { data, handle }]) => [name, (resident && deviceTensors(data).get(data.byteOffset)) || handle]));
+      const feeds = Object.fromEntries(inputs.map(([name, { data, handle }]) => [name, onDevice.get(data.buffer)?.get(data.byteOffset) ?? handle]));
       const results = await inTurn("InferenceSession.run", () => session.run(feeds, fetches));
       for (const [name, tensor] of outputs) {
-        if (stays(tensor)) keepOnDevice(tensor, results[name]!);
+        if (staying.has(name)) keepOnDevice(tensor, results[name]!);
         else await copyInto(tensor, results[name]!, name);
       }
     },
@@ -119,7 +114,8 @@ function bindTensors(session: InferenceSession, inputs: Bound<Tensor>, outputs: 
 
 /** Takes the place of what stood for this memory before. */
 function keepOnDevice({ data }: HostTensor<Tensor>, result: Tensor): void {
-  const known = deviceTensors(data);
+  const known = onDevice.get(data.buffer) ?? new Map<number, Tensor>();
+  onDevice.set(data.buffer, known);
   known.get(data.byteOffset)?.dispose();
   known.set(data.byteOffset, result);
 }

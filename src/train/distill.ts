@@ -4,7 +4,7 @@ import { LongjingError } from "../errors/index.ts";
 import { headWeight, hiddenStates, logits, parameterCount, rotaryTables, trainingContext, type ModelConfig } from "../model/index.ts";
 import { tokenLogprobs, weightedNll } from "../nn/index.ts";
 import { adamwDefaults } from "../optim/adamw.ts";
-import { compile, type Backend, type Program } from "../runtime/index.ts";
+import { compile, runBinding, type Backend, type Program } from "../runtime/index.ts";
 import { add, cast, less, mul, type TensorType, type Value } from "../tensor/index.ts";
 import { documentReader } from "./base-documents.ts";
 import { BucketReader, type Bucket } from "./buckets.ts";
@@ -101,8 +101,7 @@ async function createLesson({ backend, config, state, blocking }: StageContext, 
   return {
     step,
     run: async (learningRate) => {
-      if (blocking) binding.runSync();
-      else await binding.run();
+      await runBinding(binding, blocking);
       return step.run(learningRate, { blocking });
     },
     dispose: () => {

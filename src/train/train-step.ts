@@ -1,5 +1,5 @@
 import { adamwScalars, adamwUpdate, globalNormScale, type AdamWOptions } from "../optim/adamw.ts";
-import { allocate, compile, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
+import { allocate, compile, runBinding, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
 import { gradientsOf, type Symbolic, type TensorType, type Value } from "../tensor/index.ts";
 import { keptOf, policyTypes, policyValues } from "./frozen-base.ts";
 import type { Objective } from "./objectives.ts";
@@ -34,7 +34,7 @@ const scalarTypes = { rate: scalar, epsilon: scalar, decay: scalar };
 /** What an optimiser's step takes beside parameters and gradients, as inputs of a program. */
 const optimizerTypes = ({ trainedTypes }: TrainState) => ({ m: trainedTypes, v: trainedTypes, scalars: scalarTypes });
 
-/** Inputs of a program that computes an objective, before they have types of their own. */
+/** Inputs of a program that computes an objective. */
 const objectiveTypes = <B extends BatchTypes>({ base, policy }: TrainState, batch: B) => ({ ...policyTypes(base, policy), batch });
 
 interface Traced {
@@ -86,11 +86,6 @@ class BoundUpdate {
   dispose(): void {
     for (const binding of this.#bindings) binding.dispose();
   }
-}
-
-async function runBinding(binding: Binding, blocking: boolean): Promise<void> {
-  if (blocking) binding.runSync();
-  else await binding.run();
 }
 
 /** Tensors for those of a program's outputs that lie under a name. */
