@@ -187,7 +187,8 @@ class Choice {
       } else if (part.type === "arguments") {
         yield { type: "tool-arguments-delta", index, call: this.#calls - 1, text: part.delta };
       } else {
-        yield { type: `${part.type}-delta`, index, text: part.delta, ...(this.#logprobs ? { logprobs: booked.map((token) => tokenLogprob(this.#model, token)) } : {}) };
+        const type = part.type === "text" ? "text-delta" : "reasoning-delta";
+        yield this.#logprobs ? { type, index, text: part.delta, logprobs: booked.map((token) => tokenLogprob(this.#model, token)) } : { type, index, text: part.delta };
       }
     }
   }

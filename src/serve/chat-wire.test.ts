@@ -123,7 +123,7 @@ test("a stream that is asked for its usage has OpenAI's shape, one that is told 
       const [plain, asked, without] = await Promise.all([undefined, true, false].map((include_usage) => collect(toChunks(head, n, from(events), include_usage))));
       expect(asked!.at(-1)).toMatchObject({ choices: [], usage: plain!.at(-1)!.usage });
       expect(asked!.slice(0, -1)).toEqual(plain!.map((chunk) => ({ ...chunk, usage: null })));
-      expect(without!.some((chunk) => "usage" in chunk)).toBe(false);
+      expect((JSON.parse(JSON.stringify(without)) as object[]).some((chunk) => "usage" in chunk)).toBe(false);
       expect(without!.map((chunk) => ({ ...chunk, usage: undefined }))).toEqual(plain!.map((chunk) => ({ ...chunk, usage: undefined })));
     }),
   );

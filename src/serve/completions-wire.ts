@@ -1,5 +1,5 @@
 import type { ChatEvent, EndEvent, TokenLogprob } from "./chat-events.ts";
-import { collect, textOf, type ChatHead } from "./chat-wire.ts";
+import { chunkMaker, collect, textOf, type ChatHead } from "./chat-wire.ts";
 import { addUsage, usageOf, usagePlace, type Usage } from "./usage.ts";
 
 /** Log-probabilities in the form of OpenAI's first API: parallel lists. */
@@ -22,7 +22,7 @@ interface TextChoice {
 export interface TextCompletion extends ChatHead {
   readonly object: "text_completion";
   readonly choices: readonly TextChoice[];
-  readonly usage?: Usage | null;
+  readonly usage?: Usage | null | undefined;
 }
 
 /** One prompt of a request: its choices, whose indices start at `first`. */
@@ -33,7 +33,7 @@ export interface PromptEvents {
 
 export async function* toTextChunks(head: ChatHead, total: number, prompts: AsyncIterable<{ readonly prompt: PromptEvents; readonly event: ChatEvent }>, include_usage?: boolean): AsyncGenerator<TextCompletion, void> {
   const place = usagePlace(include_usage);
-  const chunk = (choices: readonly TextChoice[], usage: Usage | null = null): TextCompletion => ({ ...head, object: "text_completion", choices, ...(place !== "nowhere" && { usage }) });
+  const chunk = chunkMaker(head, "text_completion", place);
   const ends = new Map<number, EndEvent[]>();
   const offsets = new Map<number, number>();
   let left = total;

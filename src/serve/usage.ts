@@ -28,12 +28,14 @@ export function usageOf(ends: readonly EndEvent[]): Usage {
   };
 }
 
+export type UsagePlace = "chunk" | "finish" | "nowhere";
+
 /**
  * Where a stream tells its usage. Asked for by `stream_options.include_usage`: in a chunk of its own behind the others, without
  * choices, as OpenAI has it. Told not to: nowhere. Where nothing is said: in the chunk that finishes the last choice, as DeepSeek
  * sends it.
  */
-export const usagePlace = (include_usage: boolean | undefined): "chunk" | "finish" | "nowhere" => (include_usage === undefined ? "finish" : include_usage ? "chunk" : "nowhere");
+export const usagePlace = (include_usage: boolean | undefined): UsagePlace => (include_usage === undefined ? "finish" : include_usage ? "chunk" : "nowhere");
 
 /** The usage of several prompts. */
 export function addUsage(usages: readonly Usage[]): Usage {
