@@ -87,8 +87,8 @@ describe("an endpoint", () => {
     expect(endless.seen).toHaveLength(1);
   });
 
-  test("gets usage that makes no sense taken for none", async () => {
-    const lies = [{ prompt_tokens: -1, completion_tokens: 5 }, { prompt_tokens: 1.5, completion_tokens: 2 }, "many", null, { completion_tokens: 3 }];
+  test("gets usage that it leaves out or that makes no sense taken for none", async () => {
+    const lies = [undefined, { prompt_tokens: -1, completion_tokens: 5 }, { prompt_tokens: 1.5, completion_tokens: 2 }, "many", null, { completion_tokens: 3 }];
     const server = await listening(...lies.map((usage) => (response: ServerResponse) => send(response, completion("7", { usage }))));
     for (const _ of lies) expect((await asking(server)(body)).usage).toBeNull();
   });

@@ -82,7 +82,7 @@ const usage = z.object({
 });
 const completion = z.object({
   choices: z.array(z.object({ finish_reason: text, message: z.object({ content: text, reasoning_content: text, reasoning: text, tool_calls: toolCalls.nullish() }) })).length(1),
-  usage: z.unknown(),
+  usage: z.unknown().optional(),
 });
 const failure = z.object({ error: z.object({ message: z.string() }) });
 
