@@ -58,6 +58,22 @@ describe("reasoning-gym over a pipe", () => {
     expect(existsSync(out)).toBe(true);
   });
 
+  test("a file that cannot be written is a failure of the disk, and where there are no problems none is made", () => {
+    const env = { LONGJING_PYTHON: stub() };
+    for (const out of [join(dir, "nowhere", "problems.jsonl"), ...(existsSync("/dev/full") ? ["/dev/full"] : [])]) expect(() => longjing(["--task", "adding", "--out", out], env)).toThrow(/The problems cannot be written/);
+    const out = join(dir, "none.jsonl");
+    expect(() => longjing(["--task", "none", "--out", out], env)).toThrow(/KeyError: none/);
+    expect(existsSync(out)).toBe(false);
+  });
+
+  test.runIf(installed)("every task that is listed makes problems of its own", { timeout: 120_000 }, async () => {
+    const gym = new ReasoningGym(python);
+    const tasks = await gym.tasks();
+    expect(tasks.length).toBeGreaterThan(100);
+    for (const task of tasks) expect(await gym.entries(task, { size: 1, seed: 0 }, 0, 1), task).toHaveLength(1);
+    gym.close();
+  });
+
   test.runIf(installed)("each trace ends with an answer that reasoning-gym's own verifier accepts", { timeout: 300_000 }, async () => {
     const gym = new ReasoningGym(python);
     const unworked = new Set(["bf", "figlet_font", "maze", "rotten_oranges", "rush_hour", "shortest_path"]);

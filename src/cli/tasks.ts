@@ -34,29 +34,42 @@ export function addTasks(program: Command): void {
 
 async function importProblems(options: ImportOptions): Promise<void> {
   const terminal = openTerminal();
-  const { createWriteStream } = await import("node:fs");
-  const { finished } = await import("node:stream/promises");
   const { ReasoningGym } = await import("./reasoning-gym.ts");
   if (!options.task && !options.all) throw new LongjingError("bad_argument", "No task is named", { expected: "--task NAME … or --all" });
   const hard = options.hard === undefined ? null : await hardConfigs(options.hard === true ? (await import("./published.ts")).publishedPath : options.hard);
   const gym = new ReasoningGym();
-  const file = options.out === undefined ? null : createWriteStream(options.out);
+  const output = options.out === undefined ? null : await outputTo(options.out);
   try {
     for (const task of options.task ?? (hard ? Object.keys(hard) : await gym.tasks())) {
       const config = { ...configOf(hard, task), ...options.config, size: options.size, seed: options.seed };
       for (let start = 0; start < options.size; start += batch) {
         const problems = await gym.entries(task, config, start, Math.min(batch, options.size - start));
         const text = problems.map((problem, i) => `${JSON.stringify({ ...problem, config, index: start + i })}\n`).join("");
-        if (file) file.write(text);
+        if (output) await output.write(text);
         else terminal.out(text);
       }
       terminal.note(`${task}: ${options.size}\n`);
     }
-    file?.end();
-    if (file) await finished(file);
   } finally {
     gym.close();
+    await output?.close();
   }
+}
+
+/** A file that is made, or emptied, when there is something to write: what was there stays where nothing could be got. */
+async function outputTo(where: string): Promise<{ write(text: string): Promise<void>; close(): Promise<void> }> {
+  const { open } = await import("node:fs/promises");
+  let file: Awaited<ReturnType<typeof open>> | undefined;
+  const refused = (cause: unknown): never => {
+    throw new LongjingError("disk", "The problems cannot be written", { where, got: (cause as Error).message }, { cause });
+  };
+  return {
+    write: async (text) => {
+      file ??= await open(where, "w").catch(refused);
+      await file.appendFile(text).catch(refused);
+    },
+    close: async () => file?.close(),
+  };
 }
 
 // Problems asked for at once.
