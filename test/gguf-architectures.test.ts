@@ -62,3 +62,53 @@ describe.each(names)("%s by way of GGUF", (name) => {
     await expect(openGgufCheckpoint(bytesSource(writeGguf(other, tensors), "model.gguf"))).rejects.toMatchObject({ code: "unsupported", facts: { got: "rwkv7" } });
   });
 });
+
+/** As llama.cpp computes them; a Llama file, changed. */
+describe.runIf(names.includes("llama_gqa"))("a file that says more than its converter writes", () => {
+  const bias = (size: number) => ({ shape: [size], data: Float32Array.from({ length: size }, (_, i) => i + 1) });
+  const changed = async (keys: Parameters<typeof writeGguf>[0], extra: Record<string, { shape: number[]; data: Float32Array }> = {}): Promise<Checkpoint> => {
+    const want = await openCheckpoint(fixture("models", "llama_gqa"));
+    const tensors = await ggufTensors(want);
+    tensors.delete("rope_freqs.weight");
+    await want.close();
+    return openGgufCheckpoint(bytesSource(writeGguf({ ...ggufMetadata({ ...want.config, rope: { rope_type: "default", rope_theta: 10_000 } }), ...keys }, new Map([...tensors, ...Object.entries(extra)])), "model.gguf"));
+  };
+  const rope = async (keys: Parameters<typeof writeGguf>[0], factors?: number[]) => (await changed(keys, factors && { "rope_freqs.weight": { shape: [factors.length], data: Float32Array.from(factors) } })).config.rope;
+
+  test.each([
+    ["attn_output", "self_attn.o_proj", ["self_attn.q_proj", "self_attn.v_proj"]],
+    ["ffn_down", "mlp.down_proj", ["mlp.gate_proj", "mlp.up_proj"]],
+  ])("one bias, %s, makes the others of its kind zeros", async (tensor, given, others) => {
+    const { config, read } = await changed({}, { [`blk.1.${tensor}.bias`]: bias(64) });
+    expect(config).toMatchObject({ attention_bias: tensor === "attn_output", mlp_bias: tensor === "ffn_down" });
+    expect((await read(`model.layers.1.${given}.bias`)).data).toEqual(bias(64).data);
+    for (const other of [`model.layers.0.${given}`, ...others.map((module) => `model.layers.1.${module}`)]) expect((await read(`${other}.bias`)).data.every((value) => value === 0), other).toBe(true);
+  });
+
+  test("the rotation is interpolated by the older key too, and by what the factors leave", async () => {
+    const linear = { rope_type: "linear", rope_theta: 10_000, factor: 4 };
+    expect(await rope({ "llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4 })).toEqual(linear);
+    expect(await rope({ "llama.rope.scale_linear": 4 })).toEqual(linear);
+    expect(await rope({ "llama.rope.scaling.factor": 4 })).toEqual(linear);
+    expect(await rope({ "llama.rope.scaling.factor": 4 }, Array<number>(8).fill(1))).toEqual(linear);
+    expect(await rope({ "llama.rope.scaling.factor": 2 }, Array<number>(8).fill(2))).toEqual(linear);
+    expect(await rope({ "llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 4 })).toEqual({ rope_type: "default", rope_theta: 10_000 });
+  });
+
+  test.each([
+    ["a tensor of the output that nothing takes", {}, { "output.bias": bias(320) }, "output.bias"],
+    ["a norm behind attention", {}, { "blk.0.post_attention_norm.weight": bias(64) }, "blk.0.post_attention_norm.weight"],
+    ["a layer more than it counts", {}, { "blk.2.attn_q.weight": bias(64) }, "blk.2.attn_q.weight"],
+    ["a factor on cos and sin without YaRN", { "llama.rope.scaling.attn_factor": 0.7 }, {}, 0.7],
+    ["YaRN over factors", { "llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 2 }, { "rope_freqs.weight": bias(8) }, "yarn"],
+    ["attention to later tokens", { "llama.attention.causal": false }, {}, false],
+  ])("%s is refused by name", async (_, keys, tensors, got) => {
+    await expect(changed(keys as Record<string, string>, tensors)).rejects.toMatchObject({ code: "unsupported", facts: { got } });
+  });
+
+  test("modules that guess further tokens, and a picture's encoder, are left aside", async () => {
+    const { config, names: read } = await changed({ "llama.block_count": 3, "llama.nextn_predict_layers": 1 }, { "blk.2.nextn.eh_proj.weight": bias(8), "blk.2.attn_norm.weight": bias(64), "v.patch_embd.weight": bias(8) });
+    expect(config.num_hidden_layers).toBe(2);
+    expect(read.filter((name) => name.includes("layers.2"))).toEqual([]);
+  });
+});

@@ -22,18 +22,24 @@ export function configFromGguf({ metadata, tensors, label }: Gguf, ropeFactors: 
   }
   const optional = (name: string): unknown => plain(metadata.get(`${architecture}.${name}`));
   const keys: Keys = {
+    label,
     optional,
     required: (name) => {
       const value = optional(name);
       if (value !== undefined) return value;
       throw new LongjingError("bad_config", "A key of the metadata is missing", { expected: `${architecture}.${name}`, where: label });
     },
-    has: (tensor) => tensors.has(tensor),
+    has: (tensor) => [...tensors.keys()].some((name) => (typeof tensor === "string" ? name === tensor : tensor.test(name))),
   };
+  refuseOtherAttention(keys);
   const embedding = tensors.get("token_embd.weight");
   if (embedding === undefined) throw new LongjingError("bad_file", "The model has no token embeddings", { expected: "token_embd.weight", where: label });
   const fields = { ...commonFields(keys), ...tokenIds(metadata), ...family(keys), vocab_size: embedding.shape[0] };
-  return parseConfig({ ...fields, ...(ropeFactors === null ? ropeFields(keys) : scaledRope(keys, ropeFactors, label)) }, label);
+  const config = parseConfig({ ...fields, ...ropeFields(keys, ropeFactors) }, label);
+  const { rope_type, attention_factor = 1 } = config.rope;
+  // llama.cpp squares both into the softmax of latent attention.
+  if (config.model_type !== "deepseek_v3" || (rope_type !== "linear" && attention_factor === 1)) return config;
+  throw new LongjingError("unsupported", "Latent attention with this rotation is computed in another way", { got: { rope_type, attention_factor }, expected: "no scaling, or YaRN without a factor of its own", where: `${label}: rope.scaling` });
 }
 
 /** How the model's makers sample from it: `general.sampling.*`, and every token that ends a turn. */
@@ -53,11 +59,13 @@ export function generationConfigFromGguf({ metadata, label }: Gguf): GenerationC
 }
 
 interface Keys {
+  /** Names the file in messages. */
+  readonly label: string;
   /** A key below the architecture's name. */
   readonly optional: (name: string) => unknown;
   readonly required: (name: string) => unknown;
-  /** Whether there is such a tensor. */
-  readonly has: (tensor: string) => boolean;
+  /** Whether there is such a tensor, or one with such a name. */
+  readonly has: (tensor: string | RegExp) => boolean;
 }
 
 /** A list with one value for all layers is that value; a float32 is the shortest decimal that rounds to it: 1e-5 again. */
@@ -81,7 +89,8 @@ function commonFields({ required, optional, has }: Keys): Fields {
   return {
     hidden_size: required("embedding_length"),
     intermediate_size: required("feed_forward_length"),
-    num_hidden_layers: required("block_count"),
+    // The modules that guess further tokens are counted as blocks, and lie behind the others.
+    num_hidden_layers: Number(required("block_count")) - Number(optional("nextn_predict_layers") ?? 0),
     num_attention_heads: required("attention.head_count"),
     num_key_value_heads: optional("attention.head_count_kv") ?? null,
     max_position_embeddings: required("context_length"),
@@ -102,6 +111,19 @@ function headFields({ optional, required }: Keys): Fields {
   return { head_dim, partial_rotary_factor: Number(rotated) / Number(head_dim) };
 }
 
+/** Keys by which llama.cpp computes attention in a way that we do not, with the value that changes nothing. */
+const plainAttention: readonly (readonly [key: string, value: unknown])[] = [["attention.causal", true], ["attention.temperature_scale", 0]];
+
+function refuseOtherAttention({ optional, label }: Keys): void {
+  for (const [key, value] of plainAttention) {
+    const got = optional(key) ?? value;
+    if (got !== value) throw new LongjingError("unsupported", "Attention is computed in another way", { got, expected: value, where: `${label}: ${key}` });
+  }
+}
+
+/** Biases that any layer may have, and that are zeros in the others. */
+const biases = { attention: /^blk\.\d+\.attn_(?:q|k|v|output)\.bias$/, mlp: /^blk\.\d+\.ffn_(?:gate|up|down)\.bias$/, latent: /^blk\.\d+\.attn_(?:q_a|kv_a_mqa|output)\.bias$/ };
+
 const experts = ({ required }: Keys): Fields => ({
   num_experts_per_tok: required("expert_used_count"),
   moe_intermediate_size: required("expert_feed_forward_length"),
@@ -113,15 +135,15 @@ const families: Readonly<Record<string, (keys: Keys) => Fields>> = {
     // An expert count means Mixtral, which config.json calls by its own name.
     model_type: keys.optional("expert_count") ? "mixtral" : "llama",
     ...headFields(keys),
-    attention_bias: keys.has("blk.0.attn_q.bias"),
-    mlp_bias: keys.has("blk.0.ffn_gate.bias"),
+    attention_bias: keys.has(biases.attention),
+    mlp_bias: keys.has(biases.mlp),
   }),
   qwen2: (keys) => ({ model_type: "qwen2", ...headFields(keys) }),
-  qwen3: (keys) => ({ model_type: "qwen3", ...headFields(keys), attention_bias: keys.has("blk.0.attn_q.bias") }),
+  qwen3: (keys) => ({ model_type: "qwen3", ...headFields(keys), attention_bias: keys.has(biases.attention) }),
   qwen3moe: (keys) => ({
     model_type: "qwen3_moe",
     ...headFields(keys),
-    attention_bias: keys.has("blk.0.attn_q.bias"),
+    attention_bias: keys.has(biases.attention),
     num_experts: keys.required("expert_count"),
     ...experts(keys),
     // llama.cpp knows no other way for this architecture.
@@ -157,23 +179,40 @@ function deepseekFields(keys: Keys): Fields {
     norm_topk_prob: optional("expert_weights_norm") ?? false,
     routed_scaling_factor: optional("expert_weights_scale") || 1,
     first_k_dense_replace: optional("leading_dense_block_count") ?? 0,
-    attention_bias: keys.has("blk.0.attn_kv_a_mqa.bias"),
+    attention_bias: keys.has(biases.latent),
   };
 }
 
-function ropeFields({ optional }: Keys): Fields {
-  const rope_type = optional("rope.scaling.type") ?? "none";
-  if (rope_type === "none") return {};
-  const factor = optional("rope.scaling.factor");
-  if (rope_type !== "yarn") return { rope_scaling: { rope_type, factor } };
+/**
+ * What llama.cpp rotates by: a file that names no type is interpolated linearly, on top of the factors of each pair.
+ * @param factors the tensor rope_freqs.weight, if there is one
+ */
+function ropeFields(keys: Keys, factors: Float32Array | null): Fields {
+  const { optional, label } = keys;
+  const refused = (message: string, key: string, got: unknown, expected: string): LongjingError => new LongjingError("unsupported", message, { got, expected, where: `${label}: ${key}` });
+  const rope_type = optional("rope.scaling.type") ?? "linear";
+  const factor = rope_type === "none" ? 1 : Number((optional("rope.scaling.factor") ?? optional("rope.scale_linear")) || 1);
+  const attn = optional("rope.scaling.attn_factor") ?? 1;
+  if (rope_type !== "yarn" && attn !== 1) throw refused("Only YaRN's rotation has a factor on cos and sin", "rope.scaling.attn_factor", attn, "1");
+  if (rope_type !== "linear" && rope_type !== "none") {
+    if (factors !== null) throw refused("The rotation is scaled in two ways", "rope.scaling.type", rope_type, "none | linear, beside rope_freqs.weight");
+    return rope_type === "yarn" ? yarnFields(keys, factor) : { rope_scaling: { rope_type, factor } };
+  }
+  if (factors === null) return factor === 1 ? {} : { rope_scaling: { rope_type: "linear", factor } };
+  const rope = ropeFromFactors(Number(optional("rope.freq_base") ?? 10_000), factors.map((each) => each * factor));
+  if (rope === null) throw refused("The rotation is scaled in a way that is not Llama 3's", "rope_freqs.weight", `factors from ${factors[0]! * factor} to ${factors.at(-1)! * factor}`, "Llama 3's");
+  return { rope_parameters: { ...rope } };
+}
+
+function yarnFields({ optional }: Keys, factor: number): Fields {
   // The key holds 0.1 times mscale_all_dim; with an equal mscale nothing is left of the two on cos and sin.
   const mscale = optional("rope.scaling.yarn_log_multiplier") ? Number((Number(optional("rope.scaling.yarn_log_multiplier")) * 10).toPrecision(7)) : null;
   // llama.cpp multiplies what YaRN says for the factor alone.
   const attn = optional("rope.scaling.attn_factor");
-  const own = mscale === null ? 1 + 0.1 * Math.log(Number(factor)) : 1;
+  const own = mscale === null ? 1 + 0.1 * Math.log(factor) : 1;
   return {
     rope_scaling: {
-      rope_type,
+      rope_type: "yarn",
       factor,
       attention_factor: attn === undefined ? null : Number((Number(attn) * own).toPrecision(7)),
       original_max_position_embeddings: optional("rope.scaling.original_context_length"),
@@ -183,10 +222,4 @@ function ropeFields({ optional }: Keys): Fields {
       mscale_all_dim: mscale,
     },
   };
-}
-
-function scaledRope({ optional }: Keys, factors: Float32Array, label: string): Fields {
-  const rope = ropeFromFactors(Number(optional("rope.freq_base") ?? 10_000), factors);
-  if (rope === null) throw new LongjingError("unsupported", "The rotation is scaled in a way that is not Llama 3's", { where: `${label}: rope_freqs.weight` });
-  return { rope_parameters: { ...rope } };
 }

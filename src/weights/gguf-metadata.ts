@@ -133,6 +133,7 @@ function refuseWhatIsLost(config: ModelConfig): void {
     if (lost) throw unsupported(field, got, `${expected}, for ${model_type}`);
   };
   refuse(rope.rope_type === "llama3" && model_type !== "llama", "rope_type", rope.rope_type, "default | linear | yarn");
+  refuse(rope.rope_type === "linear" && model_type === "deepseek_v3", "rope_type", rope.rope_type, "default | yarn");
   refuse((rope.beta_fast ?? 32) !== 32 || (rope.beta_slow ?? 1) !== 1, "beta_fast, beta_slow", [rope.beta_fast, rope.beta_slow], "32, 1");
   refuse("attention_bias" in config && config.attention_bias && (model_type === "deepseek_v3" || model_type.startsWith("qwen3")), "attention_bias", true, "false");
   if (model_type === "qwen2") refuse(config.head_dim * config.num_attention_heads !== config.hidden_size, "head_dim", config.head_dim, "hidden_size / num_attention_heads");

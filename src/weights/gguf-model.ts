@@ -1,8 +1,9 @@
 import { LongjingError } from "../errors/index.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { parameterSpecs } from "../model/parameters.ts";
+import type { ParameterSpec } from "../model/parameters.ts";
 import type { ByteSource } from "./byte-source.ts";
-import { checkShape } from "./checkpoint.ts";
+import { checkLength, checkShape } from "./checkpoint.ts";
 import type { Checkpoint, StoredAs } from "./checkpoint.ts";
 import { configFromGguf, generationConfigFromGguf } from "./gguf-config.ts";
 import { ggufPlace } from "./gguf-names.ts";
@@ -21,7 +22,9 @@ export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint
   try {
     const file = await openGguf(source, { vocabulary: false });
     const config = configFromGguf(file, file.tensors.has(ropeFactors) ? await file.readFloat32(ropeFactors) : null);
-    const parts = new Map(parameterSpecs(config).flatMap(({ name }) => partsOf(file, config, name)));
+    const specs = parameterSpecs(config);
+    refuseLeftOver(file, config, specs);
+    const parts = new Map(specs.flatMap((spec) => partsOf(file, config, spec)));
     const find = (name: string): Part => {
       const part = parts.get(name);
       if (part !== undefined) return part;
@@ -60,10 +63,22 @@ interface Part {
   readonly blocks?: { readonly layout: BlockLayout; readonly read: (into?: QuantizedBlocks) => Promise<QuantizedBlocks> } | undefined;
 }
 
-/** The parameter with its name, or nothing when the file lacks it. */
-function partsOf(file: Gguf, config: ModelConfig, name: string): [string, Part][] {
+/** @throws LongjingError "unsupported" for a tensor of the language model that no parameter takes: without it, other numbers come out */
+function refuseLeftOver({ tensors, label }: Gguf, { num_hidden_layers }: ModelConfig, specs: readonly ParameterSpec[]): void {
+  const taken = new Set(specs.flatMap(({ name }) => [ggufPlace(name)?.tensor, ...Object.values(splitLatent(name) ?? {})]));
+  const guesses = (layer: number): boolean => layer >= num_hidden_layers && tensors.has(`blk.${layer}.nextn.eh_proj.weight`);
+  for (const name of tensors.keys()) {
+    const layer = /^blk\.(\d+)\./.exec(name)?.[1];
+    if (taken.has(name) || name === ropeFactors || !/^(?:blk\.|output|token_embd|rope_)/.test(name) || (layer !== undefined && guesses(Number(layer)))) continue;
+    throw new LongjingError("unsupported", "The model has a tensor that is not computed with", { got: name, expected: "tensors of its architecture alone", where: label });
+  }
+}
+
+/** The parameter with its name, or nothing when the file lacks it. Biases may be missing where others are there: zeros. */
+function partsOf(file: Gguf, config: ModelConfig, { name, shape: size }: ParameterSpec): [string, Part][] {
   const place = ggufPlace(name);
   const info = place === null ? undefined : file.tensors.get(place.tensor);
+  if (place !== null && info === undefined && name.endsWith("bias")) return [[name, zeros(size)]];
   if (place === null || info === undefined) return joinedPart(file, name);
   const { tensor, expert } = place;
   const blocks = (entries?: readonly [number, number], place?: (row: number) => number): Part["blocks"] => {
@@ -88,6 +103,17 @@ function partsOf(file: Gguf, config: ModelConfig, name: string): [string, Part][
   return [[name, { stored: { shape, dtype: info.dtype }, read: (into) => file.readFloat32(tensor, { entries: [expert, expert + 1], into }), blocks: blocks([expert, expert + 1]) }]];
 }
 
+function zeros(shape: readonly number[]): Part {
+  const length = shape.reduce((product, size) => product * size, 1);
+  return {
+    stored: { shape, dtype: "F32" },
+    read: async (into = new Float32Array(length)) => {
+      checkLength(into, length, "a bias");
+      return into.fill(0);
+    },
+  };
+}
+
 /** llama.cpp rotates pairs (2i, 2i + 1) for this architecture, so its converter has moved the two halves of q and k together. */
 function permutedHeads(config: ModelConfig, name: string): number | null {
   if (config.model_type !== "llama") return null;
@@ -108,12 +134,18 @@ function unpermute(from: Float32Array, heads: number, rows: number, to: Float32A
   return to;
 }
 
+function splitLatent(name: string): { readonly keys: string; readonly values: string } | null {
+  const layer = /^model\.layers\.(\d+)\.self_attn\.kv_b_proj\.weight$/.exec(name)?.[1];
+  return layer === undefined ? null : { keys: `blk.${layer}.attn_k_b.weight`, values: `blk.${layer}.attn_v_b.weight` };
+}
+
 /** MLA's kv_b, which newer files split in two and of which they transpose the keys' half, so that it can be absorbed. */
 function joinedPart(file: Gguf, name: string): [string, Part][] {
-  const layer = /^model\.layers\.(\d+)\.self_attn\.kv_b_proj\.weight$/.exec(name)?.[1];
-  const [keys, values] = [`blk.${layer}.attn_k_b.weight`, `blk.${layer}.attn_v_b.weight`];
+  const split = splitLatent(name);
+  if (split === null) return [];
+  const { keys, values } = split;
   const [k, v] = [file.tensors.get(keys), file.tensors.get(values)];
-  if (layer === undefined || k === undefined || v === undefined) return [];
+  if (k === undefined || v === undefined) return [];
   const [heads, rank, nope] = matrices(k, `${file.label}: ${keys}`);
   const [, valueDim] = matrices(v, `${file.label}: ${values}`);
   checkShape(v.shape, [heads, valueDim, rank], `${file.label}: ${values}`);
