@@ -1,9 +1,11 @@
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { EngineRequest } from "../src/engine/types.ts";
 import { createApp, listen, type AppOptions, type ErrorBody, type Listening, type ListenOptions } from "../src/serve/index.ts";
 import { fakeModel, type FakeModel, type FakeOptions } from "./fake-model.ts";
+import { launcher } from "./launcher.ts";
 
 let listening: Listening | undefined;
 const sockets: Socket[] = [];
@@ -155,6 +157,27 @@ describe("a server that shuts down", () => {
     await closed;
     await expect(ask()).rejects.toThrow("fetch failed");
   });
+
+  test("answers 503 on SIGTERM for as long as a stream is open, then ends with 0", async () => {
+    const server = spawn(process.execPath, [launcher, "serve", "--port", "0", "--no-log", "--no-studio", "--json", "--drain-timeout", "4"], { stdio: ["ignore", "pipe", "inherit"] });
+    const closed = once(server, "close");
+    const [ready] = (await once(server.stdout, "data")) as [Buffer];
+    const { url } = JSON.parse(String(ready)) as { url: string };
+    const ask = (body: object): Promise<Response> => fetch(`${url}/v1/completions`, { method: "POST", body: JSON.stringify({ prompt: "1", ...body }) });
+    // Too much to be sent to a client that does not read, so it stays open.
+    const stream = await ask({ stream: true, n: 16, logprobs: 20, max_tokens: 200, ignore_eos: true });
+    server.kill("SIGTERM");
+    await vi.waitUntil(async () => (await fetch(`${url}/health`)).status === 503, { timeout: 3000 });
+    for (let at = 0; at < 2; at++) {
+      const refused = await ask({ max_tokens: 1 });
+      expect([refused.status, Number(refused.headers.get("retry-after")) > 0]).toEqual([503, true]);
+      expect((await errorOf(refused)).code).toBe("shutting_down");
+      expect((await fetch(`${url}/api/runs`, { method: "POST", body: "{}" })).status).toBe(503);
+      expect((await fetch(`${url}/metrics`)).status).toBe(200);
+    }
+    await stream.body!.cancel();
+    expect(await closed).toEqual([0, null]);
+  }, 30_000);
 
   test("tells the streams that it cannot wait for", async () => {
     const cut = new AbortController();

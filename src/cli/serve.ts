@@ -115,8 +115,11 @@ async function serve(names: readonly string[], options: ServeOptions): Promise<v
   await Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
   closing.abort();
   for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) process.once(signal, () => process.exit(code));
-  const deadline = setTimeout(() => cut.abort(), options.drainTimeout * 1000);
-  await Promise.all([runs.close(), listening.close(options.drainTimeout * 1000 + 1000)]);
+  // Whoever comes while others are still answered is told so, which a closed port could not.
+  const drainMs = options.drainTimeout * 1000;
+  const deadline = setTimeout(() => cut.abort(), drainMs);
+  await Promise.all([runs.close(), listening.drained(drainMs)]);
+  await listening.close(1000);
   clearTimeout(deadline);
   registry.close();
   accounts?.close();

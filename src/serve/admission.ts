@@ -9,8 +9,6 @@ export interface AdmissionOptions {
   /** Requests that may wait for their first token at once. */
   readonly maxWaiting: number;
   readonly accounts?: Accounts | undefined;
-  /** Once it is aborted nothing new begins. */
-  readonly closing?: AbortSignal | undefined;
   /** Milliseconds of a clock that never jumps. */
   readonly now?: () => number;
 }
@@ -22,7 +20,7 @@ interface KeyState {
 }
 
 interface Refusal {
-  readonly status: 402 | 429 | 503;
+  readonly status: 402 | 429;
   readonly message: string;
   readonly code: string;
   /** When to come again; never for what time does not mend. */
@@ -30,7 +28,7 @@ interface Refusal {
 }
 
 /**
- * Who may begin now: the queue is bounded, each key has its limits and quotas, and nothing begins while the server closes or
+ * Who may begin now: the queue is bounded, each key has its limits and quotas, and nothing begins while the server
  * cannot write down what is used. What a request has generated counts against its key's tokens when it is known, so requests
  * that run at once may together pass a limit or a quota by what they generate.
  */
@@ -66,7 +64,6 @@ export class Admission {
   };
 
   #refusal(key: ApiKey | null): Refusal | null {
-    if (this.#options.closing?.aborted) return { status: 503, message: "The server is shutting down", code: "shutting_down", waitMs: 5_000 };
     if (this.#waiting >= this.#options.maxWaiting) return { status: 429, message: "Too many requests are waiting", code: "queue_full", waitMs: 1_000 };
     if (key === null) return null;
     return this.#quota(key) ?? this.#limits(key, this.#stateOf(key), this.#now());

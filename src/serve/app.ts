@@ -57,7 +57,7 @@ export interface AppOptions {
 export function createApp(options: AppOptions): Hono {
   const { runs, studio, accounts, closing, cut, promptsDir, log = () => {}, report = () => {}, maxBodyBytes = 4 * 1024 * 1024 } = options;
   const registry = options.models instanceof ModelRegistry ? options.models : new ModelRegistry(loadedSources(options.models), { maxModels: Infinity });
-  const admission = new Admission({ maxWaiting: options.maxWaiting ?? 512, accounts, closing });
+  const admission = new Admission({ maxWaiting: options.maxWaiting ?? 512, accounts });
   const metrics = new ServingMetrics({ models: () => registry.loaded(), waiting: () => admission.waiting });
   registry.onUnload((model) => metrics.retire(model));
   const onEnd = (scope: RequestScope): void => {
@@ -77,6 +77,7 @@ export function createApp(options: AppOptions): Hono {
   app.use(secureHeaders({ contentSecurityPolicy: pagePolicy, referrerPolicy: "no-referrer", strictTransportSecurity: false }));
   if (options.origins !== undefined) app.use(cors({ origin: [...options.origins], exposeHeaders: ["x-request-id", "retry-after", "retry-after-ms"] }));
   app.use(guard({ hosts: options.hosts ?? loopbackHosts, origins: options.origins, apiKey: options.auth, accounts }));
+  if (closing !== undefined) app.use(refuseOnce(closing));
   app.use(whereModelsAnswer(admission.middleware));
   app.use(bodyLimit({ maxSize: maxBodyBytes, onError: (c) => errorResponse(c, 413, `The request body is larger than ${maxBodyBytes} bytes`, "request_too_large") }));
   if (promptsDir !== undefined) app.use(whereModelsAnswer(logPrompts(promptsDir, report)));
@@ -91,6 +92,15 @@ export function createApp(options: AppOptions): Hono {
   if (runs !== undefined) app.route("/api", runRoutes(runs));
   if (studio !== undefined) app.route("/", studioRoutes(studio));
   return app;
+}
+
+/** Nothing begins once `closing` is aborted; whoever watches the server may go on. */
+function refuseOnce(closing: AbortSignal): MiddlewareHandler {
+  return async (c, next) => {
+    if (!closing.aborted || c.req.path === "/health" || c.req.path === "/metrics") return await next();
+    c.header("retry-after", "5");
+    return errorResponse(c, 503, "The server is shutting down", "shutting_down");
+  };
 }
 
 /** A model is asked by POST; the page's own routes start runs, and ask none. */

@@ -16,6 +16,8 @@ export interface ListenOptions {
 export interface Listening {
   readonly url: string;
   readonly port: number;
+  /** Resolves once no request is being answered, or after `ms`. New ones are still taken; what they get is the app's affair. */
+  drained(ms: number): Promise<void>;
   /** Takes no new requests and lets those in progress end; after `graceMs` they are cut off. */
   close(graceMs?: number): Promise<void>;
 }
@@ -28,11 +30,28 @@ export async function listen(app: Hono, { port, host = "127.0.0.1", headersTimeo
     const started = serve({ fetch: app.fetch, port, hostname: host, serverOptions }, () => resolve(started)) as Server;
     started.once("error", (cause: NodeJS.ErrnoException) => reject(listenError(cause, host, port)));
   });
+  let open = 0;
+  let rest = (): void => {};
+  server.on("request", (_, response) => {
+    open++;
+    response.once("close", () => {
+      if (--open === 0) rest();
+    });
+  });
   const address = server.address();
   const bound = typeof address === "object" && address !== null ? address.port : port;
   return {
     port: bound,
     url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
+    drained: (ms) =>
+      new Promise((resolve) => {
+        if (open === 0) return resolve();
+        const late = setTimeout(resolve, ms);
+        rest = () => {
+          clearTimeout(late);
+          resolve();
+        };
+      }),
     close: (graceMs = 5_000) =>
       new Promise((resolve) => {
         const cut = setTimeout(() => server.closeAllConnections(), graceMs);
