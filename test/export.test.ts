@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -6,7 +6,7 @@ import { configToText } from "../src/model/config.ts";
 import { initParameters, parameterSpecs, parseConfig } from "../src/model/index.ts";
 import { random } from "../src/random/index.ts";
 import { openRun } from "../src/train/index.ts";
-import { mergeAdapter, mergeLora, openCheckpoint, readAdapter, writeAdapter, writeCheckpoint, type LoraAdapter } from "../src/weights/index.ts";
+import { mergeAdapter, mergeLora, openCheckpoint, readAdapter, writeAdapter, writeCheckpoint, writeGguf, type LoraAdapter } from "../src/weights/index.ts";
 import { fixture, hasFixture } from "./fixtures.ts";
 import { longjing } from "./launcher.ts";
 
@@ -53,6 +53,43 @@ test("a model folder comes out with the same numbers, its own tokenizer, samplin
   expect(front(at("hf"))).toEqual(expect.arrayContaining(['license: "mit"', 'base_model: "org/before"', 'library_name: "transformers"', '- "qwen3"']));
   const again = await longjing(["export", at("base"), "--to", "hf", "--out", at("hf")]);
   expect(again).toMatchObject({ code: 3, stdout: "" });
+});
+
+test("what is no parameter stays behind; one that is missing or of another shape is refused by name, and nothing is written", async () => {
+  const last = "model.layers.1.mlp.down_proj.weight";
+  const extra = { name: "model.layers.0.self_attn.rotary_emb.inv_freq", shape: [4], data: new Float32Array(4) };
+  await writeCheckpoint(at("more"), { config, tensors: [...tensors, extra], dtype: "float32" });
+  await exported(at("more"), "--to", "hf", "--out", at("no-more"));
+  expect(await read(at("no-more"))).toStrictEqual(base);
+  const wrong = { missing: [], smaller: [{ name: last, shape: [12, 40], data: new Float32Array(480) }] };
+  for (const [kind, instead] of Object.entries(wrong)) {
+    await writeCheckpoint(at(kind), { config, tensors: [...tensors.filter(({ name }) => name !== last), ...instead], dtype: "float32" });
+    for (const to of ["hf", "onnx"]) {
+      const { code, stderr } = await longjing(["export", at(kind), "--to", to, "--out", at("refused"), "--json"]);
+      expect(code).not.toBe(0);
+      expect(JSON.parse(stderr)).toMatchObject({ error: { code: kind === "missing" ? "not_found" : "shape_mismatch", message: expect.stringContaining(last) as string } });
+      expect(existsSync(at("refused"))).toBe(false);
+    }
+  }
+});
+
+test("one shard of a GGUF model is no model", async () => {
+  const parameters = tensors.map(({ name, shape, data }) => ({ name, shape, dtype: "F32" as const, values: async () => data }));
+  await writeGguf(at("shard.gguf"), { config, generationConfig: null, metadata: { "split.no": 0, "split.count": 2 }, parameters });
+  await expect(openCheckpoint(at("shard.gguf"))).rejects.toMatchObject({ code: "unsupported", facts: { hint: expect.stringContaining("--merge") as string } });
+});
+
+test("modules that predict further tokens come along", async () => {
+  const latent = parseConfig({ model_type: "deepseek_v3", vocab_size: 30, hidden_size: 24, intermediate_size: 32, num_hidden_layers: 1, num_attention_heads: 2, q_lora_rank: null, kv_lora_rank: 8, qk_nope_head_dim: 4, qk_rope_head_dim: 4, v_head_dim: 4, n_routed_experts: 4, num_experts_per_tok: 2, n_group: 1, topk_group: 1, moe_intermediate_size: 8, num_nextn_predict_layers: 1 }, "test");
+  const all = parameterSpecs(latent, { mtp: true });
+  const data = initParameters(all, 0.1, random("mtp"));
+  const head = { name: "model.layers.1.shared_head.head.weight", shape: [30, 24], data: data["lm_head.weight"]! };
+  await writeCheckpoint(at("mtp"), { config: latent, tensors: [...all.map(({ name, shape }) => ({ name, shape, data: data[name]! })), head], dtype: "float32" });
+  await exported(at("mtp"), "--to", "hf", "--out", at("mtp-again"));
+  const again = await openCheckpoint(at("mtp-again"));
+  expect(again.names).toEqual([...all.map(({ name }) => name), head.name].toSorted());
+  for (const { name } of all) expect((await again.read(name)).data).toStrictEqual(data[name]);
+  await again.close();
 });
 
 test.runIf(hasFixture("gguf", "llama_gqa.F32.gguf"))("a GGUF file becomes a folder with the same numbers and a tokenizer", async () => {

@@ -59,8 +59,9 @@ async function exportFolder(source: ExportSource, options: ExportOptions): Promi
   const checkpoint = await openMerged(source, options.adapter);
   try {
     const { config } = checkpoint;
-    const data = await readAll(checkpoint);
-    const tensors = Object.entries(data).map(([name, values]) => ({ name, shape: checkpoint.info(name).shape, data: values }));
+    const specs = await folderSpecs(checkpoint);
+    const data = await readSpecs(checkpoint, specs);
+    const tensors = specs.map(({ name, shape }) => ({ name, shape, data: data[name]! }));
     const card = cardOf(source, options, { library_name: "transformers", tags: cardTags(config), body: folderBody(source, options) });
     const extraFiles = { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": modelCardText(card) };
     await writeCheckpoint(options.out, { config, tensors, dtype: options.dtype, extraFiles });
@@ -74,10 +75,11 @@ async function exportOnnx(source: ExportSource, options: ExportOptions): Promise
   const { cardTags, modelCardText } = await import("../weights/index.ts");
   const { companionFiles, openMerged } = await import("./export-source.ts");
   const { writeOnnxFolder } = await import("./export-onnx.ts");
+  const { parameterSpecs } = await import("../model/index.ts");
   const checkpoint = await openMerged(source, options.adapter);
   try {
     const { config } = checkpoint;
-    const data = await readAll(checkpoint);
+    const data = await readSpecs(checkpoint, parameterSpecs(config));
     const body = `${source.origin}\n\n## Use\n\n\`\`\`js\nimport { pipeline } from "@huggingface/transformers";\n\nconst generate = await pipeline("text-generation", "${source.name}", { dtype: "fp32" });\n\`\`\``;
     const card = cardOf(source, options, { library_name: "transformers.js", tags: ["onnx", ...cardTags(config)], body });
     await writeOnnxFolder(options.out, config, data, { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": modelCardText(card) });
@@ -129,14 +131,18 @@ async function extractedAdapter(source: ExportSource, options: ExportOptions): P
   }
 }
 
-async function readAll(checkpoint: Checkpoint): Promise<Record<string, Float32Array>> {
-  const data: Record<string, Float32Array> = {};
-  for (const name of checkpoint.names) data[name] = (await checkpoint.read(name)).data;
-  return data;
+type NamedShape = Pick<ParameterSpec, "name" | "shape">;
+
+/** What a folder holds of a model: its parameters, and where there are any, the modules of deepseek_v3 that predict further tokens, which may have an embedding and a head of their own. */
+async function folderSpecs({ config, names }: Checkpoint): Promise<readonly NamedShape[]> {
+  const { parameterSpecs } = await import("../model/index.ts");
+  const mtp = names.some((name) => name.endsWith(".eh_proj.weight"));
+  const own = mtp ? names.filter((name) => /^model\.layers\.\d+\.(embed_tokens|shared_head\.head)\.weight$/.test(name)) : [];
+  return [...parameterSpecs(config, { mtp }), ...own.map((name) => ({ name, shape: [config.vocab_size, config.hidden_size] }))];
 }
 
-/** The parameters of a model, and of no other: a base of another shape is refused by name. */
-async function readSpecs(checkpoint: Checkpoint, specs: readonly ParameterSpec[]): Promise<Record<string, Float32Array>> {
+/** The parameters of a model, and of no other: what is missing or of another shape is refused by name. */
+async function readSpecs(checkpoint: Checkpoint, specs: readonly NamedShape[]): Promise<Record<string, Float32Array>> {
   const data: Record<string, Float32Array> = {};
   for (const { name, shape } of specs) data[name] = (await checkpoint.read(name, shape)).data;
   return data;

@@ -16,11 +16,12 @@ const ropeFactors = "rope_freqs.weight";
 /**
  * A GGUF file as a checkpoint: configuration from its metadata, parameters under their names and in the row order of a
  * Hugging Face folder. Closes the source when it fails.
- * @throws LongjingError "bad_file", "bad_config", "unsupported" (another architecture, rotation or type of block)
+ * @throws LongjingError "bad_file", "bad_config", "unsupported" (another architecture, rotation or type of block; one shard of several)
  */
 export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint> {
   try {
     const file = await openGguf(source, { vocabulary: false });
+    refuseShard(file);
     const config = configFromGguf(file, file.tensors.has(ropeFactors) ? await file.readFloat32(ropeFactors) : null);
     const specs = parameterSpecs(config);
     refuseLeftOver(file, config, specs);
@@ -54,6 +55,11 @@ export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint
     await source.close();
     throw error;
   }
+}
+
+function refuseShard({ metadata, label }: Gguf): void {
+  const count = Number(metadata.get("split.count") ?? 1);
+  if (count > 1) throw new LongjingError("unsupported", "The file is one shard of a model", { got: `${count} shards`, expected: "one file", where: label, hint: "Merge them first: llama-gguf-split --merge FIRST-SHARD.gguf WHOLE.gguf" });
 }
 
 interface Part {
