@@ -72,6 +72,16 @@ describe("rewards over HTTP", () => {
     expect(outcome(await train("broken", { reward_funcs: [remoteReward(await served(), options)] }))).toEqual(outcome(straight));
   });
 
+  test("that make the gradients overflow end the run; its newest checkpoint is of the step before", async () => {
+    const straight = await train("finite", { reward_funcs: [own] });
+    let asked = 0;
+    // Each is a finite number, but their difference is none.
+    const huge: RewardFunction<ParityGold> = { ...own, reward: (sample) => (++asked > 24 ? 1e308 * (asked % 2 === 0 ? 1 : -1) : own.reward(sample)) };
+    await expect(train("overflow", { reward_funcs: [huge] })).rejects.toThrow(/Training has diverged/);
+    expect(readdirSync(join(dir, "overflow", "checkpoints")).toSorted()).toEqual(["grpo-step-2", "pretrain-step-30"]);
+    expect(outcome(await train("overflow", { reward_funcs: [own] }))).toEqual(outcome(straight));
+  });
+
   test("that fail may leave their samples out", async () => {
     const url = await served((turn) => turn % 2 === 0);
     const lines = linesOf(await train("masked", { reward_funcs: [remoteReward(url, { retries: 0, cache: 0 })], reward_failure: "mask" }));

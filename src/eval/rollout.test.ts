@@ -73,6 +73,13 @@ describe("rewards", () => {
     expect(generator.stats()).toMatchObject({ num_requests_running: 0, num_requests_waiting: 0 });
   });
 
+  test.each([Number.POSITIVE_INFINITY, undefined, "1", true])("that give %j, which is no reward, have failed, and are named", async (given) => {
+    const broken = reward("odd", (() => given) as unknown as () => number);
+    await expect(rollout(generatorOf(), encoder, task, problems, { ...common, rewards: [reward("fine", () => Number.NaN), broken] })).rejects.toMatchObject({ code: "bad_argument", message: expect.stringMatching(new RegExp(`"odd"; got: ${typeof given === "string" ? `"${given}"` : String(given)};`)) });
+    const groups = await rollout(generatorOf(), encoder, task, problems, { ...common, rewards: [broken], reward_failure: "mask" });
+    expect(groups.flatMap((g) => g.samples.map((s) => s.rewards))).toEqual(Array.from({ length: 12 }, () => null));
+  });
+
   test("that fail may be passed over: those samples have none, all others what they have", async () => {
     const broken = reward("broken", ({ problem }) => (problem.gold === 1 ? Promise.reject(new RangeError("no reward")) : 1));
     const groups = await rollout(generatorOf(), encoder, task, problems, { ...common, rewards: [reward("fine", () => 2), broken], reward_failure: "mask" });

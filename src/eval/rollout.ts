@@ -1,7 +1,8 @@
 import type { Completion, Generator } from "../engine/generator.ts";
 import type { Continuation, EngineRequest, Turn } from "../engine/types.ts";
+import { LongjingError } from "../errors/index.ts";
 import { random } from "../random/index.ts";
-import type { Environment, Problem, Reward, RewardFunction, Score, Task } from "../tasks/index.ts";
+import { isReward, type Environment, type Problem, type Reward, type RewardFunction, type Score, type Task } from "../tasks/index.ts";
 import { readTurn, type DocumentEncoder } from "../text/index.ts";
 
 /** One sampled completion of one problem, judged. */
@@ -129,8 +130,14 @@ async function converse<G>(generator: Generator, encoder: DocumentEncoder, envir
 async function rewardsOf<G>(sample: Omit<Sample, "rewards">, problem: Problem<G>, prompt_ids: readonly number[], encoder: DocumentEncoder, { rewards = [], reward_failure = "raise" }: RolloutOptions<G>): Promise<readonly Reward[] | null> {
   const { token_ids, turns, score, finish_reason } = sample;
   const seen = { problem, prompt: encoder.decode(prompt_ids), completion: encoder.decode(token_ids), turns, token_ids, terminated: finish_reason === "stop", score };
-  const given = await Promise.allSettled(rewards.map(async ({ reward }) => reward(seen)));
+  const given = await Promise.allSettled(rewards.map(async ({ name, reward }) => checked(name, await reward(seen))));
   const failure = given.find((one) => one.status === "rejected");
   if (failure && reward_failure === "raise") throw failure.reason;
   return failure ? null : given.map((one) => (one.status === "fulfilled" ? one.value : null));
+}
+
+/** A recipe need not be type-checked, and one value that is no number makes all parameters none. @throws LongjingError "bad_argument" */
+function checked(name: string, given: unknown): Reward {
+  if (isReward(given)) return given;
+  throw new LongjingError("bad_argument", "A reward function has given what is no reward", { where: `reward function "${name}"`, got: typeof given === "number" || given === undefined ? String(given) : JSON.stringify(given), expected: "a finite number, or null or NaN where it does not apply" });
 }

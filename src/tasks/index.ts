@@ -18,7 +18,7 @@ export { mixedTask, type MixedGold, type MixedPart } from "./mixed.ts";
 export { multiplication, type MultiplicationGold } from "./multiplication.ts";
 export { parity, type ParityGold } from "./parity.ts";
 export { reversal, type ReversalGold } from "./reversal.ts";
-export { accuracyReward, formatReward, type Reward, type RewardFunction, type RewardSample } from "./reward.ts";
+export { accuracyReward, formatReward, isReward, type Reward, type RewardFunction, type RewardSample } from "./reward.ts";
 export { rewriting, type RewritingGold } from "./rewriting.ts";
 export { sorting, type SortingGold } from "./sorting.ts";
 export {

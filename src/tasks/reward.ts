@@ -3,6 +3,9 @@ import type { Problem, Score } from "./task.ts";
 /** What one reward function gave one completion; null or NaN where it does not apply: TRL's `None`. */
 export type Reward = number | null;
 
+/** Whether it is a finite number, null or NaN. */
+export const isReward = (value: unknown): value is Reward => value === null || Number.isNaN(value) || Number.isFinite(value);
+
 /** A completion as a reward function sees it. */
 export interface RewardSample<G> {
   readonly problem: Problem<G>;

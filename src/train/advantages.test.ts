@@ -86,6 +86,7 @@ describe("laws of advantages", () => {
     expect(() => groupAdvantages([[1], [0, 1]], { num_generations: 2 })).toThrow(refused);
     expect(() => groupAdvantages([[1], [0]], { num_generations: 2, reward_weights: [1, 1] })).toThrow(refused);
     expect(() => groupAdvantages([[1]], { num_generations: 0 })).toThrow(refused);
+    for (const stray of [Number.POSITIVE_INFINITY, undefined, "1"]) expect(() => groupAdvantages([[1], [stray as number]], { num_generations: 2 })).toThrow(refused);
   });
 });
 

@@ -1,5 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
-import type { Reward } from "../tasks/index.ts";
+import { isReward, type Reward } from "../tasks/index.ts";
 
 export interface AdvantageOptions {
   /** Completions of one prompt; they stand side by side. */
@@ -29,7 +29,7 @@ const stdEpsilon = 1e-4;
 
 /**
  * Group-relative advantages (DeepSeekMath 2402.03300; TRL's conventions): `rewards_per_func` is [N][functions], N a multiple
- * of `num_generations`. Throws `bad_argument` where the shapes do not fit.
+ * of `num_generations`. Throws `bad_argument` where the shapes do not fit, or a value is no reward.
  */
 export function groupAdvantages(rewardsPerFunc: readonly (readonly Reward[])[], options: AdvantageOptions): Advantages {
   const { num_generations, scale_rewards = "group", multi_objective_aggregation = "sum_then_normalize" } = options;
@@ -129,10 +129,13 @@ function normaliseEach(rows: readonly (readonly Reward[])[], size: number): Rewa
 }
 
 function checkShapes(rows: readonly (readonly Reward[])[], weights: readonly number[], size: number): void {
-  const refuse = (where: string, got: number, expected: string): never => {
+  const refuse = (where: string, got: unknown, expected: string): never => {
     throw new LongjingError("bad_argument", "The rewards do not form groups", { where, got, expected });
   };
   if (!Number.isInteger(size) || size < 1) refuse("num_generations", size, "a positive integer");
   if (rows.length % size !== 0) refuse("rewards_per_func", rows.length, `a multiple of num_generations (${size}) rows`);
   for (const row of rows) if (row.length !== weights.length) refuse("rewards_per_func", row.length, `${weights.length} rewards a row`);
+  const values: readonly unknown[] = rows.flat();
+  const stray = values.findIndex((value) => !isReward(value));
+  if (stray >= 0) refuse("rewards_per_func", String(values[stray]), "finite numbers, or null or NaN for none");
 }

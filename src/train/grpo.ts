@@ -100,7 +100,7 @@ async function runGrpo<G>(options: GrpoOptions<G>, context: StageContext): Promi
       await context.checkpoint(progress);
     }
   } catch (error) {
-    // A reward or an environment has failed, and the policy is as the last step left it: nobody has to lose the steps before.
+    // A reward, an environment or a step has failed, and the policy is as the last step left it: nobody has to lose the steps before.
     if (progress.step > begun && context.state.step === learnt) await context.checkpoint(progress, true);
     throw error;
   } finally {

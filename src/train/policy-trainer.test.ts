@@ -53,6 +53,19 @@ test("the engine samples from what the last step wrote, without a copy", async (
   trainer.dispose();
 });
 
+test.each([{}, { micro_batch: 2 }])("a step whose gradients are not finite is not taken, and leaves no trace: %o", async (options) => {
+  const [spoilt, sound] = [await rolled(4, 4, options), await rolled(4, 4, options)];
+  const samples = (await spoilt.sample()).slice(0, 4);
+  const before = spoilt.state.parameters;
+  const broken = samples.map((s, i) => ({ ...s, advantage: i === 3 ? Number.NaN : 1 }));
+  await expect(spoilt.trainer.train(broken, 1e-2, random("order"))).rejects.toMatchObject({ code: "runtime", message: expect.stringMatching(/diverged.*norm of the gradients; got: NaN/) });
+  await expect(spoilt.trainer.train(samples, Number.NaN, random("order"))).rejects.toMatchObject({ code: "runtime", message: expect.stringMatching(/learning rate/) });
+  expect([spoilt.state.step, spoilt.state.parameters === before]).toEqual([0, true]);
+  for (const { trainer } of [spoilt, sound]) await trainer.train(samples, 1e-2, random("order"));
+  for (const [name, { data }] of Object.entries(sound.state.parameters)) expect((spoilt.state.parameters[name]!.data as Float32Array).every((value, i) => value === data[i]), name).toBe(true);
+  for (const { trainer } of [spoilt, sound]) trainer.dispose();
+});
+
 test("samples of another policy are refused", async () => {
   const { trainer, sample } = await rolled(3);
   const samples = (await sample()).map((s) => ({ ...s, old_logprobs: s.old_logprobs.map((l) => l - 0.1) }));

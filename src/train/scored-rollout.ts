@@ -14,7 +14,7 @@ export interface RewardOptions<G> {
   /** By the function's name. Default 1, and 0.02 for the task's `format`. */
   readonly reward_weights?: Readonly<Record<string, number>>;
   /**
-   * A reward function that fails (a server that cannot be reached): "raise" ends the run with its error, and it can be resumed from
+   * A reward function that fails (a server that cannot be reached, a value that is no reward): "raise" ends the run with its error, and it can be resumed from
    * the step before; "mask" takes the sample out of the loss and out of its group, and `frac_reward_failed` counts it. Default "raise".
    */
   readonly reward_failure?: "raise" | "mask";

@@ -1,3 +1,4 @@
+import { LongjingError } from "../errors/index.ts";
 import { adamwScalars, adamwUpdate, globalNormScale, type AdamWOptions } from "../optim/adamw.ts";
 import { allocate, compile, runBinding, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
 import { gradientsOf, type Symbolic, type TensorType, type Value } from "../tensor/index.ts";
@@ -58,17 +59,22 @@ function optimized({ specs }: TrainState, gradients: Values, traced: { readonly 
   return { next: { parameters, m: state.m, v: state.v }, grad_norm: norm };
 }
 
-/** A program that writes a state's other set of buffers, bound in both directions; each run is a step of the state. */
+/**
+ * A program that writes a state's other set of buffers, bound in both directions; each run is a step of the state, unless the norm of
+ * its gradients says that what it has written is worth nothing.
+ */
 class BoundUpdate {
   readonly #state: TrainState;
   readonly #options: StepOptions;
   readonly #scalars: Readonly<Record<"rate" | "epsilon" | "decay", DeviceTensor<"float32">>>;
   readonly #bindings: readonly Binding[];
+  readonly #norm: DeviceTensor;
 
-  /** @param read what the program reads beside the state, @param written what it writes beside it */
-  constructor(backend: Backend, state: TrainState, program: Program, options: StepOptions, read: Readonly<Record<string, Tensors>>, written: Readonly<Record<string, DeviceTensor | Tensors>>) {
+  /** @param read what the program reads beside the state, @param written what it writes beside it, @param norm the scalar among that */
+  constructor(backend: Backend, state: TrainState, program: Program, options: StepOptions, norm: DeviceTensor, read: Readonly<Record<string, Tensors>>, written: Readonly<Record<string, DeviceTensor | Tensors>>) {
     this.#state = state;
     this.#options = options;
+    this.#norm = norm;
     this.#scalars = allocate(backend, scalarTypes) as Readonly<Record<"rate" | "epsilon" | "decay", DeviceTensor<"float32">>>;
     this.#bindings = state.directions.map(([from, to]) => {
       const trained = Object.fromEntries(state.trainedNames.map((name) => [name, to.parameters[name]!]));
@@ -76,11 +82,19 @@ class BoundUpdate {
     });
   }
 
+  /** @throws LongjingError "runtime" for a rate or a norm that is not finite; the state is then as it was */
   async run(learningRate: number, blocking: boolean): Promise<void> {
+    this.#requireFinite("learning rate", learningRate);
     const scalars = adamwScalars(this.#state.step + 1, learningRate, this.#options.optimizer);
     for (const name of ["rate", "epsilon", "decay"] as const) this.#scalars[name].data[0] = scalars[name];
     await runBinding(this.#bindings[this.#state.current]!, blocking);
+    this.#requireFinite("norm of the gradients", (this.#norm.data as Float32Array)[0]!);
     this.#state.flip();
+  }
+
+  #requireFinite(where: string, value: number): void {
+    if (Number.isFinite(value)) return;
+    throw new LongjingError("runtime", "Training has diverged", { where, got: String(value), expected: "a finite number", hint: "The parameters are as the step before left them. Go on from the newest checkpoint, which is from before, with a lower learning rate." });
   }
 
   dispose(): void {
@@ -125,7 +139,7 @@ export class TrainStep<B extends BatchTypes> {
     this.batch = allocate(backend, batchTypes) as BatchTensors<B>;
     this.#metrics = outputsUnder(backend, program, "metrics");
     this.statistics = outputsUnder(backend, program, "statistics");
-    this.#update = new BoundUpdate(backend, state, program, options, { batch: this.batch }, { metrics: this.#metrics, statistics: this.statistics });
+    this.#update = new BoundUpdate(backend, state, program, options, this.#metrics["grad_norm"]!, { batch: this.batch }, { metrics: this.#metrics, statistics: this.statistics });
   }
 
   /** Takes one step on what is in `batch`. */
@@ -162,7 +176,7 @@ export class OptimizerStep {
     this.gradients = allocate(backend, state.trainedTypes);
     this.#sums = allocate(backend, state.trainedTypes);
     this.#norm = backend.tensor("float32", []);
-    this.#update = new BoundUpdate(backend, state, program, options, { gradients: this.#sums }, { grad_norm: this.#norm });
+    this.#update = new BoundUpdate(backend, state, program, options, this.#norm, { gradients: this.#sums }, { grad_norm: this.#norm });
   }
 
   /** Adds what the last micro-batch has written to `gradients`. */
@@ -176,8 +190,11 @@ export class OptimizerStep {
 
   /** Takes one step on the sum, and forgets it; returns its norm before clipping. */
   async run(learningRate: number, { blocking = false }: { blocking?: boolean } = {}): Promise<number> {
-    await this.#update.run(learningRate, blocking);
-    for (const { data } of Object.values(this.#sums)) (data as Float32Array).fill(0);
+    try {
+      await this.#update.run(learningRate, blocking);
+    } finally {
+      for (const { data } of Object.values(this.#sums)) (data as Float32Array).fill(0);
+    }
     return (this.#norm.data as Float32Array)[0]!;
   }
 
