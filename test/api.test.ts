@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { EngineRequest } from "../src/engine/types.ts";
 import { createApp, type ChatChunk, type ChatCompletion } from "../src/serve/index.ts";
 import { fakeModel, type FakeOptions } from "./fake-model.ts";
 import { call, clock, hi, serve, weather, type Body } from "./serve-api.ts";
@@ -178,10 +179,29 @@ describe("an answer", () => {
   });
 });
 
-test("whose request it is and whose cache it may use reach the engine", async () => {
-  const { chat, model } = serve();
-  await chat({ user_id: "u_1", cache_salt: "s" });
-  expect(model.requests[0]).toMatchObject({ user: expect.stringMatching(/u_1$/) as string, cache_salt: expect.stringMatching(/u_1\/s$/) as string });
+describe("whose request it is and whose cache it may use", () => {
+  const ask = async (path: string, body: Body): Promise<EngineRequest> => {
+    const { json, model } = serve();
+    await json(path, body);
+    return model.requests[0]!;
+  };
+
+  test("reach the engine, and no two of user and salt share a cache", async () => {
+    const named: Body[] = [{}, { user_id: "alice" }, { user_id: "bob" }, { cache_salt: "alice" }, { user_id: "v", cache_salt: "x" }, { cache_salt: "v/x" }, { cache_salt: '["v","x"]' }];
+    const requests = await Promise.all(named.map((body) => ask("/v1/chat/completions", { messages: hi, ...body })));
+    expect(new Set(requests.map(({ cache_salt }) => cache_salt)).size).toBe(named.length);
+    expect(requests[1]!.user).toMatch(/alice$/);
+  });
+
+  test("are told in the way of each format", async () => {
+    const { cache_salt } = await ask("/v1/chat/completions", { messages: hi, user_id: "alice" });
+    for (const [path, body] of [
+      ["/v1/chat/completions", { messages: hi, user: "alice" }],
+      ["/v1/completions", { prompt: "user:x\n", user_id: "alice" }],
+      ["/v1/responses", { input: "hi", user: "alice" }],
+      ["/v1/messages", { messages: hi, max_tokens: 9, metadata: { user_id: "alice" } }],
+    ] as const) expect(await ask(path, body), path).toMatchObject({ user: expect.stringMatching(/alice$/) as string, cache_salt });
+  });
 });
 
 interface TextLogprobs {

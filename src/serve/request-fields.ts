@@ -49,6 +49,7 @@ export interface CompletionSettings {
   /** Goes on behind the end-of-sequence token, for measurements. */
   readonly ignore_eos: boolean;
   readonly user: string;
+  /** Who shares cached prefixes: the user and the salt, so that neither can be taken for the other; "" where neither is named. */
   readonly cache_salt: string;
 }
 
@@ -65,6 +66,8 @@ export function settingsOf(data: Fields, top_logprobs: number | undefined): Comp
     top_logprobs,
     logit_bias: data.logit_bias ? new Map(Object.entries(data.logit_bias).map(([id, bias]) => [Number(id), bias])) : undefined,
   };
+  const user = data.user_id ?? data.user ?? "";
+  const salt = data.cache_salt ?? "";
   return {
     stream: data.stream ?? false,
     include_usage: data.stream_options?.include_usage ?? undefined,
@@ -72,8 +75,8 @@ export function settingsOf(data: Fields, top_logprobs: number | undefined): Comp
     stop: typeof data.stop === "string" ? [data.stop] : (data.stop ?? []),
     sampling: Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined && value !== null)),
     ignore_eos: data.ignore_eos ?? false,
-    user: data.user_id ?? data.user ?? "",
-    cache_salt: [data.user_id, data.cache_salt].filter(Boolean).join("/"),
+    user,
+    cache_salt: user === "" && salt === "" ? "" : JSON.stringify([user, salt]),
   };
 }
 
