@@ -1,28 +1,37 @@
+import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 
 /** What may be done to a text before it is split; a rule that replaces text could make it longer without end. */
 const normalizers = ["NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "Sequence"];
 
-const longestPattern = 2 ** 13;
-const mostRepeats = 2;
+/** What the library follows in another way than the tokenizer's own code does. */
+const rulesFile = z.looseObject({
+  normalizer: z.unknown().optional(),
+  added_tokens: z.array(z.looseObject({ content: z.string(), single_word: z.boolean().default(false) })).default([]),
+  post_processor: z.unknown().optional(),
+});
+
+const template = z.looseObject({ type: z.literal("TemplateProcessing"), special_tokens: z.record(z.string(), z.looseObject({ ids: z.array(z.number()) })).default({}) });
 
 /**
- * Checks the rules of a tokenizer.json that run on every text: a file may come from anyone, and its regular expressions would run
- * in this process.
+ * Checks the rules of a tokenizer.json that run on every text beside its splits: a file may come from anyone, and a rule that is
+ * followed wrongly gives other ids than the model has learned.
+ * @param idOf the id of a token, or undefined
  * @throws LongjingError "unsupported"
  */
-export function checkRules(normalizer: unknown, preTokenizer: unknown): void {
-  for (const rule of rulesIn(normalizer)) {
-    const { type } = rule;
+export function checkRules(file: unknown, idOf: (token: string) => number | undefined): void {
+  const read = rulesFile.safeParse(file);
+  if (!read.success) throw refused("The tokenizer's rules cannot be read", z.prettifyError(read.error), "a tokenizer.json", "added_tokens");
+  const { normalizer, added_tokens, post_processor } = read.data;
+  for (const { type } of rulesIn(normalizer)) {
     if (typeof type === "string" && !normalizers.includes(type)) throw refused("A normalizer of this type is not followed", type, normalizers.join(" | "), "normalizer");
   }
-  for (const rule of rulesIn(preTokenizer)) {
-    const { type, pattern } = rule;
-    if (pattern === undefined && type !== "Split") continue;
-    const { Regex: regex, String: text } = Object(pattern) as { Regex?: unknown; String?: unknown };
-    if (typeof text === "string" && regex === undefined) continue;
-    if (typeof regex !== "string") throw refused("A split has no pattern", typeof regex, "Regex | String", "pre_tokenizer");
-    if (!endsSoon(regex)) throw refused("A split could take for ever", regex, `at most ${mostRepeats} repetitions without end in a row, and none of a group`, "pre_tokenizer");
+  const whole = added_tokens.find((token) => token.single_word);
+  if (whole !== undefined) throw refused("An added token that is found only as a whole word is not followed", whole.content, "single_word: false", "added_tokens");
+  for (const rule of rulesIn(post_processor)) {
+    for (const [name, { ids }] of Object.entries(template.safeParse(rule).data?.special_tokens ?? {})) {
+      if (ids.length !== 1 || ids[0] !== idOf(name)) throw refused("A special token around a text is not the token of its name", `${name}: ${JSON.stringify(ids)}`, JSON.stringify([idOf(name)]), "post_processor");
+    }
   }
 }
 
@@ -37,26 +46,4 @@ function* rulesIn(rule: unknown): Generator<Readonly<Record<string, unknown>>> {
     if (!Array.isArray(next)) yield next as Readonly<Record<string, unknown>>;
     for (const child of Object.values(next)) left.push(child);
   }
-}
-
-/** One thing of a pattern: an escape, a class, the start or end of a group, a repetition, a bar, or a character. */
-const token = /\\[pP]\{[^}]*\}|\\u\{[^}]*\}|\\[\s\S]|\[(?:\\[\s\S]|[^\]\\])*\]|\(\?(?:[a-z]+:|<?[=!]|:)?|[()|]|[*+?]|\{\d+(?:,\d*)?\}|[\s\S]/gu;
-const repeated = /^(?:[*+]|\{\d+,\d*\})$/;
-const endless = /^(?:[*+]|\{\d+,\})$/;
-
-/**
- * Whether a search takes at most quadratic time: what backtracks is repeated at most twice in a row, and no group is repeated.
- * Every split of a well-known tokenizer is like that.
- */
-function endsSoon(pattern: string): boolean {
-  if (pattern.length > longestPattern) return false;
-  let last = "";
-  let repeats = 0;
-  for (const [part] of pattern.matchAll(token)) {
-    if (part === "|") repeats = 0;
-    if (repeated.test(part) && last === ")") return false;
-    if (endless.test(part) && ++repeats > mostRepeats) return false;
-    last = part;
-  }
-  return true;
 }

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { tokenBytes } from "./bytes.ts";
 import { tokenOffsets, type Offset } from "./offsets.ts";
+import { preTokenizer, type PreTokenizer } from "./pre-tokenizer.ts";
 import { checkRules } from "./tokenizer-rules.ts";
 
 /** Text to ids and back, by the rules of a Hugging Face `tokenizer.json` with byte-level BPE. */
@@ -51,6 +52,7 @@ export interface SpecialTokens {
 /** What we use of the hub's tokenizer, whose own types do not resolve under Node's module rules. */
 interface HubEncoder {
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+  pre_tokenizer: PreTokenizer;
   readonly model: {
     tokens_to_ids: ReadonlyMap<string, number>;
     unk_token_id: number | undefined;
@@ -189,9 +191,10 @@ export function assembleTokenizer({ file, config: tokenizerConfig, ids, ranks }:
 
 /** The hub's tokenizer over our lists: it would make a key of JSON of every merge, once for each as it loads and for each that it looks up. */
 function hubEncoder(file: TokenizerRules, config: unknown, ids: ReadonlyMap<string, number>, ranks: ReadonlyMap<string, number>): HubEncoder {
-  checkRules(file.normalizer, file.pre_tokenizer);
-  const rules = { ...file, model: { ...file.model, vocab: {}, merges: [] } };
-  const hub = following(() => new HubTokenizer({ ...rules, pre_tokenizer: withEveryDigit(file.pre_tokenizer) }, config as object) as unknown as HubEncoder);
+  checkRules(file, (token) => ids.get(token));
+  const rules = { ...file, model: { ...file.model, vocab: {}, merges: [] }, pre_tokenizer: null };
+  const hub = following(() => new HubTokenizer(rules, config as object) as unknown as HubEncoder);
+  hub.pre_tokenizer = following(() => preTokenizer(file.pre_tokenizer));
   hub.model.tokens_to_ids = ids;
   hub.model.unk_token_id = ids.get(file.model.unk_token ?? "");
   hub.model.add_node = (queue, node) => {
@@ -208,20 +211,9 @@ function following<T>(action: () => T): T {
   try {
     return action();
   } catch (cause) {
+    if (LongjingError.is(cause)) throw cause;
     throw new LongjingError("bad_file", "The tokenizer has a rule that cannot be followed", { got: cause instanceof Error ? cause.message : cause, where: "tokenizer.json" }, { cause });
   }
-}
-
-const digits = z.looseObject({ type: z.literal("Digits"), individual_digits: z.boolean().default(false) });
-const sequence = z.looseObject({ type: z.literal("Sequence"), pretokenizers: z.array(z.unknown()) });
-
-/** A digit is any character of Unicode's category N, as Rust's `is_numeric` has it; the hub's JavaScript knows ASCII's alone. */
-function withEveryDigit(preTokenizer: unknown): unknown {
-  const all = sequence.safeParse(preTokenizer).data;
-  if (all !== undefined) return { ...all, pretokenizers: all.pretokenizers.map(withEveryDigit) };
-  const found = digits.safeParse(preTokenizer).data;
-  if (found === undefined) return preTokenizer;
-  return { type: "Split", pattern: { Regex: found.individual_digits ? String.raw`\p{N}` : String.raw`\p{N}+` }, behavior: "Isolated", invert: false };
 }
 
 function parse<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
