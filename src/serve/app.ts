@@ -5,7 +5,7 @@ import { secureHeaders } from "hono/secure-headers";
 import type { Accounts } from "./accounts.ts";
 import { Admission } from "./admission.ts";
 import { apiRoutes } from "./api-routes.ts";
-import { describeError, errorResponse } from "./errors.ts";
+import { describeError, errorResponse, failureResponse } from "./errors.ts";
 import { guard, isPublic, loopbackHosts } from "./guard.ts";
 import { meteredModels } from "./metered-models.ts";
 import { Meter } from "./meter.ts";
@@ -67,10 +67,11 @@ export function createApp(options: AppOptions): Hono {
 
   const app = new Hono();
   app.onError((error, c) => {
-    const { status, body } = describeError(error);
-    if (status >= 500 && !c.req.raw.signal.aborted) report(error);
-    if (status === 503) c.header("retry-after", "1");
-    return c.json(body, status);
+    const failure = describeError(error);
+    // That there is no room is no defect.
+    if (failure.status === 503) c.header("retry-after", "1");
+    else if (failure.status >= 500 && !c.req.raw.signal.aborted) report(error);
+    return failureResponse(c, failure);
   });
   app.notFound((c) => errorResponse(c, 404, `No route ${c.req.method} ${c.req.path}`, "not_found"));
   app.use(trackRequests({ stallMs: options.stallMs ?? 60_000, cut, onEnd, report }));

@@ -2,19 +2,13 @@ import { randomUUID } from "node:crypto";
 import { Hono } from "hono";
 import { chatEvents } from "./chat-events.ts";
 import { chatPrompt } from "./chat-prompt.ts";
-import { describeError } from "./errors.ts";
 import { parseCountRequest, parseMessagesRequest } from "./messages-request.ts";
-import { errorOf, messageError, toMessage, toMessageEvents } from "./messages-wire.ts";
+import { toMessage, toMessageEvents } from "./messages-wire.ts";
 import { abortOf, nameIgnored, readJson, respondJson, respondStream, type Api } from "./respond.ts";
 
 /** `/messages`, as Anthropic has it. */
 export function messagesRoutes(api: Api): Hono {
   const app = new Hono();
-  app.onError((error, c) => {
-    const { status, body } = describeError(error);
-    if (status >= 500 && !c.req.raw.signal.aborted) api.report(error);
-    return c.json(errorOf(status === 404 ? "not_found_error" : body.error.type, body.error.message), status);
-  });
   app.post("/messages", async (c) => {
     const request = parseMessagesRequest(await readJson(c));
     const model = await api.models.find(request.model, c);
@@ -23,7 +17,7 @@ export function messagesRoutes(api: Api): Hono {
     const head = { id: `msg_${randomUUID().replaceAll("-", "")}`, model: model.id };
     nameIgnored(c, request.ignored);
     if (!request.stream) return await respondJson(c, api, abort, toMessage(head, events));
-    return respondStream(c, api, abort, toMessageEvents(head, prompt_tokens, events), messageError);
+    return respondStream(c, api, abort, toMessageEvents(head, prompt_tokens, events));
   });
   app.post("/messages/count_tokens", async (c) => {
     const request = parseCountRequest(await readJson(c));

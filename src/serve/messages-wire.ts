@@ -1,6 +1,5 @@
 import { collectBlocks, toBlocks, type Block } from "./blocks.ts";
 import type { ChatEvent, EndEvent } from "./chat-events.ts";
-import type { ErrorBody } from "./errors.ts";
 import type { SseMessage } from "./sse.ts";
 
 /** What a message of Anthropic's begins with. */
@@ -41,15 +40,6 @@ export async function* toMessageEvents(head: MessageHead, prompt_tokens: number,
     if (event.type === "end") yield named({ type: "message_delta", delta: ending(event.end), usage: usageOf(event.end) });
   }
   yield named({ type: "message_stop" });
-}
-
-export function messageError({ type, message }: ErrorBody["error"]): SseMessage {
-  return named(errorOf(type, message));
-}
-
-/** An error in Anthropic's form, which other clients can read too. */
-export function errorOf(type: string, message: string) {
-  return { type: "error" as const, error: { type: type === "server_error" ? "api_error" : type, message } };
 }
 
 function named(data: { readonly type: string } & Readonly<Record<string, unknown>>): SseMessage {

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
-import { errorBody } from "./errors.ts";
+import { errorBody, errorForm } from "./errors.ts";
 import type { ApiKey } from "./keys.ts";
+import { sseText } from "./sse.ts";
 
 declare module "hono" {
   interface ContextVariableMap {
@@ -100,7 +101,7 @@ export function trackRequests(options: TrackOptions): MiddlewareHandler {
     const isEvents = c.res.headers.get("content-type")?.startsWith("text/event-stream") === true;
     if (scope.model !== null || isEvents) {
       const { body } = c.res;
-      if (body !== null) return void (c.res = new Response(watched(body, scope, options, { destroy: destroyerOf(c), lastWords: isEvents ? goodbye : null, open }), c.res));
+      if (body !== null) return void (c.res = new Response(watched(body, scope, options, { destroy: destroyerOf(c), lastWords: isEvents ? goodbye(scope.path) : null, open }), c.res));
     }
     scope.aborted = scope.gone;
     scope.end();
@@ -113,7 +114,10 @@ function destroyerOf(c: Context): (() => void) | undefined {
   return outgoing && (() => outgoing.destroy());
 }
 
-const goodbye = new TextEncoder().encode(`data: ${JSON.stringify(errorBody("The server is shutting down", "server_error", "shutting_down"))}\n\n`);
+function goodbye(path: string): Uint8Array {
+  const body = errorBody("The server is shutting down", "server_error", "shutting_down");
+  return new TextEncoder().encode(sseText(errorForm(path).event({ status: 503, body })));
+}
 
 interface Connection {
   readonly destroy: (() => void) | undefined;

@@ -1,6 +1,6 @@
 import type { Context } from "hono";
 import { LongjingError } from "../errors/index.ts";
-import { describeError, type ErrorBody } from "./errors.ts";
+import { describeError, errorForm } from "./errors.ts";
 import type { Models } from "./models.ts";
 import { orSilence, sseBody, sseHeaders, type SseMessage } from "./sse.ts";
 
@@ -42,9 +42,9 @@ export function nameIgnored(c: Context, ignored: readonly string[]): void {
 export async function respondJson(c: Context, { report, keepAliveMs = 10_000 }: Api, abort: AbortController, body: Promise<object>): Promise<Response> {
   const first = await orSilence(body, keepAliveMs);
   if (first !== "silence") return c.json(first);
-  const told = body.catch((error: unknown): ErrorBody => {
+  const told = body.catch((error: unknown): object => {
     if (!abort.signal.aborted) report(error);
-    return describeError(error).body;
+    return errorForm(c.req.path).body(describeError(error));
   });
   const encoder = new TextEncoder();
   let begun = false;
@@ -61,23 +61,18 @@ export async function respondJson(c: Context, { report, keepAliveMs = 10_000 }: 
 }
 
 /**
- * Sends server-sent events. The status has been sent by the time something fails, so an error becomes the last event, in the
- * form that `fail` gives it.
+ * Sends server-sent events. The status has been sent by the time something fails, so an error becomes the last event.
  */
-export function respondStream(c: Context, { report, keepAliveMs }: Api, abort: AbortController, messages: AsyncIterable<SseMessage>, fail: (error: ErrorBody["error"]) => SseMessage = errorMessage): Response {
+export function respondStream(c: Context, { report, keepAliveMs }: Api, abort: AbortController, messages: AsyncIterable<SseMessage>): Response {
   const safe = async function* (): AsyncGenerator<SseMessage, void> {
     try {
       yield* messages;
     } catch (error) {
       if (!abort.signal.aborted) report(error);
-      yield fail(describeError(error).body.error);
+      yield errorForm(c.req.path).event(describeError(error));
     }
   };
   return c.body(sseBody(safe(), { onCancel: () => abort.abort(), ...(keepAliveMs === undefined ? {} : { keepAliveMs }) }), 200, sseHeaders);
-}
-
-function errorMessage(error: ErrorBody["error"]): SseMessage {
-  return { data: JSON.stringify({ error }) };
 }
 
 /** Values as the events of OpenAI's streams; `[DONE]` tells that all were sent. */

@@ -3,7 +3,7 @@ import { Hono } from "hono";
 import { chatEvents } from "./chat-events.ts";
 import { abortOf, nameIgnored, readJson, respondJson, respondStream, type Api } from "./respond.ts";
 import { parseResponsesRequest } from "./responses-request.ts";
-import { responseError, toResponseEvents, toWholeResponse } from "./responses-wire.ts";
+import { toResponseEvents, toWholeResponse } from "./responses-wire.ts";
 
 /** `/responses`, as OpenAI has it, without state: nothing is kept, and what refers to something kept is refused. */
 export function responsesRoutes(api: Api): Hono {
@@ -16,7 +16,7 @@ export function responsesRoutes(api: Api): Hono {
     const head = { id: `resp_${randomUUID().replaceAll("-", "")}`, created_at: Math.floor(Date.now() / 1000), model: model.id, fields };
     nameIgnored(c, request.ignored);
     if (!request.stream) return await respondJson(c, api, abort, toWholeResponse(head, events));
-    return respondStream(c, api, abort, toResponseEvents(head, events), responseError);
+    return respondStream(c, api, abort, toResponseEvents(head, events));
   });
   return app;
 }

@@ -1,6 +1,5 @@
 import { collectBlocks, toBlocks, type Block } from "./blocks.ts";
 import type { ChatEvent, EndEvent } from "./chat-events.ts";
-import type { ErrorBody } from "./errors.ts";
 import type { ResponsesFields } from "./responses-request.ts";
 import type { SseMessage } from "./sse.ts";
 
@@ -140,8 +139,4 @@ function closing(item: OutputItem, output_index: number, block: Block): [string,
           ["response.content_part.done", { ...of, content_index: 0, part: toPart(block) }],
         ];
   return [...ended, ["response.output_item.done", { output_index, item }]];
-}
-
-export function responseError({ message, code, param }: ErrorBody["error"]): SseMessage {
-  return { event: "error", data: JSON.stringify({ type: "error", code, message, param }) };
 }

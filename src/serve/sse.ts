@@ -9,7 +9,8 @@ const encoder = new TextEncoder();
 
 const comment = encoder.encode(": keep-alive\n\n");
 
-function format({ data, event, id }: SseMessage): string {
+/** A message as it is sent. */
+export function sseText({ data, event, id }: SseMessage): string {
   const head = `${id === undefined ? "" : `id: ${id}\n`}${event === undefined ? "" : `event: ${event}\n`}`;
   return `${head}${data.split("\n").map((line) => `data: ${line}\n`).join("")}\n`;
 }
@@ -50,7 +51,7 @@ export function sseBody(messages: AsyncIterable<SseMessage>, { onCancel, keepAli
         return controller.close();
       }
       silence?.refresh();
-      controller.enqueue(encoder.encode(format(next.value)));
+      controller.enqueue(encoder.encode(sseText(next.value)));
     },
     async cancel() {
       clearTimeout(silence);
