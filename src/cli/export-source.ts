@@ -4,11 +4,12 @@ import { z } from "zod";
 import type { Evaluation } from "../eval/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { parameterSpecs } from "../model/index.ts";
-import { tokenizerFromGguf, type TokenizerFiles } from "../text/index.ts";
+import { chatTemplateOf, tokenizerFromGguf, type TokenizerFiles } from "../text/index.ts";
 import { readLog, type TimedLogLine } from "../train/index.ts";
 import { exists, isFile, listFolder, mergeAdapter, openCheckpoint, openFileSource, openGguf, readAdapter, readJson, type CardResult, type Checkpoint, type LoraAdapter } from "../weights/index.ts";
 import { baseOfAdapter, findAdapter, isAdapter } from "./find-adapter.ts";
 import { findModel, isRun, newestCheckpoint } from "./find-model.ts";
+import { templateFiles } from "./template-files.ts";
 
 /** What is exported: a model, and what is known about how it was made. */
 export interface ExportSource {
@@ -118,9 +119,11 @@ const copied = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.j
 
 /** The files that make a folder's weights a model: its tokenizer, and its chat template as a file of its own. */
 export async function companionFiles(path: string): Promise<Record<string, string>> {
-  const files = (await isFile(path)) ? await ggufTokenizerFiles(path) : await folderFiles(path);
+  const gguf = await isFile(path);
+  const files = gguf ? await ggufTokenizerFiles(path) : await folderFiles(path);
   const { chat_template } = JSON.parse(files["tokenizer_config.json"] ?? "{}") as { chat_template?: unknown };
-  return typeof chat_template === "string" && files["chat_template.jinja"] === undefined ? { ...files, "chat_template.jinja": chat_template } : files;
+  const template = (gguf ? undefined : await templateFiles(path)) ?? chatTemplateOf(chat_template);
+  return template === null ? files : { ...files, "chat_template.jinja": template };
 }
 
 async function folderFiles(path: string): Promise<Record<string, string>> {

@@ -1,4 +1,4 @@
-import { readFile, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
@@ -13,6 +13,7 @@ import { exists, isFile, openFileSource, openGguf, readAdapter, readJson } from 
 import { findAdapter } from "./find-adapter.ts";
 import { findModel, nameOf } from "./find-model.ts";
 import { processMemory } from "./process-memory.ts";
+import { templateFiles } from "./template-files.ts";
 import { weightFiles } from "./weight-files.ts";
 
 export interface LoadOptions {
@@ -131,8 +132,8 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
   if (await isFile(path)) return loadGgufTokenizer(path);
   const tokenizerConfig = await readJson(join(path, "tokenizer_config.json"), mostTokenizerBytes);
   const tokenizer = createTokenizer(await readJson(join(path, "tokenizer.json"), mostTokenizerBytes), tokenizerConfig);
-  const template = join(path, "chat_template.jinja");
-  return (await exists(template)) ? { ...tokenizer, chatTemplate: await readFile(template, "utf8") } : tokenizer;
+  const template = await templateFiles(path);
+  return template === undefined ? tokenizer : { ...tokenizer, chatTemplate: template };
 }
 
 async function loadGgufTokenizer(path: string): Promise<Tokenizer> {

@@ -14,6 +14,7 @@ export { conversationEncoder, type TokenConversation } from "./conversation.ts";
 export { beforeMiddle, middleMarks, middleTokens, type MiddleTokens } from "./fill-in-middle.ts";
 export { ggufTokenizer, tokenizerFromGguf } from "./gguf-tokenizer.ts";
 export { tokenizerToGguf } from "./tokenizer-to-gguf.ts";
+export { chatTemplateOf, withToolTemplate } from "./named-templates.ts";
 export { type Offset } from "./offsets.ts";
 export { TranscriptSplitter, type TranscriptDelta } from "./splitter.ts";
 export { ToolCallParser, type ToolDelta } from "./tool-calls.ts";

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { tokenBytes } from "./bytes.ts";
 import { tokenOffsets, type Offset } from "./offsets.ts";
+import { chatTemplateOf } from "./named-templates.ts";
 import { preTokenizer, type PreTokenizer } from "./pre-tokenizer.ts";
 import { checkRules } from "./tokenizer-rules.ts";
 
@@ -15,7 +16,7 @@ export interface Tokenizer {
   readonly padId: number | null;
   /** The texts of the same three, under the names that chat templates use. */
   readonly specialTokens: SpecialTokens;
-  /** Jinja source from `tokenizer_config.json`, if it is there. */
+  /** Jinja source from `tokenizer_config.json`, if it is there; a template for tools and the default are one. */
   readonly chatTemplate: string | null;
   /** `addSpecialTokens` adds what the post-processor adds, usually BOS. Default false. */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
@@ -94,7 +95,6 @@ const configFile = z.looseObject({
   bos_token: tokenName,
   eos_token: tokenName,
   pad_token: tokenName,
-  // A list of named templates is allowed on the hub; its reader picks one and passes a string.
   chat_template: z.unknown().optional(),
 });
 
@@ -171,7 +171,7 @@ export function assembleTokenizer({ file, config: tokenizerConfig, ids, ranks }:
     eosId: idOf(specialTokens.eos_token),
     padId: idOf(specialTokens.pad_token),
     specialTokens,
-    chatTemplate: typeof config.chat_template === "string" ? config.chat_template : null,
+    chatTemplate: chatTemplateOf(config.chat_template),
     encode,
     encodeWithOffsets(text) {
       const sequence = encode(text);
