@@ -1,5 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
-import { sameAnswer, verifyExact, verifyMath, verifyQuantity, type Entry, type Episode, type Language, type Task, type Verdict } from "../tasks/index.ts";
+import { extractMath, sameAnswer, verifyExact, verifyMath, verifyQuantity, type Entry, type Episode, type Language, type Task, type Verdict } from "../tasks/index.ts";
 import { renderTranscript, type ToolDefinition } from "../text/index.ts";
 
 /** One question with what judges an answer to it. */
@@ -86,7 +86,7 @@ export function entryQuestions(entries: readonly Entry[], { verifier, problems, 
       source: verifier === "reasoning-gym" ? "reasoning-gym" : "file",
       questions: asked.map((entry, i) => ({ id: [task, JSON.stringify(entry.config ?? {}), entry.index ?? i].join(" "), prompt: entry.question, judge: judgeOf(entry, verifier, where, score) })),
       // reasoning-gym's verifiers compare with one answer each, so there only equal text is sure to mean the same.
-      same: verifier === "reasoning-gym" ? (a, b) => a === b : (a, b) => verifiers[verifier](a, b).correct,
+      same: verifier === "reasoning-gym" ? (a, b) => a === b : (a, b) => verifiers[verifier](a, verifier === "math" ? (extractMath(b) ?? b) : b).correct,
     };
   });
 }

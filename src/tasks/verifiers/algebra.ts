@@ -70,7 +70,7 @@ export class Algebra {
 
   power(base: Quotient, exponent: Quotient): Quotient {
     const by = constant(exponent);
-    if (by === null) return this.atom(`(${name(base)})^(${name(exponent)})`);
+    if (by === null) return this.#symbolicPower(base, exponent);
     if (by.numerator < 0n) return this.divide(this.number(one), this.power(base, this.negate(exponent)));
     if (by.denominator !== 1n) return this.#root(this.power(base, this.number(rational(by.numerator))), by.denominator);
     if (by.numerator === 0n && base.top.size === 0) throw new MathFault("0^0");
@@ -80,6 +80,22 @@ export class Algebra {
     for (const bit of by.numerator.toString(2)) {
       result = this.multiply(result, result);
       if (bit === "1") result = this.multiply(result, base);
+    }
+    return result;
+  }
+
+  /** A product over the terms of the exponent: e^(x+1) is e·e^x, and 4^x is (2^x)². A part of a power is one of a positive base only. */
+  #symbolicPower(base: Quotient, exponent: Quotient): Quotient {
+    const value = constant(base);
+    const positive = value === null ? ["e", "π"].includes(name(base)) : value.numerator > 0n;
+    const terms = [...exponent.top.values()];
+    const split = exponent.bottom.has("") && (positive || (value === null && terms.every(({ coefficient }) => coefficient.denominator === 1n)));
+    if (!split) return this.atom(`(${name(base)})^(${name(exponent)})`);
+    const factors: readonly (readonly [string, Rational])[] = value === null ? [[name(base), one]] : [...this.#factors(value)].map(([prime, times]) => [`${prime}`, times]);
+    let result = this.number(one);
+    for (const { monomial, coefficient } of terms) {
+      const atoms = new Map(factors.map(([factor, times]) => [`(${factor})^(${nameOfMonomial(monomial)})`, multiply(times, coefficient)]));
+      result = this.multiply(result, monomial.size === 0 ? this.power(base, this.number(coefficient)) : { top: this.#polynomial([{ monomial: atoms, coefficient: one }]), bottom: this.#one });
     }
     return result;
   }

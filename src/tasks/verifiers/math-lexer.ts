@@ -1,5 +1,6 @@
 import { rational, type Rational } from "../rational.ts";
 import { MathFault } from "./algebra.ts";
+import { multipleAt } from "./math-numerals.ts";
 
 export type MathToken =
   /** `digits` where it is written with digits alone. */
@@ -20,7 +21,7 @@ const marks = new Map(Object.entries({
   cup: "∪", infty: "∞", in: "∈", lbrace: "⦃", rbrace: "⦄", emptyset: "∅", varnothing: "∅", lvert: "|", rvert: "|", vert: "|", mid: "|", circ: "°", degree: "°",
   frac: "frac", dfrac: "frac", tfrac: "frac", cfrac: "frac", sqrt: "sqrt", binom: "binom", dbinom: "binom", tbinom: "binom", lor: ",", land: ",",
 }));
-const characters = new Map(Object.entries({ "·": "*", "×": "*", "⋅": "*", "÷": "/", "−": "-", "–": "-", "√": "sqrt", "{": "{", "}": "}", "，": ",", "；": ";", "（": "(", "）": ")" }));
+const characters = new Map(Object.entries({ "·": "*", "×": "*", "⋅": "*", "÷": "/", "−": "-", "–": "-", "√": "sqrt", "⁄": "/", "{": "{", "}": "}", "，": ",", "；": ";", "（": "(", "）": ")" }));
 const functions = new Set("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp".split(" "));
 const greek = new Set("alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell".split(" "));
 const textual = new Set("text textrm textbf textit mathrm mathbf mathit mbox operatorname mathsf".split(" "));
@@ -28,7 +29,9 @@ const superscripts = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 const shortUnits = new Set("mm cm dm km kg mg mL ml kL min sec hr hrs ft yd mi lb oz mph kph km² Hz kW MB GB".split(" "));
 
 /** @throws MathFault */
-export function mathTokens(text: string): MathToken[] {
+export function mathTokens(written: string): MathToken[] {
+  // "3½" is "3 1⁄2".
+  const text = written.replace(/[¼-¾⅐-⅞]/g, (fraction) => ` ${fraction.normalize("NFKC")}`);
   const tokens: MathToken[] = [];
   let depth = 0;
   const mark = (text: string): void => {
@@ -47,6 +50,9 @@ export function mathTokens(text: string): MathToken[] {
       at += number.length;
     } else if (command !== null) {
       at += commandAt(rest, command[1]!, tokens, mark);
+    } else if (word === "x" && tokens.at(-1)?.kind === "number" && /^x\s*10\s*(?:\^|\*\*|[⁰¹²³⁴-⁹])/.test(rest)) {
+      mark("*");
+      at++;
     } else if (word !== undefined) {
       tokens.push(...wordTokens(word, tokens.at(-1)));
       at += word.length;
@@ -70,10 +76,12 @@ export function mathTokens(text: string): MathToken[] {
   return tokens;
 }
 
-/** Digits, with commas at every third where a comma separates nothing else; a decimal part; an exponent of ten. */
+/** Digits, with commas at every third where a comma separates nothing else; a decimal part, whose end may repeat; an exponent of ten. */
 function numberAt(text: string, commas: boolean): { readonly token: MathToken; readonly length: number } | null {
   const grouped = commas ? /^\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d|,\d)/.exec(text)?.[0] : undefined;
   const whole = grouped ?? /^\d+/.exec(text)?.[0] ?? "";
+  const repeating = /^\.(\d*)\\(?:overline|bar|dot)\{(\d+)\}/.exec(text.slice(whole.length));
+  if (repeating !== null) return { token: { kind: "number", value: repeated(whole.replace(/\D/g, ""), repeating[1]!, repeating[2]!), digits: null }, length: whole.length + repeating[0].length };
   const tail = /^(?:\.(\d+))?(?:[eE]([+-]?\d{1,3})(?![\d\p{L}]))?/u.exec(text.slice(whole.length))!;
   const digits = whole.replace(/\D/g, "");
   const [written, decimals = "", exponent = "0"] = tail;
@@ -85,6 +93,13 @@ function numberAt(text: string, commas: boolean): { readonly token: MathToken; r
   const shifted = 10n ** BigInt(Math.abs(scale));
   const value = scale < 0 ? rational(BigInt(digits + decimals), shifted) : rational(BigInt(digits + decimals) * shifted);
   return { token: { kind: "number", value, digits: written === "" ? digits : null }, length };
+}
+
+/** "0.1\overline{6}" is 1/6. */
+function repeated(whole: string, decimals: string, period: string): Rational {
+  if (whole.length + decimals.length + period.length > 400) throw new MathFault("number too long");
+  const nines = 10n ** BigInt(period.length) - 1n;
+  return rational(BigInt(whole + decimals) * nines + BigInt(period), nines * 10n ** BigInt(decimals.length));
 }
 
 /** Reads one command; gives how far it reaches. */
@@ -106,11 +121,21 @@ function commandAt(text: string, command: string, tokens: MathToken[], mark: (te
       mark(command);
     } else if (/^(?:and|or|,)$/.test(content)) mark(",");
     else if (/^[A-Za-z]$/.test(content) && tokens.length === 0) tokens.push({ kind: "name", text: content });
-    else if (content !== "") tokens.push({ kind: "words", text: content });
+    else if (content !== "") tokens.push(...unitTokens(content));
     return length + argument[0].length;
   } else throw new MathFault("unknown command");
   return length;
 }
+
+/** Words in a row: what multiplies a number first. */
+function unitTokens(text: string): MathToken[] {
+  const multiple = multipleAt(text);
+  if (multiple === null) return text === "" ? [] : [/^percent$/i.test(text) ? { kind: "mark", text: "%" } : { kind: "words", text }];
+  return [{ kind: "mark", text: "*" }, { kind: "number", value: rational(multiple.value), digits: null }, ...unitTokens(text.slice(multiple.length).trim())];
+}
+
+/** Whether a run of letters has a meaning of its own: a function, a constant or a letter of the Greek alphabet. */
+export const knownWord = (word: string): boolean => ["pi", "π", "sqrt", "inf", "infinity"].includes(word.toLowerCase()) || functions.has(word.toLowerCase()) || greek.has(word);
 
 /** What a run of letters is: a function, a constant, a unit after a number, a product of variables when it is short, else words. */
 function wordTokens(word: string, before: MathToken | undefined): MathToken[] {
@@ -121,6 +146,6 @@ function wordTokens(word: string, before: MathToken | undefined): MathToken[] {
   if (lower === "and" || lower === "or" || word === "或" || word === "和") return [{ kind: "mark", text: "," }];
   if (functions.has(lower)) return [{ kind: "function", text: lower }];
   if (greek.has(word)) return [{ kind: "name", text: word }];
-  if ((before?.kind === "number" && shortUnits.has(word)) || word.length > 3 || /\p{Script=Han}/u.test(word)) return [{ kind: "words", text: word }];
+  if ((before?.kind === "number" && shortUnits.has(word)) || word.length > 3 || /\p{Script=Han}/u.test(word)) return unitTokens(word);
   return [...word].map((text) => ({ kind: "name", text }));
 }

@@ -2,6 +2,7 @@ import { rational, type Rational } from "../rational.ts";
 import { constant, MathFault, name, type Algebra, type Quotient } from "./algebra.ts";
 import { applyFunction, binomial, factorial } from "./math-functions.ts";
 import { mathTokens, type MathToken } from "./math-lexer.ts";
+import { changesNumber } from "./math-numerals.ts";
 
 /** What an answer can be. */
 export type MathObject =
@@ -21,11 +22,23 @@ export const longestMath = 1000;
 /** Deepest nesting read. */
 export const deepestMath = 40;
 
-/** Reads LaTeX or plain mathematics, all of it, exactly. Total: what it cannot read, within its limits, is null. */
-export function parseMath(text: string, algebra: Algebra): MathObject | null {
+/** What a text may leave open. */
+export interface MathReading {
+  /** Whether "log" without a base is the common logarithm. Default false: the natural one. */
+  readonly commonLog?: boolean;
+}
+
+const plusMinus = /\\pm(?![A-Za-z])|±/g;
+const minusPlus = /\\mp(?![A-Za-z])|∓/g;
+
+/** Reads LaTeX or plain mathematics, all of it, exactly; with a "±" as both values. Total: what it cannot read, within its limits, is null. */
+export function parseMath(text: string, algebra: Algebra, reading: MathReading = {}): MathObject | null {
   if (text.length > longestMath) return null;
+  const read = (written: string): MathObject => new Parser(mathTokens(written), algebra, reading).whole();
   try {
-    return new Parser(mathTokens(text), algebra).whole();
+    if (text.search(plusMinus) === -1) return read(text);
+    const both = [["+", "-"], ["-", "+"]].map(([sign, other]) => read(text.replace(plusMinus, sign!).replace(minusPlus, other!)));
+    return { kind: "set", items: both.flatMap((object) => (object.kind === "set" ? object.items : [object])) };
   } catch (error) {
     if (error instanceof MathFault) return null;
     throw error;
@@ -39,12 +52,14 @@ const closing = new Map([["(", [")", "]"]], ["[", ["]", ")"]], ["⦃", ["⦄"]]]
 class Parser {
   readonly #tokens: MathToken[];
   readonly #algebra: Algebra;
+  readonly #reading: MathReading;
   #at = 0;
   #depth = 0;
 
-  constructor(tokens: MathToken[], algebra: Algebra) {
+  constructor(tokens: MathToken[], algebra: Algebra, reading: MathReading) {
     this.#tokens = tokens;
     this.#algebra = algebra;
+    this.#reading = reading;
   }
 
   whole(): MathObject {
@@ -86,11 +101,21 @@ class Parser {
     const token = this.#tokens[this.#at];
     if (this.#take("°")) return { ...object, unit: "°" };
     if (token?.kind !== "words") return object;
-    let unit = "";
-    for (let word = this.#tokens[this.#at]; word?.kind === "words"; word = this.#tokens[++this.#at]) unit += `${unit && " "}${word.text}`;
+    let unit = this.#words();
+    const per = this.#tokens[this.#at + 1];
+    if (this.#sees("/") && (per?.kind === "words" || per?.kind === "name")) {
+      this.#at += per.kind === "name" ? 2 : 1;
+      unit += `/${per.kind === "name" ? per.text : this.#words()}`;
+    }
     if (this.#take("^")) unit += `^${name(this.#argument())}`;
-    if (/\d|(?:^|\W)(?:or|and|not)(?:\W|$)/.test(unit.replace(/\^\d$/, ""))) throw new MathFault("words that are no unit");
+    if (/\d|(?:^|\W)(?:or|and|not|than)(?:\W|$)/.test(unit.replace(/\^\d$/, "")) || changesNumber.test(unit)) throw new MathFault("words that are no unit");
     return { ...object, unit };
+  }
+
+  #words(): string {
+    const words: string[] = [];
+    for (let word = this.#tokens[this.#at]; word?.kind === "words"; word = this.#tokens[++this.#at]) words.push(word.text);
+    return words.join(" ");
   }
 
   #sum(): MathObject {
@@ -187,12 +212,12 @@ class Parser {
     return { kind: "matrix", rows };
   }
 
-  /** "3\frac{1}{2}" is a sum; a whole number before any other fraction is a product. */
+  /** "3\frac{1}{2}" and "3 1/2" are sums; a whole number before any other fraction is a product. */
   #mixed({ value, digits }: Extract<MathToken, { kind: "number" }>): Quotient {
     const whole = this.#algebra.number(value);
     const start = this.#at;
-    if (digits === null || !this.#take("frac")) return whole;
-    const [top, bottom] = [constant(this.#argument()), constant(this.#argument())];
+    if (digits === null) return whole;
+    const [top, bottom] = this.#take("frac") ? [constant(this.#argument()), constant(this.#argument())] : this.#plainFraction();
     if (top?.denominator === 1n && bottom?.denominator === 1n && top.numerator >= 0n && bottom.numerator > top.numerator) {
       return this.#algebra.add(whole, this.#algebra.number(rational(top.numerator, bottom.numerator)));
     }
@@ -200,11 +225,19 @@ class Parser {
     return whole;
   }
 
+  /** "1/2", of which nothing else can be made behind a number. */
+  #plainFraction(): readonly (Rational | null)[] {
+    const [top, over, bottom] = this.#tokens.slice(this.#at, this.#at + 3);
+    if (top?.kind !== "number" || top.digits === null || over?.kind !== "mark" || over.text !== "/" || bottom?.kind !== "number" || bottom.digits === null) return [];
+    this.#at += 3;
+    return [top.value, bottom.value];
+  }
+
   #function(called: string): Quotient {
     const base = called === "log" && this.#take("_") ? this.#argument() : null;
     const power = this.#take("^") ? this.#argument() : null;
     const inner = this.#nested(() => (this.#sees("(") || this.#sees("{") ? this.#primary() : this.#bareArgument()));
-    const result = applyFunction(this.#algebra, called, valueOf(inner), base, inner.kind === "scalar" && inner.unit === "°");
+    const result = applyFunction(this.#algebra, called === "log" && this.#reading.commonLog ? "lg" : called, valueOf(inner), base, inner.kind === "scalar" && inner.unit === "°");
     return power === null ? result : this.#algebra.power(result, power);
   }
 

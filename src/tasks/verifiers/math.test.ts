@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { readFixture } from "../../../test/fixtures.ts";
-import { extractMath, verifyMath } from "./math.ts";
+import { verifyMath } from "./math.ts";
+import { extractMath } from "./math-extract.ts";
 import { deepestMath, longestMath } from "./math-parser.ts";
 
 const judge = (answer: string, gold: string): boolean => verifyMath(answer, gold).correct;
@@ -53,13 +54,39 @@ describe("equal", () => {
     ["12\\,\\mathrm{cm}^2", "12"],
     ["\\text{(B)}", "B"],
     ["\\text{Tuesday}", "tuesday"],
-    ["答案是 7。", "7"],
     ["x_1 + x_2", "x_2+x_1"],
     ["|x-1|", "|1-x|"],
     ["|-3|", "3"],
     ["\\binom{5}{2}", "10"],
     ["2\\pi r^2", "2 r^2 π"],
     ["3²", "9"],
+    ["0.\\overline{3}", "\\frac13"],
+    ["0.1\\overline{6}", "1/6"],
+    ["\\pm 2", "\\{-2, 2\\}"],
+    ["x=\\pm\\sqrt{3}", "x=\\sqrt3 or x=-\\sqrt3"],
+    ["1 1/2", "1.5"],
+    ["7\\ 3/4", "7\\frac34"],
+    ["3½", "3.5"],
+    ["5 million", "5000000"],
+    ["1.5\\text{ million dollars}", "1500000"],
+    ["5万元", "50000"],
+    ["5千米", "5"],
+    ["1.5 x 10^3", "1500"],
+    ["50\\text{ percent}", "0.5"],
+    ["x=2, y=3", "2, 3"],
+    ["5\\text{ feet}", "5 ft"],
+    ["500\\text{ cm}", "5\\text{ m}"],
+    ["36\\text{ km}/\\text{h}", "10\\text{ m/s}"],
+    ["90^\\circ", "90 degrees"],
+    ["[0,1]\\cup[1,2]", "[0,2]"],
+    ["(0,1]\\cup(1,2)\\cup(3,\\infty)", "(3,\\infty)\\cup(0,2)"],
+    ["e^{-x}", "\\frac{1}{e^x}"],
+    ["4^x", "2^{2x}"],
+    ["e^{x+1}", "e \\cdot e^x"],
+    ["\\log 100", "2"],
+    ["\\log x", "\\ln x"],
+    ["\\text{No}", "no"],
+    ["\\text{no solution}", "No solution."],
   ])("%s and %s, either way", (a, b) => {
     expect(judge(a, b)).toBe(true);
     expect(judge(b, a)).toBe(true);
@@ -85,10 +112,63 @@ describe("not equal", () => {
     ["i", "1"],
     ["1,000,0", "1000000"],
     ["7!", "7"],
+    ["3:2", "9:2"],
+    ["12:30", "30"],
+    ["1.5:2", "15:2"],
+    ["\\pm 2", "2"],
+    ["0.\\overline{3}", "3"],
+    ["0.333...", "0.333"],
+    ["x^{3000}", "y^{3000}"],
+    ["\\frac{1}{0}", "0"],
+    ["\\mathbb{R}\\setminus\\{2\\}", "2"],
+    ["May 5", "June 5"],
+    ["\\text{odd}", "dod"],
+    ["\\text{ii}", "-1"],
+    ["dog", "god"],
+    ["1 1/2", "1/2"],
+    ["5", "5 million"],
+    ["5", "5 dozen"],
+    ["5", "5 thirds"],
+    ["3", "3 squared"],
+    ["5", "5万"],
+    ["x=2, y=3", "3, 2"],
+    ["[0,1)\\cup(1,2]", "[0,2]"],
+    ["x^{-n/2}", "\\frac{1}{x^{n}}"],
   ])("%s and %s, either way", (a, b) => {
     expect(judge(a, b)).toBe(false);
     expect(judge(b, a)).toBe(false);
   });
+});
+
+test("letters that follow the alphabet are a product, others a word", () => {
+  expect([judge("yx", "xy"), judge("x \\cdot y", "xy"), judge("on", "no"), judge("CBE", "EBC")]).toEqual([true, true, false, false]);
+});
+
+describe("an answer in words", () => {
+  test.each([
+    ["答案是 7。", "7", "8"],
+    ["The total is 10-5", "5", "-5"],
+    ["So we get 2^10 altogether.", "1024", "10"],
+    ["That is 1.5 x 10^3 metres, roughly", "1500", "3"],
+    ["It takes 1 1/2 hours in all", "1.5", "1/2"],
+    ["About 5 million people", "5000000", "5"],
+    ["He earns $10 a day, so the total is $70.", "70", "10"],
+    ["It is $5 more than $20", "20", "5"],
+    ["It holds for $x=7$, which costs $5 or $6", "7", "5"],
+    ["The speed is 5km/h", "5", "0"],
+    ["It is **-7**.", "-7", "7"],
+    ["So the ratio is $3:2$", "3:2", "2"],
+    ["The answer is \\text{Tuesday}.", "\\text{Tuesday}", "\\text{Monday}"],
+  ])("%s: %s and not %s", (answer, right, wrong) => {
+    expect(judge(answer, right)).toBe(true);
+    expect(judge(answer, wrong)).toBe(false);
+  });
+
+  test.each([["The ratio is 3:2", "2"], ["It is not 7", "7"], ["7 8", "8"], ["Some 7 thirds of it", "7"], ["Take sqrt(16) of them", "16"]])("%s: nothing", (answer, gold) => expect(judge(answer, gold)).toBe(false));
+});
+
+test.each(["3:2", "12:30", "x \\equiv 3 \\pmod 7", "\\mathbb{R}\\setminus\\{2\\}", "\\begin{array}{cc}1&2\\\\3&4\\end{array}", "May 5", "\\text{Monday, July 4}", "x^{3000}", "\\frac{1}{0}", "101_2"])("%s, which cannot be read, is itself", (gold) => {
+  for (const answer of [gold, `\\boxed{${gold}}`, `So it is $${gold}$.`]) expect(judge(answer, gold)).toBe(true);
 });
 
 /** What a policy may find when it is paid for being right. */

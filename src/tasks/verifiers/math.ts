@@ -1,60 +1,39 @@
 import { Algebra, constant, MathFault, type Quotient } from "./algebra.ts";
-import { parseMath, type MathObject } from "./math-parser.ts";
+import { extractMath, goldMath } from "./math-extract.ts";
+import { merged } from "./math-intervals.ts";
+import { parseMath, type MathObject, type MathReading } from "./math-parser.ts";
+import { isWords, plain, unwrapped } from "./math-words.ts";
+import { sameUnits } from "./quantity.ts";
 import { wrong, type Verdict } from "./verdict.ts";
-
-/** Longest text in which an answer is looked for; only the end of a longer one is read. */
-const longestAnswer = 20_000;
 
 /**
  * Whether an answer is mathematically what the gold answer is: fractions, decimals, roots, logarithms, polynomials, sets, tuples,
  * intervals, unions, relations and matrices, in LaTeX or plain, compared exactly. So 0.33 is not 1/3, and 3.14 is not π. A percentage
- * is its number or its hundredth; a unit that only one side names is left out of account; `x = 5` answers a gold 5.
+ * is its number or its hundredth; a unit that only one side names is left out of account; `x = 5` answers a gold 5, and "log" is the
+ * natural or the common logarithm on both sides. The gold answer stands by itself, without words around it; where it is words, or
+ * cannot be read, the answer must be the same text, but for case and white space.
  */
 export function verifyMath(answer: string, gold: string): Verdict {
-  const [said, wanted] = [unwrapped(extractMath(answer)), unwrapped(extractMath(gold))];
-  if (said === null || wanted === null) return wrong(said);
-  const algebra = new Algebra();
-  const [left, right] = [parseMath(wanted, algebra), parseMath(said, new Algebra())];
-  if (left === null) return { correct: plain(said) === plain(wanted) && plain(said) !== "", legal: true, parsed: said };
-  if (right === null) return wrong(said);
-  return { correct: equivalent(new Comparison(), left, right), legal: true, parsed: said };
+  const given = goldMath(gold);
+  const wanted = unwrapped(given);
+  if (isWords(given) || parseMath(wanted, new Algebra()) === null) return verifyPlain(answer, wanted);
+  const extracted = extractMath(answer);
+  if (extracted === null) return wrong(null);
+  const said = unwrapped(extracted);
+  if (said !== extracted && isWords(extracted)) return { correct: plain(said) === plain(wanted), legal: true, parsed: said };
+  const readings: readonly MathReading[] = /log/i.test(wanted + said) ? [{}, { commonLog: true }] : [{}];
+  const pairs = readings.map((reading) => [parseMath(wanted, new Algebra(), reading), parseMath(said, new Algebra(), reading)] as const);
+  if (pairs.every(([, right]) => right === null)) return wrong(said);
+  return { correct: pairs.some(([left, right]) => left !== null && right !== null && equivalent(new Comparison(), left, right)), legal: true, parsed: said };
 }
 
-/** The mathematics in a text: the last \boxed{…}; else the last formula between dollars; else the whole, or what it says at its end. */
-export function extractMath(text: string): string | null {
-  const end = text.slice(-longestAnswer).trim();
-  const boxed = lastBoxed(end);
-  if (boxed !== undefined) return boxed;
-  const dollars = [...end.replaceAll("\\$", "￼").matchAll(/\$\$?([^$]+)\$\$?|\\\(([^]*?)\\\)|\\\[([^]*?)\\\]/g)].at(-1);
-  const formula = dollars?.[1] ?? dollars?.[2] ?? dollars?.[3];
-  if (formula !== undefined) return formula.replaceAll("￼", "\\$").trim() || null;
-  if (parseMath(end, new Algebra()) !== null) return end;
-  const stated = /(?:answer|result)(?: is|:| =)\s*:?\s*([^\n]{1,200}?)[.。]?\s*$|(?:答案|结果)(?:是|为|：|:)\s*([^\n]{1,200}?)[.。]?\s*$/i.exec(end.slice(-400));
-  const statement = stated?.[1] ?? stated?.[2];
-  if (statement !== undefined && parseMath(statement, new Algebra()) !== null) return statement;
-  const number = [...end.slice(-400).matchAll(/-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\/\d+)?%?/g)].at(-1)?.[0];
-  return number ?? (end === "" ? null : end);
-}
-
-/** Null when the last box is not closed: an answer cut off is none. */
-function lastBoxed(text: string): string | null | undefined {
-  const open = Math.max(text.lastIndexOf("\\boxed{"), text.lastIndexOf("\\fbox{"));
-  if (open === -1) return undefined;
-  const start = text.indexOf("{", open) + 1;
-  for (let at = start, depth = 1; at < text.length; at++) {
-    if (text[at] === "\\") at++;
-    else if (text[at] === "{") depth++;
-    else if (text[at] === "}" && --depth === 0) return text.slice(start, at).trim() || null;
-  }
-  return null;
-}
-
-/** "\\text{(B)}" is "(B)". */
-const unwrapped = (text: string | null): string | null => text?.replace(/^\\(?:text|textbf|mathrm|mbox)\{([^{}]*)\}$/, "$1") ?? null;
-
-/** How an answer in words is compared: "\text{(B)}" is "b". */
-function plain(text: string): string {
-  return text.replace(/\\(?:text|textbf|mathrm|mbox)\{([^{}]*)\}/g, "$1").replace(/[\s$.()]|\\[,;! ]/g, "").toLowerCase();
+/** The answer is looked for as a text: what is not mathematics cannot be told from what is said around it otherwise. */
+function verifyPlain(answer: string, wanted: string): Verdict {
+  const text = plain(wanted);
+  const extracted = extractMath(answer, (candidate) => plain(unwrapped(candidate)) === text);
+  if (extracted === null) return wrong(null);
+  const said = unwrapped(extracted);
+  return { correct: plain(said) === text && text !== "", legal: true, parsed: said };
 }
 
 /** Shares one budget of work over all the comparisons of a pair. */
@@ -69,12 +48,22 @@ class Comparison {
 
 function equivalent(comparison: Comparison, gold: MathObject, said: MathObject): boolean {
   try {
-    return same(comparison, bare(gold, said), bare(said, gold));
+    return inOrder(comparison, gold, said) ?? inOrder(comparison, said, gold) ?? same(comparison, bare(gold, said), bare(said, gold));
   } catch (error) {
     if (error instanceof MathFault) return false;
     throw error;
   }
 }
+
+/** "x = 2, y = 3" against "2, 3": values of several variables are told apart by their order. Null where it is another case. */
+function inOrder(comparison: Comparison, named: MathObject, values: MathObject): boolean | null {
+  if (named.kind !== "set" || values.kind !== "set" || values.items.some(({ kind }) => kind === "relation")) return null;
+  const equations = named.items.filter((item): item is Relation => item.kind === "relation" && item.operator === "=" && isVariable(item.left));
+  if (equations.length < named.items.length || equations.length < 2 || equations.every(({ left }) => same(comparison, left, equations[0]!.left))) return null;
+  return sameList(comparison, equations.map(({ right }) => right), values.items);
+}
+
+type Relation = Extract<MathObject, { kind: "relation" }>;
 
 /** `x = 5` and `y = 2x + 1` as the value that they give, where the other side is no equation. */
 function bare(object: MathObject, other: MathObject): MathObject {
@@ -92,6 +81,7 @@ function isVariable(object: MathObject): boolean {
 
 function same(comparison: Comparison, a: MathObject, b: MathObject): boolean {
   comparison.step();
+  if (a.kind === "union" || b.kind === "union") [a, b] = [merged(a), merged(b)];
   if (a.kind === "scalar" && b.kind === "scalar") return sameScalar(comparison, a, b);
   if (a.kind === "infinity" && b.kind === "infinity") return a.negative === b.negative;
   if (a.kind === "tuple" && b.kind === "tuple") return a.open === b.open && a.close === b.close && sameList(comparison, a.items, b.items);
@@ -103,14 +93,17 @@ function same(comparison: Comparison, a: MathObject, b: MathObject): boolean {
 }
 
 function sameScalar({ algebra }: Comparison, a: Extract<MathObject, { kind: "scalar" }>, b: Extract<MathObject, { kind: "scalar" }>): boolean {
-  if (a.unit !== null && b.unit !== null && plain(a.unit) !== plain(b.unit)) return false;
+  if (a.unit !== null && b.unit !== null && plain(a.unit) !== plain(b.unit)) {
+    const scales = sameUnits(a.unit, b.unit);
+    return scales !== null && algebra.equal(algebra.multiply(a.value, algebra.number(scales[0])), algebra.multiply(b.value, algebra.number(scales[1])));
+  }
   if (algebra.equal(a.value, b.value)) return true;
   if (a.percent === b.percent) return false;
   const [percent, number] = a.percent ? [a, b] : [b, a];
   return algebra.equal(percent.value, algebra.multiply(number.value, algebra.number({ numerator: 100n, denominator: 1n })));
 }
 
-function sameRelation(comparison: Comparison, a: Extract<MathObject, { kind: "relation" }>, b: Extract<MathObject, { kind: "relation" }>): boolean {
+function sameRelation(comparison: Comparison, a: Relation, b: Relation): boolean {
   if (same(comparison, a.left, b.left) && same(comparison, a.right, b.right)) return true;
   if ([a.left, a.right, b.left, b.right].some(({ kind }) => kind !== "scalar")) return false;
   const { algebra } = comparison;

@@ -89,6 +89,16 @@ describe("quantity", () => {
     ["1.5 × 10^3 m", "1.5 km"],
     ["-0", "0"],
     ["5 kg.", "5 kg"],
+    ["-$5", "-5 dollars"],
+    ["\u22125 m", "-5 m"],
+    ["1 \u03bcm", "1 \u00b5m"],
+    ["1 kWh", "3600000 J"],
+    ["5 apples", "5 apple"],
+    ["1 L", "1 dm^3"],
+    ["1 ml", "1 cm³"],
+    ["1.5 × 10³ m", "1.5 km"],
+    ["60 miles per hour", "60 mph"],
+    ["3 square feet", "3 ft^2"],
   ])("%s is %s", (a, b) => {
     expect(verifyQuantity(a, b).correct).toBe(true);
     expect(verifyQuantity(b, a).correct).toBe(true);
@@ -109,6 +119,8 @@ describe("quantity", () => {
     ["9".repeat(300), "9".repeat(300)],
     ["3.333", "10/3"],
     ["1,00", "100"],
+    ["-$-5", "$5"],
+    ["5 glass", "5 glas"],
   ])("%j is not %j", (answer, gold) => expect(verifyQuantity(answer, gold).correct).toBe(false));
 
   test("a unit may be left out where the task says so", () => expect(verifyQuantity("1500", "1500 m", { unitRequired: false }).correct).toBe(true));
