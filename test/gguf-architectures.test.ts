@@ -106,6 +106,20 @@ describe.runIf(names.includes("llama_gqa"))("a file that says more than its conv
     await expect(changed(keys as Record<string, string>, tensors)).rejects.toMatchObject({ code: "unsupported", facts: { got } });
   });
 
+  test("an id that the vocabulary lacks is none, and so is a value that sampling cannot take", async () => {
+    const { config, generationConfig } = await changed({
+      "tokenizer.ggml.padding_token_id": 2 ** 32 - 1,
+      "tokenizer.ggml.eot_token_id": 3,
+      "tokenizer.ggml.eom_token_id": 10_000,
+      "general.sampling.temp": 0.7,
+      "general.sampling.top_p": 0,
+      "general.sampling.min_p": 7,
+      "general.sampling.top_k": 40,
+    });
+    expect(config).toMatchObject({ pad_token_id: null, eos_token_id: [315, 3] });
+    expect(generationConfig).toEqual({ bos_token_id: config.bos_token_id, eos_token_id: [315, 3], pad_token_id: null, do_sample: true, temperature: 0.7, top_k: 40 });
+  });
+
   test("modules that guess further tokens, and a picture's encoder, are left aside", async () => {
     const { config, names: read } = await changed({ "llama.block_count": 3, "llama.nextn_predict_layers": 1 }, { "blk.2.nextn.eh_proj.weight": bias(8), "blk.2.attn_norm.weight": bias(64), "v.patch_embd.weight": bias(8) });
     expect(config.num_hidden_layers).toBe(2);

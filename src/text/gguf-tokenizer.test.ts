@@ -113,6 +113,10 @@ describe("a tokenizer from metadata", () => {
     expect(specialTokens).toEqual({ bos_token: "<s>", eos_token: "</s>", pad_token: null });
   });
 
+  it("has no token where its id is none of the vocabulary", () => {
+    expect(tokenizer({ bos_token_id: 2 ** 32 - 1, eos_token_id: -1, padding_token_id: 7 }).specialTokens).toEqual({ bos_token: null, eos_token: null, pad_token: null });
+  });
+
   it("has the file's chat template", () => {
     const metadata = small().set("tokenizer.chat_template", "{{ bos_token }}");
     expect(tokenizerFromGguf(metadata, "model.gguf").tokenizerConfig.chat_template).toBe("{{ bos_token }}");
@@ -128,8 +132,7 @@ describe("a tokenizer from metadata", () => {
     ["bad_file", { tokens: ["a", "a"], bos_token_id: null, eos_token_id: null }, undefined],
     ["bad_file", { merges: ["ab"] }, "ab"],
     ["bad_file", { merges: ["a b c"] }, "a b c"],
-    ["bad_file", { bos_token_id: 7 }, 7],
-    ["bad_file", { eos_token_id: -1 }, undefined],
+    ["bad_file", { eos_token_id: 0.5 }, undefined],
   ])("is refused, %s: %j", (code, changes, got) => {
     const attempt = (): unknown => tokenizerFromGguf(small(changes), "model.gguf");
     expect(attempt).toThrow(LongjingError);

@@ -4,7 +4,8 @@ import type { TokenizerFiles } from "./bpe.ts";
 import { assembleTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { byteLevel, preTokenizers, startsWithBos, tokenTypes as types, type PreTokenizer } from "./gguf-pre-tokenizers.ts";
 
-const id = z.int().nonnegative().nullish();
+/** Files say in several ways that there is no such token: 2^32 - 1, -1. */
+const id = z.int().nullish();
 
 /** A loop of our own: a schema looks at each of a hundred thousand entries ten times as long. */
 const list = <T>(type: "string" | "number") => z.custom<readonly T[]>((value) => Array.isArray(value) && value.length <= 2 ** 22 && value.every((each) => typeof each === type), `a list of ${type}s`);
@@ -55,9 +56,7 @@ function readTokenizer(metadata: ReadonlyMap<string, unknown>, where: string) {
   const { ids, added } = readTokens(tokens, given["tokenizer.ggml.token_type"] ?? [], where);
   const token = (name: "bos" | "eos" | "padding"): string | null => {
     const index = given[`tokenizer.ggml.${name}_token_id`] ?? null;
-    const text = index === null ? null : tokens[index];
-    if (text === undefined) throw new LongjingError("bad_file", "There is no such token", { got: index, expected: `less than ${tokens.length}`, where: `${where}: tokenizer.ggml.${name}_token_id` });
-    return text;
+    return index === null ? null : (tokens[index] ?? null);
   };
   const [bos, eos] = [token("bos"), token("eos")];
   // As llama.cpp: Llama 3's tokenizer begins with BOS unless the file says otherwise.

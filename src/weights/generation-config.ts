@@ -25,6 +25,9 @@ const schema = z.object({
 /** generation_config.json: how the model's makers sample from it. `eos_token_id` is empty when the file names none. */
 export type GenerationConfig = Readonly<z.infer<typeof schema>>;
 
+/** Whether a field holds something that it can. */
+export const isSampling = (field: string, value: unknown): boolean => value !== undefined && Object.hasOwn(schema.shape, field) && schema.shape[field as keyof typeof schema.shape].safeParse(value).success;
+
 /** @throws LongjingError "bad_config" that names the field */
 export function parseGenerationConfig(json: unknown, where: string): GenerationConfig {
   return readFields(schema, withoutNulls(asObject(json, where)), where);

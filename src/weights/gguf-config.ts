@@ -2,8 +2,9 @@ import { LongjingError } from "../errors/index.ts";
 import { parseConfig } from "../model/config.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { ropeFromFactors } from "../model/rope-factors.ts";
-import { parseGenerationConfig } from "./generation-config.ts";
+import { isSampling, parseGenerationConfig } from "./generation-config.ts";
 import type { GenerationConfig } from "./generation-config.ts";
+import { endsByName } from "./gguf-ends.ts";
 import type { Gguf, GgufValue } from "./gguf.ts";
 
 /** Fields of a config.json, not checked yet. */
@@ -34,7 +35,7 @@ export function configFromGguf({ metadata, tensors, label }: Gguf, ropeFactors: 
   refuseOtherAttention(keys);
   const embedding = tensors.get("token_embd.weight");
   if (embedding === undefined) throw new LongjingError("bad_file", "The model has no token embeddings", { expected: "token_embd.weight", where: label });
-  const fields = { ...commonFields(keys), ...tokenIds(metadata), ...family(keys), vocab_size: embedding.shape[0] };
+  const fields = { ...commonFields(keys), ...tokenIds(metadata, embedding.shape[0]), ...family(keys), vocab_size: embedding.shape[0] };
   const config = parseConfig({ ...fields, ...ropeFields(keys, ropeFactors) }, label);
   const { rope_type, attention_factor = 1 } = config.rope;
   // llama.cpp squares both into the softmax of latent attention.
@@ -42,12 +43,14 @@ export function configFromGguf({ metadata, tensors, label }: Gguf, ropeFactors: 
   throw new LongjingError("unsupported", "Latent attention with this rotation is computed in another way", { got: { rope_type, attention_factor }, expected: "no scaling, or YaRN without a factor of its own", where: `${label}: rope.scaling` });
 }
 
-/** How the model's makers sample from it: `general.sampling.*`, and every token that ends a turn. */
-export function generationConfigFromGguf({ metadata, label }: Gguf): GenerationConfig {
+/**
+ * How the model's makers sample from it: `general.sampling.*`, and every token that ends a turn. A value that is none, which some
+ * files hold for what is not set, is taken as absent.
+ * @param rows of the embeddings
+ */
+export function generationConfigFromGguf({ metadata, label }: Gguf, rows: number): GenerationConfig {
   const sampling = (name: string): unknown => plain(metadata.get(`general.sampling.${name}`));
   const fields = {
-    ...tokenIds(metadata),
-    do_sample: sampling("temp") !== undefined && sampling("temp") !== 0,
     temperature: sampling("temp"),
     // -1 and 0 both mean every token.
     top_k: sampling("top_k") === -1 ? 0 : sampling("top_k"),
@@ -55,7 +58,8 @@ export function generationConfigFromGguf({ metadata, label }: Gguf): GenerationC
     min_p: sampling("min_p"),
     repetition_penalty: sampling("penalty_repeat"),
   };
-  return parseGenerationConfig(Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)), label);
+  const said = Object.fromEntries(Object.entries(fields).filter(([name, value]) => isSampling(name, value)));
+  return parseGenerationConfig({ ...tokenIds(metadata, rows), do_sample: Number(said["temperature"] ?? 0) > 0, ...said }, label);
 }
 
 interface Keys {
@@ -79,9 +83,14 @@ function plain(value: GgufValue | undefined): unknown {
   return value;
 }
 
-function tokenIds(metadata: Gguf["metadata"]): Fields {
-  const id = (name: string): unknown => metadata.get(`tokenizer.ggml.${name}_token_id`) ?? null;
-  const ends = [id("eos"), id("eot"), id("eom")].filter((end) => end !== null);
+/** An id that the vocabulary does not have, such as 2^32 - 1, is how some files say that there is no such token. */
+function tokenIds(metadata: Gguf["metadata"], rows = 0): Fields {
+  const id = (name: string): number | null => {
+    const value = metadata.get(`tokenizer.ggml.${name}_token_id`);
+    return typeof value === "number" && value >= 0 && value < rows ? value : null;
+  };
+  const named = endsByName(metadata.get("tokenizer.ggml.tokens"), metadata.get("tokenizer.ggml.token_type"));
+  const ends = [id("eos"), id("eot"), id("eom"), ...named].filter((end) => end !== null && end < rows);
   return { bos_token_id: id("bos"), eos_token_id: [...new Set(ends)], pad_token_id: id("padding") };
 }
 

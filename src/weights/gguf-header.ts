@@ -26,7 +26,7 @@ export interface GgufHeader {
 }
 
 export interface GgufHeaderOptions {
-  /** false: the tokenizer's lists of texts, most of a header, are passed over and missing in the metadata. Default true. */
+  /** false: the tokenizer's lists of texts but for its tokens, most of a header, are passed over and missing in the metadata. Default true. */
   readonly vocabulary?: boolean;
 }
 
@@ -76,12 +76,14 @@ async function readMetadata(cursor: GgufCursor, count: number, vocabulary: boole
     const key = await cursor.text(longestKey);
     if (seen.has(key)) throw malformed("A metadata key is there twice", key, "each key once", where);
     seen.add(key);
-    const value = await readValue(cursor, await cursor.u32(), budget, vocabulary || !key.startsWith("tokenizer."), `${where}: ${key}`);
+    const value = await readValue(cursor, await cursor.u32(), budget, vocabulary || key === tokensKey || !key.startsWith("tokenizer."), `${where}: ${key}`);
     if (value !== null) metadata.set(key, value);
   }
   return metadata;
 }
 
+/** Some are known by their names alone: those that end a text. */
+const tokensKey = "tokenizer.ggml.tokens";
 const textType = 8;
 const listType = 9;
 

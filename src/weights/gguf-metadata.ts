@@ -3,6 +3,7 @@ import type { DeepseekV3Config, ModelConfig, ModelType } from "../model/config.t
 import { isSparse } from "../model/parameters.ts";
 import { cosSinScale } from "../model/rope-factors.ts";
 import type { GenerationConfig } from "./generation-config.ts";
+import { endsByName } from "./gguf-ends.ts";
 import type { GgufField } from "./gguf-container.ts";
 
 type Fields = Readonly<Record<string, GgufField | undefined>>;
@@ -104,7 +105,10 @@ const endings = ["eos", "eot", "eom"];
 
 function tokenIds(config: ModelConfig, generationConfig: GenerationConfig | null, given: Fields): Fields {
   const first = given["tokenizer.ggml.eos_token_id"] as number | undefined;
-  const ends = [...new Set([...(first === undefined ? [] : [first]), ...config.eos_token_id, ...(generationConfig?.eos_token_id ?? [])])];
+  const all = new Set([...(first === undefined ? [] : [first]), ...config.eos_token_id, ...(generationConfig?.eos_token_id ?? [])]);
+  // Whoever reads the file knows these by their names.
+  const named = endsByName(given["tokenizer.ggml.tokens"] as readonly string[] | undefined, given["tokenizer.ggml.token_type"] as readonly number[] | undefined);
+  const ends = all.size > endings.length ? [...all].filter((id, i) => i === 0 || !named.includes(id)) : [...all];
   if (ends.length > endings.length) throw unsupported("eos_token_id", ends, `${endings.length} tokens at most`);
   const ids: [string | undefined, number | null][] = [["bos", config.bos_token_id], ["padding", config.pad_token_id], ...ends.map((id, i): [string | undefined, number] => [endings[i], id])];
   return Object.fromEntries(ids.map(([name, id]) => [`tokenizer.ggml.${name}_token_id`, id ?? undefined]));

@@ -39,7 +39,7 @@ export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint
     return {
       path: file.label,
       config,
-      generationConfig: generationConfigFromGguf(file),
+      generationConfig: generationConfigFromGguf(file, config.vocab_size),
       names: [...parts.keys()].toSorted(),
       info,
       blockLayout: (name) => find(name).blocks?.layout ?? null,

@@ -1,0 +1,35 @@
+import type { GgufValue } from "./gguf-header.ts";
+
+/** Names of tokens that end a text in one family of models or another, and of those that part the files of a repository. */
+const ends = new Set(
+  (
+    "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn> <|endoftext|> </s> <|eom_id|> <EOT> _<EOT> [EOT] [EOS] <|end_of_text|> <end_of_utterance> <eos> <turn|> " +
+    "<|tool_response> <｜end▁of▁sentence｜> [e~[ <|fim_pad|> <fim-pad> <fim_pad> <PAD> [PAD] <|fim_repo|> <|repo_name|> <fim-repo> <REPO> <reponame> <|file_sep|>"
+  ).split(" "),
+);
+
+/** Names that end nothing in a vocabulary that has all of these beside them. */
+const exceptions: readonly (readonly [name: string, beside: readonly string[]])[] = [
+  ["<|end|>", ["<|return|>", "<|call|>"]],
+  ["<|end|>", ["<|flush|>", "<|call|>"]],
+  ["<|end|>", ["<|flush|>", "<|calls|>"]],
+  ["</s>", ["<|tool_response>"]],
+];
+
+const markers = [3, 4];
+
+/**
+ * Ids of the tokens at which llama.cpp stops for their names, whatever the file says to end with (`llama_vocab::impl::load`,
+ * `src/llama-vocab.cpp`).
+ * @param types of the tokens, of which control and user-defined ones count; all do where there is none
+ */
+export function endsByName(tokens: GgufValue | undefined, types: GgufValue | undefined): number[] {
+  if (!Array.isArray(tokens)) return [];
+  const found = new Map<string, number>();
+  for (let id = 0; id < tokens.length; id++) {
+    const name: unknown = tokens[id];
+    if (typeof name === "string" && ends.has(name) && (!Array.isArray(types) || markers.includes(types[id]))) found.set(name, id);
+  }
+  for (const [name, beside] of exceptions) if (beside.every((other) => found.has(other))) found.delete(name);
+  return [...found.values()];
+}
