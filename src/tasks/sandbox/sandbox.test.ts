@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { LongjingError } from "../../errors/index.ts";
-import { openSandbox } from "./sandbox.ts";
-import { verifyCode, type CodeTest } from "./verify-code.ts";
+import { openSandbox, type Sandbox } from "./sandbox.ts";
+import { longestProgram, verifyCode, type CodeTest } from "./verify-code.ts";
 
 const sandbox = openSandbox({ seconds: 20, memory: 2 ** 24, output: 1000 });
 /** For what never ends. */
@@ -21,6 +21,14 @@ describe("a program passes that", () => {
   ] as [string, string, readonly CodeTest[]][])("%s", async (_, answer, tests) => {
     expect(await verifyCode(sandbox, answer, tests)).toMatchObject({ correct: true, legal: true, passed: tests.length });
   });
+});
+
+test("what is printed and what is answered are read in linear time", async () => {
+  const saying = (stdout: string): Sandbox => ({ run: () => Promise.resolve({ status: "done", stdout, result: null, message: null }), close: () => Promise.resolve() });
+  const began = performance.now();
+  expect((await verifyCode(saying(`${" ".repeat(2 ** 20)}x`), "1", [{ stdin: "", stdout: "y" }])).correct).toBe(false);
+  expect((await verifyCode(saying("x"), "```x\n".repeat(longestProgram / 5), [{ stdin: "", stdout: "x \r\n" }])).correct).toBe(true);
+  expect(performance.now() - began).toBeLessThan(2000);
 });
 
 /** What a policy may find when it is paid for passing tests. */

@@ -33,9 +33,24 @@ export async function verifyCode(sandbox: Sandbox, answer: string, tests: readon
 
 function programIn(answer: string): string | null {
   if (answer.length > longestProgram * 2) return null;
-  const fenced = [...answer.matchAll(/^```[^\n`]*\n([^]*?)^```\s*$/gm)].at(-1)?.[1];
-  const source = (fenced ?? answer).trim();
+  const source = (lastFenced(answer) ?? answer).trim();
   return source === "" || source.length > longestProgram ? null : source;
+}
+
+/** By hand, since a pattern would take time that grows with the square of what it reads. */
+function lastFenced(answer: string): string | undefined {
+  let found: string | undefined;
+  let open: number | null = null;
+  const lines = answer.split("\n");
+  for (const [at, line] of lines.entries()) {
+    if (!line.startsWith("```")) continue;
+    if (open === null) open = line.includes("`", 3) ? null : at;
+    else if (line.trimEnd() === "```") {
+      found = lines.slice(open + 1, at).join("\n");
+      open = null;
+    }
+  }
+  return found;
 }
 
 function passes(test: CodeTest, { status, stdout, result }: Outcome): boolean {
@@ -44,7 +59,12 @@ function passes(test: CodeTest, { status, stdout, result }: Outcome): boolean {
   return result !== null && canonical(JSON.parse(result)) === canonical(test.result);
 }
 
-const lines = (text: string): string => text.replace(/[ \t\r]+$/gm, "").trimEnd();
+const lines = (text: string): string =>
+  text
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .join("\n")
+    .trimEnd();
 
 /** JSON with the keys of objects in order. */
 function canonical(value: unknown): string {
