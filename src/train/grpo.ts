@@ -44,7 +44,7 @@ export interface GrpoOptions<G> extends RewardOptions<G> {
   readonly micro_batch?: number;
   readonly schedule: Schedule;
   readonly temperature?: number;
-  readonly loss?: Partial<PolicyLossOptions>;
+  readonly loss?: Partial<Omit<PolicyLossOptions, "gradient_accumulation_steps">>;
   readonly optimizer?: Partial<AdamWOptions>;
   readonly max_grad_norm?: number;
   /** Chooses the level of each problem. Default: `problem` does. */

@@ -15,6 +15,7 @@ interface Batch {
   readonly mask: number[][];
   readonly advantages: number[];
   readonly items?: number;
+  readonly completions?: number;
 }
 
 const array = (rows: number[][]): NdArray => ndArray([rows.length, rows[0]!.length], rows.flat());
@@ -28,6 +29,7 @@ function run(batch: Batch, options: Partial<PolicyLossOptions>): { loss: number;
     ...(batch.ref && { ref_per_token_logps: array(batch.ref) }),
     ...(batch.entropies && { entropies: array(batch.entropies) }),
     ...(batch.items !== undefined && { num_items_in_batch: ndArray([], [batch.items]) }),
+    ...(batch.completions !== undefined && { num_completions_in_batch: ndArray([], [batch.completions]) }),
   };
   const graph = trace(
     (values: Symbolic<Record<keyof typeof inputs, TensorType>>) => {
@@ -107,6 +109,20 @@ describe.each(lossTypes)("%s", (loss_type) => {
         close([spoiled.loss, ...spoiled.grad, ...Object.values(spoiled.metrics)], [clean.loss, ...clean.grad, ...Object.values(clean.metrics)]);
       }),
       { numRuns: 30 },
+    );
+  });
+
+  test.each(levels)("places that hold no completion change nothing (%s)", (importance_sampling_level) => {
+    fc.assert(
+      fc.property(batches(), fc.integer({ min: 1, max: 5 }), (batch, empty) => {
+        const pad = (rows: number[][]): number[][] => rows.map((row) => [...row, ...Array.from({ length: empty }, () => 0)]);
+        const { advantages, mask } = batch;
+        const options = { loss_type, importance_sampling_level, beta: 0.1, top_entropy_quantile: 0.6 };
+        const padded = { logps: pad(batch.logps), old: pad(batch.old), ref: pad(batch.ref), entropies: pad(batch.entropies), mask: pad(mask), advantages: pad([advantages])[0]!, completions: advantages.length };
+        const [want, got] = [run(batch, options), run(padded, options)];
+        close([got.loss, ...got.grad], [want.loss, ...pad(mask.map((row, t) => row.map((_, b) => want.grad[t * row.length + b]!))).flat()]);
+      }),
+      { numRuns: 20 },
     );
   });
 

@@ -56,6 +56,10 @@ export interface PolicyLossInputs {
   readonly advantages: Value;
   /** Scalar: completion tokens of all micro-batches of the step, for dapo and cispo. Default: those of this batch. */
   readonly num_items_in_batch?: Value | undefined;
+  /** Scalar: completions of all micro-batches of the step, for grpo and dr_grpo, where some places hold none. Default: the places of all. */
+  readonly num_completions_in_batch?: Value | undefined;
+  /** Scalar: micro-batches of the step, for bnpo. Default: `gradient_accumulation_steps`. */
+  readonly num_micro_batches?: Value | undefined;
 }
 
 export interface Objective {
@@ -90,15 +94,16 @@ interface Formula {
 
 const tokens = (mask: Value): Value => maximum(sumAll(mask), 1);
 const batchSize = ({ mask }: PolicyLossInputs): number => sizeOf(mask.shape[1], "policyLoss");
+const completions = (inputs: PolicyLossInputs, { gradient_accumulation_steps }: PolicyLossOptions): Value => inputs.num_completions_in_batch ?? constant(batchSize(inputs) * gradient_accumulation_steps);
 const globalTokens = (inputs: PolicyLossInputs): Value => div(1, inputs.num_items_in_batch ? maximum(inputs.num_items_in_batch, 1) : tokens(inputs.mask));
 
 const formulas: Readonly<Record<LossType, Formula>> = {
   // DeepSeekMath, arXiv 2402.03300: every completion counts the same.
-  grpo: { surrogate: clippedRatio, weight: (inputs, o) => div(1 / (batchSize(inputs) * o.gradient_accumulation_steps), maximum(sum(inputs.mask, [0]), 1)) },
+  grpo: { surrogate: clippedRatio, weight: (inputs, o) => div(div(1, completions(inputs, o)), maximum(sum(inputs.mask, [0]), 1)) },
   // Every token of the micro-batch counts the same.
-  bnpo: { surrogate: clippedRatio, weight: (inputs, o) => div(1 / o.gradient_accumulation_steps, tokens(inputs.mask)) },
+  bnpo: { surrogate: clippedRatio, weight: (inputs, o) => div(div(1, inputs.num_micro_batches ?? constant(o.gradient_accumulation_steps)), tokens(inputs.mask)) },
   // Dr. GRPO, arXiv 2503.20783: a constant, so that no length is favoured.
-  dr_grpo: { surrogate: clippedRatio, weight: (inputs, o) => constant(1 / (batchSize(inputs) * o.max_completion_length * o.gradient_accumulation_steps)) },
+  dr_grpo: { surrogate: clippedRatio, weight: (inputs, o) => div(1, mul(completions(inputs, o), o.max_completion_length)) },
   // DAPO, arXiv 2503.14476: every token of the step counts the same.
   dapo: { surrogate: clippedRatio, weight: globalTokens },
   // MiniMax-M1, arXiv 2506.13585: the ratio is bounded, but no token loses its gradient.

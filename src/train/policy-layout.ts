@@ -32,13 +32,13 @@ export interface PolicyLayout {
 export function policyBatchTypes({ batch, time, shared }: PolicyLayout): PolicyBatchTypes {
   const float = (...shape: number[]): TensorType => ({ shape, dtype: "float32" });
   const ids = (rows: number): TensorType => ({ shape: [rows], dtype: "int64" });
-  const weighed = { targets: ids(batch * time), mask: float(time, batch), old_logprobs: float(time, batch), ref_logprobs: float(time, batch), advantages: float(1, batch), num_items: float() };
+  const weighed = { targets: ids(batch * time), mask: float(time, batch), old_logprobs: float(time, batch), ref_logprobs: float(time, batch), advantages: float(1, batch), num_items: float(), num_completions: float(), num_micro_batches: float() };
   if (!shared) return { ...weighed, ids: ids(batch * time) };
   const prompts = batch / shared.group;
   return { ...weighed, ids: ids(prompts * shared.time + batch * (time - 1)), prompt_mask: float(prompts, shared.time) };
 }
 
-export type PolicyBatchTypes = Readonly<Record<"ids" | "targets" | "mask" | "old_logprobs" | "ref_logprobs" | "advantages" | "num_items", TensorType>> & {
+export type PolicyBatchTypes = Readonly<Record<"ids" | "targets" | "mask" | "old_logprobs" | "ref_logprobs" | "advantages" | "num_items" | "num_completions" | "num_micro_batches", TensorType>> & {
   /** [prompts, time]: 1 for a token of a shared prompt, 0 for the padding before it. */
   readonly prompt_mask?: TensorType;
 };
@@ -101,11 +101,19 @@ export function layOut(samples: readonly TrainSample[], batch: number): { readon
   return { layout: { batch, time: paddedTime(longestOf(samples, (s) => s.completion_ids.length), 8), shared }, placed: groups.flat() };
 }
 
+/** What the micro-batches of a step hold together, and what losses are divided by. */
+export interface StepTotals {
+  /** Tokens that take part. */
+  readonly items: number;
+  readonly completions: number;
+  readonly micro_batches: number;
+}
+
 /**
  * Writes samples into a step's inputs; returns how many tokens take part.
- * @param items tokens of all micro-batches of the step; default: of these samples
+ * @param totals default: these samples are the whole step
  */
-export function fillBatch(inputs: PolicyTensors, { batch, shared }: PolicyLayout, placed: readonly TrainSample[], pad: number, items?: number): number {
+export function fillBatch(inputs: PolicyTensors, { batch, shared }: PolicyLayout, placed: readonly TrainSample[], pad: number, totals?: StepTotals): number {
   const [ids, targets] = [inputs.ids, inputs.targets].map((t) => (t.data as BigInt64Array).fill(BigInt(pad))) as [BigInt64Array, BigInt64Array];
   const [mask, old, advantages] = [inputs.mask, inputs.old_logprobs, inputs.advantages].map((t) => (t.data as Float32Array).fill(0)) as [Float32Array, Float32Array, Float32Array];
   const own = shared ? fillPrompts(inputs, batch, shared, placed) : 0;
@@ -126,7 +134,8 @@ export function fillBatch(inputs: PolicyTensors, { batch, shared }: PolicyLayout
       count++;
     }
   }
-  (inputs.num_items.data as Float32Array)[0] = items ?? count;
+  const { items, completions, micro_batches } = totals ?? { items: count, completions: placed.length, micro_batches: 1 };
+  for (const [tensor, value] of [[inputs.num_items, items], [inputs.num_completions, completions], [inputs.num_micro_batches, micro_batches]] as const) (tensor.data as Float32Array)[0] = value;
   return count;
 }
 

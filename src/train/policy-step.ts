@@ -43,6 +43,8 @@ export function policyObjective(config: ModelConfig, layout: PolicyLayout, optio
         mask: inputs.mask,
         advantages: inputs.advantages,
         num_items_in_batch: inputs.num_items,
+        num_completions_in_batch: inputs.num_completions,
+        num_micro_batches: inputs.num_micro_batches,
       },
       options,
     );

@@ -129,6 +129,19 @@ test.each<LossType>(["grpo", "dr_grpo", "dapo", "cispo"])("gradients of micro-ba
   expect(furthest(a.parameters, b.parameters) / moved).toBeLessThan(1e-3);
 });
 
+const layouts = [{}, { micro_batch: 2 }];
+test.each((["grpo", "dr_grpo", "bnpo", "dapo"] as const).flatMap((loss_type) => layouts.map((layout) => [loss_type, layout] as const)))("a minibatch that is not full is worth what its completions are: %s %o", async (loss_type, layout) => {
+  const options = { loss: { ...loss, loss_type }, max_grad_norm: 1e9, ...layout };
+  const [full, wide] = [await rolled(9, 4, options), await rolled(9, 16, options)];
+  const samples = (await full.sample()).slice(0, 4).map((s, i) => ({ ...s, advantage: 1 + i }));
+  const [want, got] = [await full.trainer.train(samples, 0, random("order")), await wide.trainer.train(samples, 0, random("order"))];
+  for (const name of ["loss", "grad_norm", "entropy"]) expect(Math.abs(got[name]! - want[name]!), name).toBeLessThan(1e-4 * Math.abs(want[name]!));
+  expect(want["grad_norm"]).toBeGreaterThan(0);
+  // Every importance ratio is 1, so that each completion costs its advantage.
+  if (loss_type === "grpo") expect(want["loss"]).toBeCloseTo(-2.5, 2);
+  for (const { trainer } of [full, wide]) trainer.dispose();
+});
+
 test("micro-batches that do not divide the minibatch are refused", async () => {
   await expect(rolled(7, 8, { micro_batch: 3 })).rejects.toThrow(/divisor of 8/);
 });

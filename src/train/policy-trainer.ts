@@ -112,17 +112,18 @@ export class PolicyTrainer {
 
   /** The same step, with the gradients of parts added up: what is held at once is a part's. */
   async #accumulated(samples: readonly TrainSample[], size: number, learningRate: number): Promise<Measured> {
-    const { minibatch, loss, optimizer, max_grad_norm, blocking = true } = this.#options;
-    const options = { ...loss, gradient_accumulation_steps: minibatch / size };
+    const { loss, optimizer, max_grad_norm, blocking = true } = this.#options;
     const update = await (this.#optimizerStep ??= OptimizerStep.create(this.#backend, this.#state, { optimizer, max_grad_norm }));
     const count = tokensOf(samples);
+    const all = microBatches(samples, size);
+    const totals = { items: count, completions: samples.length, micro_batches: all.length };
     const parts: Measured[] = [];
-    for (const part of microBatches(samples, size)) {
+    for (const part of all) {
       if (tokensOf(part) === 0) continue;
       const { layout, placed } = layOut(part, size);
       this.#requireMemory(layout);
-      const step = await cached(this.#gradientSteps, JSON.stringify(layout), () => GradientStep.create(this.#backend, this.#state, policyBatchTypes(layout), policyObjective(this.#config, layout, options), update));
-      const own = fillBatch(step.batch, layout, placed, this.#pad, count);
+      const step = await cached(this.#gradientSteps, JSON.stringify(layout), () => GradientStep.create(this.#backend, this.#state, policyBatchTypes(layout), policyObjective(this.#config, layout, loss), update));
+      const own = fillBatch(step.batch, layout, placed, this.#pad, totals);
       await this.#scoreReference(layout, step.batch);
       parts.push({ metrics: await step.run({ blocking }), count: own });
       update.add();
