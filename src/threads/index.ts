@@ -1,3 +1,4 @@
+export { withinDeadline } from "./deadline.ts";
 export type { Ended, ThreadPool, ThreadPoolOptions } from "./pool.ts";
 export { openThreadPool } from "./pool.ts";
 export type { ConfinedProgram, ProcessEnded, ProcessPool, ProcessPoolOptions } from "./process-pool.ts";

@@ -1,10 +1,12 @@
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 import { LongjingError } from "../../errors/index.ts";
+import { withinDeadline } from "../../threads/index.ts";
+import { longestMatching } from "./pattern.ts";
 import { wrong, type Verdict } from "./verdict.ts";
 
-/** Longest and deepest JSON read. */
-export const longestJson = 2 ** 18;
+/** Longest JSON read, in UTF-16 units, and the deepest. */
+export const longestJson = 2 ** 16;
 export const deepestJson = 64;
 
 const known = new WeakMap<object, ValidateFunction>();
@@ -12,15 +14,15 @@ const [everything, nothing] = [{}, { not: {} }];
 
 /**
  * Whether an answer is one JSON value, alone or in one fenced block, that a schema (draft 2020-12) accepts. An object that says a key
- * twice is no JSON here: two readers may read two things.
+ * twice is no JSON here: two readers may read two things. What the schema's patterns do not accept in a quarter of a second they do not.
  * @throws LongjingError "bad_argument" when the schema is malformed
  */
 export function verifyJson(answer: string, schema: object | boolean): Verdict {
   const validate = validator(schema);
   const text = fenced(answer);
-  if (text.length > longestJson || tooDeep(text)) return wrong(null);
-  const value = parsedOnce(text);
-  return value === undefined ? wrong(null) : { correct: validate(value.json) === true, legal: true, parsed: text };
+  const value = text.length > longestJson ? undefined : parsedOnce(text);
+  if (value === undefined) return wrong(null);
+  return { correct: withinDeadline(longestMatching, () => validate(value.json))?.value === true, legal: true, parsed: text };
 }
 
 function validator(given: object | boolean): ValidateFunction {
@@ -43,28 +45,33 @@ function fenced(text: string): string {
   return /^```(?:json)?[ \t]*\r?\n([^]*?)\r?\n```$/.exec(trimmed)?.[1]?.trim() ?? trimmed;
 }
 
-/** Brackets outside strings. */
-function tooDeep(text: string): boolean {
-  let depth = 0;
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/gs)) {
-    if (token === "[" || token === "{") depth++;
-    else if (token === "]" || token === "}") depth--;
-    if (depth > deepestJson) return true;
-  }
-  return false;
-}
-
+/** Undefined for what is no JSON, too deep, or says a key twice. */
 function parsedOnce(text: string): { readonly json: unknown } | undefined {
   try {
     const json: unknown = JSON.parse(text);
-    return keysWritten(text) === keysRead(json) ? { json } : undefined;
+    const { depth, keys } = written(text);
+    return depth <= deepestJson && keys === keysRead(json) ? { json } : undefined;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
 }
 
-const keysWritten = (text: string): number => [...text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?/gs)].filter(([, colon]) => colon !== undefined).length;
+/** The deepest nesting and the number of keys in a text that is JSON: each colon outside of strings is behind a key. */
+function written(text: string): { readonly depth: number; readonly keys: number } {
+  let [depth, deepest, keys] = [0, 0, 0];
+  let inString = false;
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at];
+    if (inString && char === "\\") at++;
+    else if (char === '"') inString = !inString;
+    else if (inString) continue;
+    else if (char === "[" || char === "{") deepest = Math.max(deepest, ++depth);
+    else if (char === "]" || char === "}") depth--;
+    else if (char === ":") keys++;
+  }
+  return { depth: deepest, keys };
+}
 
 function keysRead(json: unknown): number {
   if (typeof json !== "object" || json === null) return 0;
