@@ -1,7 +1,10 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { companionFiles, findExportSource } from "../src/cli/export-source.ts";
+import { loadTokenizer } from "../src/cli/load-model.ts";
 import { configToText } from "../src/model/config.ts";
 import { initParameters, parameterSpecs, parseConfig } from "../src/model/index.ts";
 import { random } from "../src/random/index.ts";
@@ -153,6 +156,74 @@ describe.runIf(hasFixture("models", "llama_gqa"))("GGUF", () => {
     expect(stderr).toContain("tokenizer.json");
     writeFileSync(at("bare", "log.jsonl"), "");
     expect(await exported(at("bare"), "--to", "hf", "--out", at("shipped"))).toMatchObject({ source: at("bare") });
+  });
+});
+
+describe("licence and base", () => {
+  const model = async (name: string, readme?: string): Promise<string> => {
+    await writeCheckpoint(at(name), { config, tensors, dtype: "float32", extraFiles: readme === undefined ? {} : { "README.md": readme } });
+    return at(name);
+  };
+  const terms = async (source: string): Promise<string[]> => {
+    rmSync(at("terms"), { recursive: true, force: true });
+    await exported(source, "--to", "hf", "--out", at("terms"));
+    return front(at("terms")).filter((line) => /^(license|base_model)/.test(line));
+  };
+  const all = ['license: "other"', 'license_name: "some-terms"', 'license_link: "https://example.org/terms"', 'base_model: "org/before"'];
+
+  test("are those that a card says, with any line ends", async () => {
+    const card = "---\nlanguage: [en]\nlicense: other # see below\nlicense_name: 'some-terms'\nlicense_link: https://example.org/terms\nbase_model:\n- org/before\ntags:\n- a\n---\n\nlicense: mit\n";
+    for (const [name, text] of [["card", card], ["card-crlf", card.replaceAll("\n", "\r\n")]] as const) expect(await terms(await model(name, text))).toEqual(all);
+  });
+
+  test("are unknown where nothing says them", async () => {
+    expect(await terms(await model("silent"))).toEqual([]);
+    expect(await terms(await model("several", "---\nbase_model: [a/b, c/d]\nlicense: |\n  mit\n---\n"))).toEqual([]);
+  });
+
+  test.runIf(hasFixture("models", "llama_gqa"))("go through a GGUF file", async () => {
+    const { config: golden, ...source } = await openCheckpoint(fixture("models", "llama_gqa"));
+    const parameters = await Promise.all(parameterSpecs(golden).map(async ({ name, shape }) => ({ name, shape, data: (await source.read(name)).data })));
+    await source.close();
+    const files = Object.fromEntries(["tokenizer.json", "tokenizer_config.json"].map((name) => [name, readFileSync(fixture("models", "llama_gqa", name))]));
+    await writeCheckpoint(at("licensed"), { config: golden, tensors: parameters, dtype: "float32", extraFiles: { ...files, "README.md": `---\n${all.join("\n")}\n---\n` } });
+    await exported(at("licensed"), "--to", "gguf", "--out", at("licensed.gguf"));
+    expect(await terms(at("licensed.gguf"))).toEqual(all);
+    await exported(fixture("models", "llama_gqa"), "--to", "gguf", "--out", at("unlicensed.gguf"));
+    expect(await terms(at("unlicensed.gguf"))).toEqual([]);
+  });
+
+  test("of a run are those of what it began with", async () => {
+    const state = { step: 1, tensors: Object.fromEntries(tensors.map(({ name, ...tensor }) => [name, tensor])), optimizer: {}, state: null, extraFiles: { "config.json": configToText(config, "float32") } };
+    const runFrom = (name: string, base?: string): string => {
+      const run = openRun(at(name), { config: { recipe: "r", ...(base !== undefined && { base }) } });
+      run.save({ stage: "s", ...state });
+      run.close();
+      return at(name);
+    };
+    expect(await terms(runFrom("run-hub", "org/elsewhere"))).toEqual(['base_model: "org/elsewhere"']);
+    expect(await terms(runFrom("run-mit", at("base")))).toEqual(['license: "mit"']);
+    expect(await terms(runFrom("run-of-run", runFrom("run-scratch")))).toEqual(['license: "apache-2.0"']);
+  });
+});
+
+describe("a file of a folder that is too long, or a pipe, is refused before it is read:", () => {
+  const reads: readonly (readonly [string, (folder: string) => Promise<unknown>])[] = [
+    ["README.md", findExportSource],
+    ["tokenizer_config.json", companionFiles],
+    ["chat_template.jinja", companionFiles],
+    ["chat_template.jinja", loadTokenizer],
+  ];
+  test.skipIf(process.platform === "win32").each(reads)("%s, by %o", async (name, readIt) => {
+    for (const [kind, code] of [["long", "too_large"], ["pipe", "bad_file"]] as const) {
+      const folder = mkdtempSync(at("hostile-"));
+      for (const file of ["tokenizer.json", "tokenizer_config.json"]) copyFileSync(fixture("models", "llama_gqa", file), join(folder, file));
+      rmSync(join(folder, name), { force: true });
+      if (kind === "pipe") execFileSync("mkfifo", [join(folder, name)]);
+      else writeFileSync(join(folder, name), "");
+      if (kind === "long") truncateSync(join(folder, name), 2 ** 32);
+      await expect(readIt(folder)).rejects.toMatchObject({ code, facts: { where: join(folder, name) } });
+    }
   });
 });
 

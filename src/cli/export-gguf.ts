@@ -1,7 +1,7 @@
 import { basename, dirname, join } from "node:path";
 import { tokenizerToGguf } from "../text/index.ts";
 import { ggufFileTypes, ggufParameters, writeGguf, type Checkpoint } from "../weights/index.ts";
-import { openMerged, tokenizerOf, type ExportSource } from "./export-source.ts";
+import { generalMetadata, openMerged, tokenizerOf, type ExportSource } from "./export-source.ts";
 import type { ExportOptions, Written } from "./export-target.ts";
 
 /** The file that is asked for, or one with a name that tells model and type in the folder that is. */
@@ -19,11 +19,10 @@ export async function exportGguf(source: ExportSource, options: ExportOptions): 
 export const ggufName = ({ name }: ExportSource, { type }: ExportOptions): string => `${name}-${type}.gguf`;
 
 /** Writes a model with its tokenizer as a new file of a folder. */
-export async function writeGgufInto(folder: string, file: string, source: ExportSource, { type, license }: ExportOptions, checkpoint: Checkpoint): Promise<Written> {
+export async function writeGgufInto(folder: string, file: string, source: ExportSource, { type }: ExportOptions, checkpoint: Checkpoint): Promise<Written> {
   const { config, generationConfig } = checkpoint;
   const metadata = {
-    "general.name": source.name,
-    "general.license": license ?? source.license ?? "apache-2.0",
+    ...generalMetadata(source),
     "general.file_type": ggufFileTypes[type],
     ...tokenizerToGguf(await tokenizerOf(source.path), config.vocab_size),
   };

@@ -3,7 +3,7 @@ import { basename, resolve } from "node:path";
 import { Option, type Command } from "commander";
 import { LongjingError } from "../errors/index.ts";
 import type { ParameterSpec } from "../model/index.ts";
-import type { Checkpoint, GgufFileType, ModelCard } from "../weights/index.ts";
+import type { Checkpoint, GgufFileType } from "../weights/index.ts";
 import type { ExportSource } from "./export-source.ts";
 import type { ExportOptions, ExportTarget, Written } from "./export-target.ts";
 import { wholeNumber } from "./options.ts";
@@ -40,29 +40,29 @@ export function addExport(program: Command): void {
     .option("--adapter <folder>", "merge this PEFT adapter into the weights first (all but lora)")
     .option("--base <model>", "the model that this one was trained from: named on the card, and what an adapter is for")
     .option("--rank <r>", "of the adapter (lora)", wholeNumber(1, 4096), 16)
-    .option("--license <id>", "licence of the weights for the card (default: that of the source's card, else apache-2.0)")
+    .option("--license <id>", "licence of the weights for the card (default: what the source says of itself; apache-2.0 for a run that began with nothing)")
     .option("--json", "one JSON line with what was written; errors as JSON")
     .action(exportModel);
 }
 
 async function exportModel(model: string, options: ExportOptions & { readonly to: keyof typeof targets }): Promise<void> {
   const terminal = openTerminal();
-  const { findExportSource } = await import("./export-source.ts");
-  const source = await findExportSource(model);
+  const { described, findExportSource } = await import("./export-source.ts");
+  const source = described(await findExportSource(model), options);
   const { tensors, said, facts } = await targets[options.to](source, options);
   terminal.out(options.json ? `${JSON.stringify({ to: options.to, out: options.out, source: source.path, tensors, ...facts })}\n` : `${said}\n${options.out}\n`);
 }
 
 async function exportFolder(source: ExportSource, options: ExportOptions): Promise<Written> {
   const { cardTags, modelCardText, writeCheckpoint } = await import("../weights/index.ts");
-  const { companionFiles, openMerged } = await import("./export-source.ts");
+  const { cardOf, companionFiles, openMerged } = await import("./export-source.ts");
   const checkpoint = await openMerged(source, options.adapter);
   try {
     const { config } = checkpoint;
     const specs = await folderSpecs(checkpoint);
     const data = await readSpecs(checkpoint, specs);
     const tensors = specs.map(({ name, shape }) => ({ name, shape, data: data[name]! }));
-    const card = cardOf(source, options, { library_name: "transformers", tags: cardTags(config), body: folderBody(source, options) });
+    const card = cardOf(source, { library_name: "transformers", tags: cardTags(config), body: folderBody(source, options) });
     const extraFiles = { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": modelCardText(card) };
     await writeCheckpoint(options.out, { config, tensors, dtype: options.dtype, extraFiles });
     return { tensors: tensors.length, said: `${tensors.length} tensors in ${options.dtype} from ${source.path}`, facts: { dtype: options.dtype } };
@@ -73,7 +73,7 @@ async function exportFolder(source: ExportSource, options: ExportOptions): Promi
 
 async function exportOnnx(source: ExportSource, options: ExportOptions): Promise<Written> {
   const { cardTags, modelCardText } = await import("../weights/index.ts");
-  const { companionFiles, openMerged } = await import("./export-source.ts");
+  const { cardOf, companionFiles, openMerged } = await import("./export-source.ts");
   const { writeOnnxFolder } = await import("./export-onnx.ts");
   const { parameterSpecs } = await import("../model/index.ts");
   const checkpoint = await openMerged(source, options.adapter);
@@ -81,7 +81,7 @@ async function exportOnnx(source: ExportSource, options: ExportOptions): Promise
     const { config } = checkpoint;
     const data = await readSpecs(checkpoint, parameterSpecs(config));
     const body = `${source.origin}\n\n## Use\n\n\`\`\`js\nimport { pipeline } from "@huggingface/transformers";\n\nconst generate = await pipeline("text-generation", "${source.name}", { dtype: "fp32" });\n\`\`\``;
-    const card = cardOf(source, options, { library_name: "transformers.js", tags: ["onnx", ...cardTags(config)], body });
+    const card = cardOf(source, { library_name: "transformers.js", tags: ["onnx", ...cardTags(config)], body });
     await writeOnnxFolder(options.out, config, data, { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": modelCardText(card) });
     const tensors = Object.keys(data).length;
     return { tensors, said: `${tensors} tensors in float32 from ${source.path}` };
@@ -99,12 +99,13 @@ async function exportAdapter(source: ExportSource, options: ExportOptions): Prom
 async function copyAdapter(source: ExportSource & { readonly adapter: string }, options: ExportOptions): Promise<Written> {
   const { cardTags, modelCardText, openCheckpoint, readAdapter, writeAdapter } = await import("../weights/index.ts");
   const { parameterSpecs } = await import("../model/index.ts");
+  const { cardOf } = await import("./export-source.ts");
   const before = await openCheckpoint(source.path);
   await before.close();
   const { config, modules, tensors } = await readAdapter(source.adapter, parameterSpecs(before.config));
   const base = options.base ?? config.base_model_name_or_path ?? source.path;
   const body = `${source.origin}\n\nA LoRA adapter of rank ${config.r} for \`${called(base)}\`.\n\n${adapterUse(called(base))}`;
-  const card = cardOf(source, { ...options, base }, { library_name: "peft", tags: ["lora", ...cardTags(before.config)], body });
+  const card = cardOf({ ...source, base }, { library_name: "peft", tags: ["lora", ...cardTags(before.config)], body });
   await writeAdapter(options.out, { config: { ...config, base_model_name_or_path: base }, tensors, extraFiles: { "README.md": modelCardText(card) } });
   return { tensors: 2 * modules.length, said: `Adapter of rank ${config.r} for ${modules.length} linear layers`, facts: { rank: config.r } };
 }
@@ -114,7 +115,7 @@ async function extractedAdapter(source: ExportSource, options: ExportOptions): P
   if (base === undefined) throw new LongjingError("bad_argument", "An adapter is for a base model", { where: "--base", expected: "the model that this one was trained from: a folder, a checkpoint or ORG/NAME" });
   const { cardTags, extractAdapter, modelCardText, writeAdapter } = await import("../weights/index.ts");
   const { parameterSpecs } = await import("../model/index.ts");
-  const { findExportSource, openMerged } = await import("./export-source.ts");
+  const { cardOf, findExportSource, openMerged } = await import("./export-source.ts");
   const tuned = await openMerged(source);
   const before = await openMerged(await findExportSource(base));
   try {
@@ -122,7 +123,7 @@ async function extractedAdapter(source: ExportSource, options: ExportOptions): P
     const { config, tensors, modules, captured } = extractAdapter(await readSpecs(before, specs), await readSpecs(tuned, specs), specs, options.rank);
     const share = `${(captured * 100).toFixed(1)} %`;
     const body = `${source.origin}\n\nA LoRA adapter of rank ${options.rank} for \`${called(base)}\`: of the squared difference between the two models it holds ${share}.\n\n${adapterUse(called(base))}`;
-    const card = cardOf({ ...source, results: [] }, options, { library_name: "peft", tags: ["lora", ...cardTags(tuned.config)], body });
+    const card = cardOf({ ...source, results: [] }, { library_name: "peft", tags: ["lora", ...cardTags(tuned.config)], body });
     await writeAdapter(options.out, { config: { ...config, base_model_name_or_path: base }, tensors, extraFiles: { "README.md": modelCardText(card) } });
     return { tensors: 2 * modules.length, said: `Adapter of rank ${options.rank} for ${modules.length} linear layers: ${share} of the squared difference from ${base}`, facts: { rank: options.rank, captured } };
   } finally {
@@ -146,11 +147,6 @@ async function readSpecs(checkpoint: Checkpoint, specs: readonly NamedShape[]): 
   const data: Record<string, Float32Array> = {};
   for (const { name, shape } of specs) data[name] = (await checkpoint.read(name, shape)).data;
   return data;
-}
-
-/** A base is named on the card where its name leads anywhere: on the hub, but no path of this machine. */
-function cardOf(source: ExportSource, { base, license }: ExportOptions, rest: Pick<ModelCard, "library_name" | "tags" | "body">): ModelCard {
-  return { name: source.name, license: license ?? source.license ?? "apache-2.0", ...(base !== undefined && !existsSync(base) && { base_model: base }), results: source.results, ...rest };
 }
 
 /** How a text for people calls a model. */

@@ -51,7 +51,7 @@ export function addQuantize(program: Command): void {
     .option("--perplexity <text>", "report the perplexity of this text file, before and after: another than that of --calibrate")
     .addOption(new Option("--task <name>", "report the accuracy on held-out problems, greedy, before and after").choices(taskNames))
     .option("--problems <n>", "how many of them", wholeNumber(1, 1_000_000), 200)
-    .option("--license <id>", "licence of the weights (default: that of the source's card, else apache-2.0)")
+    .option("--license <id>", "licence of the weights (default: what the source says of itself; apache-2.0 for a run that began with nothing)")
     .addOption(providerOption())
     .addOption(threadsOption())
     .option("--json", "one JSON line with the report; errors as JSON")
@@ -63,11 +63,11 @@ async function quantize(model: string, out: string, options: QuantizeCommandOpti
   const grids = gridsOf(out, options);
   const { readText } = await import("./text-file.ts");
   const { measureModel } = await import("./measure-model.ts");
-  const { findExportSource } = await import("./export-source.ts");
+  const { described, findExportSource } = await import("./export-source.ts");
   const asked = { text: options.perplexity === undefined ? undefined : await readText(options.perplexity), task: options.task, problems: options.problems };
   const calibrationText = options.calibrate === undefined ? undefined : await readText(options.calibrate);
   if (calibrationText !== undefined && calibrationText === asked.text) throw new LongjingError("bad_argument", "A text that the weights were fitted to says nothing of what they lost", { where: "--perplexity", expected: "another text than that of --calibrate" });
-  const source = await findExportSource(model);
+  const source = described(await findExportSource(model), options);
   if (source.adapter !== undefined) throw new LongjingError("bad_argument", "An adapter is not quantised: its base is", { where: model, hint: "Merge them first: longjing export --to hf" });
   const backend = await openBackendWith(options);
   const before = await measureModel(backend, source.path, asked);
@@ -127,7 +127,7 @@ interface WriteOptions extends Grids {
 
 const window = 512;
 
-async function writeQuantized(out: string, source: ExportSource, { license, distill }: QuantizeCommandOptions, { calibration, ...grids }: WriteOptions): Promise<Stored> {
+async function writeQuantized(out: string, source: ExportSource, { distill }: QuantizeCommandOptions, { calibration, ...grids }: WriteOptions): Promise<Stored> {
   const { openCheckpoint } = await import("../weights/index.ts");
   const { quantizeModel } = await import("../quantize/index.ts");
   const { loadTokenizer } = await import("./load-model.ts");
@@ -146,9 +146,8 @@ async function writeQuantized(out: string, source: ExportSource, { license, dist
     for await (const stored of quantizeModel(config, original, { ...grids, calibration: calibration && { backend: calibration.backend, ids: whole, window: tokens } })) parameters.push(stored);
     const distilled = distill && calibration !== undefined && grids.linear.bits === 4 && hasMemoryFor(parameters);
     if (distilled) parameters = await withBar("distill scales", "windows", (onProgress) => distilledScales(parameters, { backend: calibration.backend, config, ids: whole, read: original, onProgress }));
-    const described = { ...source, license: license ?? source.license ?? "apache-2.0" };
-    if (out.endsWith(".gguf")) await writeFile(out, described, checkpoint, parameters);
-    else await writeModelFolder(out, described, checkpoint, grids.linear, parameters);
+    if (out.endsWith(".gguf")) await writeFile(out, source, checkpoint, parameters);
+    else await writeModelFolder(out, source, checkpoint, grids.linear, parameters);
     return { calibration_tokens: whole.length - own.length, own_tokens: own.length, distilled, stored: kindsOf(parameters, out.endsWith(".gguf")) };
   } finally {
     await checkpoint.close();
@@ -191,19 +190,19 @@ async function writeFile(out: string, source: ExportSource, { config, generation
   const { writeGguf } = await import("../weights/index.ts");
   const { ggufParameter } = await import("../quantize/index.ts");
   const { tokenizerToGguf } = await import("../text/index.ts");
-  const { tokenizerOf } = await import("./export-source.ts");
-  const metadata = { "general.name": source.name, "general.license": source.license ?? "", ...tokenizerToGguf(await tokenizerOf(source.path), config.vocab_size) };
+  const { generalMetadata, tokenizerOf } = await import("./export-source.ts");
+  const metadata = { ...generalMetadata(source), ...tokenizerToGguf(await tokenizerOf(source.path), config.vocab_size) };
   await writeGguf(out, { config, generationConfig, metadata, parameters: parameters.map(ggufParameter) });
 }
 
 async function writeModelFolder(out: string, source: ExportSource, checkpoint: Checkpoint, linear: Grid, parameters: readonly StoredParameter[]): Promise<void> {
   const { cardTags, modelCardText, writeCheckpoint } = await import("../weights/index.ts");
   const { folderQuantization, folderTensors } = await import("../quantize/index.ts");
-  const { companionFiles } = await import("./export-source.ts");
+  const { cardOf, companionFiles } = await import("./export-source.ts");
   const { generationConfigText } = await import("./export.ts");
   const { config } = checkpoint;
   const body = `${source.origin} Linear layers have ${linear.bits} bits a weight, in groups of 32.`;
-  const card = modelCardText({ name: source.name, license: source.license ?? "", results: [], library_name: "transformers", tags: ["compressed-tensors", ...cardTags(config)], body });
+  const card = modelCardText(cardOf({ ...source, results: [] }, { library_name: "transformers", tags: ["compressed-tensors", ...cardTags(config)], body }));
   const extraFiles = { ...(await companionFiles(source.path)), "generation_config.json": generationConfigText(checkpoint), "README.md": card };
   await writeCheckpoint(out, { config, tensors: [], stored: parameters.flatMap(folderTensors), dtype: "float16", quantization_config: folderQuantization(linear, parameters), extraFiles });
 }

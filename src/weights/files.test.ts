@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
-import { exists, openFileSource, readJson, writeFolder, writeNewFile } from "./files.ts";
+import { exists, openFileSource, readJson, readText, writeFolder, writeNewFile } from "./files.ts";
 
 let parent: string;
 
@@ -88,6 +88,9 @@ describe("errors of the file system", () => {
     });
     await expect(readJson(file, 10)).rejects.toMatchObject({ code: "bad_file" });
     await expect(readJson(file, 0)).rejects.toMatchObject({ code: "too_large" });
+    expect(await readText(file, 1)).toBe("{");
+    await writeFile(join(parent, "latin"), Uint8Array.of(0xe9));
+    await expect(readText(join(parent, "latin"), 10)).rejects.toMatchObject({ code: "bad_file" });
     await expect(openFileSource(parent)).rejects.toMatchObject({ code: "bad_file" });
     await expect(writeNewFile(file, [])).rejects.toMatchObject({ code: "conflict" });
     await expect(writeFolder(join(file, "below"), false, fill("one"))).rejects.toMatchObject({

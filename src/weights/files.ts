@@ -1,4 +1,4 @@
-import { readSync } from "node:fs";
+import { constants, readSync } from "node:fs";
 import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { LongjingError } from "../errors/index.ts";
@@ -12,7 +12,8 @@ import type { ByteSource } from "./byte-source.ts";
  */
 export async function openFileSource(path: string): Promise<ByteSource> {
   return atPath(path, async () => {
-    const handle = await open(path, "r");
+    // Without the flag, opening a pipe waits for someone who writes to it. Windows has neither.
+    const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     const stats = await handle.stat();
     if (!stats.isFile()) {
       await handle.close();
@@ -43,10 +44,10 @@ export async function listFolder(path: string): Promise<readonly string[]> {
 }
 
 /**
- * Parsed JSON of a file.
- * @throws LongjingError "not_found"; "too_large" above `mostBytes`; "bad_file" when it is not JSON in UTF-8
+ * The text of a file, which lies in a folder that others have made.
+ * @throws LongjingError "not_found"; "too_large" above `mostBytes`; "bad_file" when it is no regular file or not UTF-8
  */
-export async function readJson(path: string, mostBytes: number): Promise<unknown> {
+export async function readText(path: string, mostBytes: number): Promise<string> {
   const source = await openFileSource(path);
   try {
     if (source.size > mostBytes) {
@@ -58,12 +59,29 @@ export async function readJson(path: string, mostBytes: number): Promise<unknown
     }
     const bytes = new Uint8Array(source.size);
     await source.readInto(bytes, 0);
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
     if (LongjingError.is(error)) throw error;
-    throw new LongjingError("bad_file", "The file is not JSON in UTF-8", { where: path }, { cause: error });
+    throw new LongjingError("bad_file", "The file is not UTF-8", { where: path }, { cause: error });
   } finally {
     await source.close();
+  }
+}
+
+/**
+ * Parsed JSON of a file.
+ * @throws LongjingError as `readText`; "bad_file" when it is not JSON
+ */
+export async function readJson(path: string, mostBytes: number): Promise<unknown> {
+  return parseJson(await readText(path, mostBytes), path);
+}
+
+/** @throws LongjingError "bad_file" when a text is not JSON */
+export function parseJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new LongjingError("bad_file", "The file is not JSON", { where }, { cause });
   }
 }
 

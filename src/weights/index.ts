@@ -3,7 +3,7 @@ export type { ByteSource } from "./byte-source.ts";
 export type { Checkpoint, CheckpointTensor, StoredAs } from "./checkpoint.ts";
 export { extractAdapter } from "./extract-adapter.ts";
 export type { ExtractedAdapter } from "./extract-adapter.ts";
-export { exists, isFile, listFolder, openFileSource, readJson, writeFolder, writeNewFile } from "./files.ts";
+export { exists, isFile, listFolder, openFileSource, parseJson, readJson, readText, writeFolder, writeNewFile } from "./files.ts";
 export {
   narrowBfloat16,
   narrowFloat16,
@@ -33,7 +33,7 @@ export type { LoraConfig } from "./lora-config.ts";
 export { mergeAdapter, mergeLora, readAdapter, writeAdapter } from "./lora.ts";
 export type { AdapterToWrite, LoraAdapter, LoraTensor } from "./lora.ts";
 export { cardTags, modelCardText } from "./model-card.ts";
-export type { CardResult, ModelCard } from "./model-card.ts";
+export type { CardResult, License, ModelCard } from "./model-card.ts";
 export { openCheckpoint } from "./open-checkpoint.ts";
 export { packedTensors } from "./packed.ts";
 export type { PackedMatrix } from "./packed.ts";

@@ -8,10 +8,19 @@ export interface CardResult {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
-export interface ModelCard {
-  readonly name: string;
+/** Under which terms weights are given. */
+export interface License {
   /** An identifier of the hub's list ("apache-2.0", "mit", "other", …). */
   readonly license: string;
+  /** What "other" is called, and where it is to be read. */
+  readonly license_name?: string | undefined;
+  readonly license_link?: string | undefined;
+}
+
+export interface ModelCard {
+  readonly name: string;
+  /** null where it is not known: then the card says nothing. */
+  readonly license: License | null;
   readonly base_model?: string;
   readonly library_name: "transformers" | "transformers.js" | "peft";
   readonly tags: readonly string[];
@@ -36,7 +45,9 @@ export function modelCardText({ name, license, base_model, library_name, tags, r
     })),
   };
   const fields: Yaml = {
-    license,
+    ...(license && { license: license.license }),
+    ...(license?.license_name !== undefined && { license_name: license.license_name }),
+    ...(license?.license_link !== undefined && { license_link: license.license_link }),
     ...(base_model !== undefined && { base_model }),
     library_name,
     pipeline_tag: "text-generation",
