@@ -58,6 +58,9 @@ describe("a chat completion", () => {
         expect(chunks.at(-1)?.usage).toEqual(whole.usage);
         expect(chunks.at(-1)?.choices[0]!.finish_reason).toBe(whole.choices[0]?.finish_reason);
         expect(chunks.flatMap((chunk) => chunk.choices[0]!.logprobs?.content ?? [])).toEqual(whole.choices[0]?.logprobs?.content ?? []);
+        const { content, reasoning_content } = whole.choices[0]?.logprobs ?? {};
+        const spelled = (tokens: readonly { token: string }[] | null | undefined) => (tokens ?? []).map(({ token }) => token).join("");
+        expect([spelled(content), spelled(reasoning_content)]).toEqual([join("content"), join("reasoning_content")]);
       }),
       { numRuns: 40 },
     );

@@ -16,6 +16,8 @@ export interface AnswerReader {
   readonly ended: boolean;
   /** The stop string that ended it. */
   readonly stopSequence: string | null;
+  /** Marks that may stand in the text and in no piece. */
+  readonly tags: readonly string[];
 }
 
 /** Thinking, text and calls apart; stop strings end the text, and count in nothing else. */
@@ -56,6 +58,7 @@ export function answerReader(model: ServedModel, { stop, tools }: Pick<ChatReque
       const rest = [...split(splitter.end()), ...read(parser?.end() ?? [])];
       return ended ? rest : [...rest, ...textDelta(stops.end())];
     },
+    tags: Object.values(tags),
     get ended() {
       return ended;
     },
@@ -71,6 +74,7 @@ export function plainReader(stop: readonly string[]): AnswerReader {
   return {
     push: (text) => (stops.hit === null ? textDelta(stops.push(text).text) : []),
     end: () => textDelta(stops.end()),
+    tags: [],
     get ended() {
       return stops.hit !== null;
     },

@@ -7,13 +7,14 @@ import type { ChatRequest } from "./chat-request.ts";
 import { merge } from "./merge.ts";
 import type { ServedModel } from "./model.ts";
 import type { CompletionSettings } from "./request-fields.ts";
+import { TokenTrail } from "./token-trail.ts";
 
 export interface TokenLogprob {
   readonly token: string;
   /** Null of a prompt's first token, which nothing predicts. */
   readonly logprob: number | null;
-  /** UTF-8 of `token`. */
-  readonly bytes: readonly number[];
+  /** What the token stands for, which may be part of a character; `token` then has U+FFFD. Null of special tokens, which are no text. */
+  readonly bytes: readonly number[] | null;
   readonly top_logprobs: readonly Omit<TokenLogprob, "top_logprobs">[];
 }
 
@@ -23,7 +24,7 @@ export type ChatEvent =
       readonly type: "reasoning-delta" | "text-delta";
       readonly index: number;
       readonly text: string;
-      /** The tokens since the delta before, when the request asked for them. */
+      /** The tokens that have their text, or the start of it, here, when the request asked for them. */
       readonly logprobs?: readonly TokenLogprob[];
     }
   /** A call begins; `call` counts the calls of its choice. */
@@ -116,9 +117,8 @@ export function completionBudget({ engine: { max_model_len } }: ServedModel, pro
 }
 
 /**
- * One completion: tokens → text → parts, ended by the engine, by a stop string, or by the one call that was allowed. Books each
- * token under the part that its text came out with. A token whose text is held back (half a tag, half a character) waits for
- * the next part.
+ * One completion: tokens → text → parts, ended by the engine, by a stop string, or by the one call that was allowed. Each token
+ * counts to the part that came out with it; where its text is held back (half a tag, half a character), to the next.
  */
 class Choice {
   readonly #model: ServedModel;
@@ -128,7 +128,8 @@ class Choice {
   #tokens = 0;
   #reasoningTokens = 0;
   #calls = 0;
-  #pending: TokenEvent[] = [];
+  #uncounted = 0;
+  readonly #trail: TokenTrail<TokenEvent> | undefined;
   #last: AnswerDelta["type"] = "text";
 
   constructor(model: ServedModel, index: number, logprobs: boolean, reader: AnswerReader) {
@@ -136,6 +137,7 @@ class Choice {
     this.#index = index;
     this.#logprobs = logprobs;
     this.#reader = reader;
+    this.#trail = logprobs ? new TokenTrail(reader.tags) : undefined;
   }
 
   async *events(tokens: AsyncIterable<EngineEvent>, done: AbortController, { prompt_ids, echo }: Required<Pick<CompletionInput, "prompt_ids" | "echo">>): AsyncGenerator<ChatEvent, void> {
@@ -149,15 +151,17 @@ class Choice {
         continue;
       }
       if (event.type === "finish") {
-        if (!ended) yield* this.#deltas([...this.#reader.push(text.end()), ...this.#reader.end()]);
-        this.#book(this.#last);
+        if (!ended) yield* this.#rest(text.end());
+        this.#count(this.#last);
         return yield this.#end(event, ended ? "stop" : event.reason);
       }
       if (ended) continue;
       this.#tokens++;
-      this.#pending.push(event);
+      this.#uncounted++;
       if (this.#model.stop_token_ids.includes(event.token_id)) continue;
-      yield* this.#deltas(this.#reader.push(text.push(event.token_id)));
+      const piece = text.push(event.token_id);
+      this.#trail?.push(event, piece);
+      yield* this.#deltas(this.#reader.push(piece));
       ended = this.#reader.ended;
       if (ended) done.abort();
     }
@@ -178,27 +182,32 @@ class Choice {
     };
   }
 
+  #rest(text: string): Generator<ChatEvent, void> {
+    this.#trail?.end(text);
+    return this.#deltas([...this.#reader.push(text), ...this.#reader.end()]);
+  }
+
   *#deltas(parts: readonly AnswerDelta[]): Generator<ChatEvent, void> {
     const index = this.#index;
     for (const part of parts) {
-      const booked = this.#book(part.type);
+      this.#count(part.type);
+      if (part.type === "call" || part.type === "arguments") this.#trail?.pass();
       if (part.type === "call") {
         yield { type: "tool-call", index, call: this.#calls++, id: callId(), name: part.name };
       } else if (part.type === "arguments") {
         yield { type: "tool-arguments-delta", index, call: this.#calls - 1, text: part.delta };
       } else {
         const type = part.type === "text" ? "text-delta" : "reasoning-delta";
-        yield this.#logprobs ? { type, index, text: part.delta, logprobs: booked.map((token) => tokenLogprob(this.#model, token)) } : { type, index, text: part.delta };
+        const logprobs = this.#trail?.take(part.delta).map((token) => tokenLogprob(this.#model, token));
+        yield logprobs ? { type, index, text: part.delta, logprobs } : { type, index, text: part.delta };
       }
     }
   }
 
-  #book(type: AnswerDelta["type"]): readonly TokenEvent[] {
-    const pending = this.#pending;
-    this.#pending = [];
+  #count(type: AnswerDelta["type"]): void {
+    if (type === "reasoning") this.#reasoningTokens += this.#uncounted;
+    this.#uncounted = 0;
     this.#last = type;
-    if (type === "reasoning") this.#reasoningTokens += pending.length;
-    return pending;
   }
 }
 
@@ -211,7 +220,8 @@ type ReportedToken = Pick<TokenEvent, "token_id" | "top_logprobs"> & { readonly 
 export function tokenLogprob({ tokenizer }: ServedModel, { token_id, logprob, top_logprobs = [] }: ReportedToken): TokenLogprob {
   const one = (id: number, value: number | null) => {
     const token = tokenizer.decode([id]);
-    return { token, logprob: value, bytes: [...new TextEncoder().encode(token)] };
+    const bytes = tokenizer.tokenBytes[id];
+    return { token, logprob: value, bytes: bytes === null ? null : [...(bytes ?? new TextEncoder().encode(token))] };
   };
   return { ...one(token_id, logprob), top_logprobs: top_logprobs.map((top) => one(top.token_id, top.logprob)) };
 }

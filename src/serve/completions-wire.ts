@@ -1,14 +1,15 @@
+import { isUtf8 } from "node:buffer";
 import type { ChatEvent, EndEvent, TokenLogprob } from "./chat-events.ts";
 import { chunkMaker, collect, textOf, type ChatHead } from "./chat-wire.ts";
 import { addUsage, usageOf, usagePlace, type Usage } from "./usage.ts";
 
-/** Log-probabilities in the form of OpenAI's first API: parallel lists. */
+/** Log-probabilities in the form of OpenAI's first API: parallel lists. A token that is part of a character is named `bytes:\xc3`. */
 interface TextLogprobs {
   readonly tokens: readonly string[];
   /** Null of the first token of an echoed prompt, which nothing predicts. */
   readonly token_logprobs: readonly (number | null)[];
   readonly top_logprobs: readonly (Readonly<Record<string, number>> | null)[];
-  /** Where each token's text begins, in characters of the choice's text. */
+  /** Where each token's text begins, in characters (code points) of the choice's text. */
   readonly text_offset: readonly number[];
 }
 
@@ -35,15 +36,14 @@ export async function* toTextChunks(head: ChatHead, total: number, prompts: Asyn
   const place = usagePlace(include_usage);
   const chunk = chunkMaker(head, "text_completion", place);
   const ends = new Map<number, EndEvent[]>();
-  const offsets = new Map<number, number>();
+  const offsets = new Map<number, TextOffsets>();
   let left = total;
   for await (const { prompt, event } of prompts) {
     const index = prompt.first + event.index;
-    const begun = offsets.get(index) ?? 0;
     if (event.type === "text-delta") {
-      const logprobs = logprobsOf(event.logprobs, begun);
-      // A token whose text is held back comes with a later piece: offsets go by the tokens.
-      offsets.set(index, begun + (logprobs?.tokens.join("") ?? event.text).length);
+      const own = offsets.get(index) ?? new TextOffsets();
+      offsets.set(index, own);
+      const logprobs = logprobsOf(event.logprobs, event.text, own);
       yield chunk([{ index, text: event.text, logprobs, finish_reason: null }]);
     }
     if (event.type !== "end") continue;
@@ -63,8 +63,9 @@ export async function toTextCompletion(head: ChatHead, prompts: readonly PromptE
       ends.map((end) => {
         const own = parts.filter((part) => part.index === end.index);
         const tokens = own.flatMap((part) => ("logprobs" in part && part.logprobs ? part.logprobs : []));
-        const logprobs = own.some((part) => "logprobs" in part) ? logprobsOf(tokens, 0) : null;
-        return { index: first + end.index, text: textOf(own, "text-delta"), logprobs, finish_reason: reasonOf(end) };
+        const text = textOf(own, "text-delta");
+        const logprobs = own.some((part) => "logprobs" in part) ? logprobsOf(tokens, text, new TextOffsets()) : null;
+        return { index: first + end.index, text, logprobs, finish_reason: reasonOf(end) };
       }),
     ),
     usage: addUsage(done.map(({ ends }) => usageOf(ends))),
@@ -75,18 +76,46 @@ function reasonOf({ finish_reason }: EndEvent): "stop" | "length" {
   return finish_reason === "length" ? "length" : "stop";
 }
 
-function logprobsOf(tokens: readonly TokenLogprob[] | undefined, start: number): TextLogprobs | null {
+function logprobsOf(tokens: readonly TokenLogprob[] | undefined, text: string, offsets: TextOffsets): TextLogprobs | null {
   if (tokens === undefined) return null;
-  let offset = start;
   return {
-    tokens: tokens.map(({ token }) => token),
+    tokens: tokens.map(nameOf),
     token_logprobs: tokens.map(({ logprob }) => logprob),
     // A token that is not among the most likely stands beside them.
-    top_logprobs: tokens.map((own) => (own.logprob === null ? null : Object.fromEntries([own, ...own.top_logprobs].map(({ token, logprob }) => [token, logprob ?? 0])))),
-    text_offset: tokens.map(({ token }) => {
-      const at = offset;
-      offset += token.length;
-      return at;
-    }),
+    top_logprobs: tokens.map((own) => (own.logprob === null ? null : Object.fromEntries([own, ...own.top_logprobs].map((token) => [nameOf(token), token.logprob ?? 0])))),
+    text_offset: offsets.of(tokens, text),
   };
+}
+
+/** As OpenAI names it: parts of characters would all be U+FFFD. */
+function nameOf({ token, bytes }: Pick<TokenLogprob, "token" | "bytes">): string {
+  if (bytes === null || isUtf8(Uint8Array.from(bytes))) return token;
+  return `bytes:${bytes.map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`;
+}
+
+/** Where tokens begin in a text that both come in pieces. */
+class TextOffsets {
+  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  /** Text whose tokens have not come. */
+  #rest = "";
+  #offset = 0;
+
+  /** In code points from the start of the text. `text`: the piece that the tokens came with. */
+  of(tokens: readonly TokenLogprob[], text: string): number[] {
+    this.#rest += text;
+    return tokens.map((token) => {
+      const offset = this.#offset;
+      const own = this.#textOf(token);
+      this.#rest = this.#rest.slice(own.length);
+      this.#offset += [...own].length;
+      return offset;
+    });
+  }
+
+  /** What becomes whole with a token. A special one is in the text or not: an echoed prompt has only those that were written in it. */
+  #textOf({ token, bytes }: TokenLogprob): string {
+    if (bytes !== null) return this.#decoder.decode(Uint8Array.from(bytes), { stream: true });
+    const shown = this.#rest.slice(0, token.length);
+    return shown !== "" && token.startsWith(shown) ? token : "";
+  }
 }
