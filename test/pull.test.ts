@@ -187,15 +187,39 @@ describe("nothing enters the cache", () => {
     expect(blobs().filter((name) => name.endsWith(".incomplete"))).toEqual([]);
   });
 
-  test("of a page, where nothing tells the digest", async () => {
-    const hub = await start(
+  const page = "<html><body>Sign in</body></html>";
+  const unvouched = (path: string, body: string | Uint8Array, type = "application/octet-stream"): Promise<FakeHub> =>
+    start(
       serve((request, response) => {
-        if (request.url!.includes("/api/")) return json(response, { sha: commit, siblings: [{ rfilename: "model.safetensors" }] });
-        response.writeHead(200, { "content-type": "application/octet-stream" }).end("\n<HTML><body>Sign in</body></HTML>");
+        if (request.url!.includes("/api/")) return json(response, { sha: commit, siblings: [{ rfilename: path }] });
+        response.writeHead(200, { "content-type": type, "content-length": Buffer.byteLength(body) }).end(body);
       }),
     );
-    await expect(from(hub)).rejects.toMatchObject({ code: "bad_file" });
+  test.each<[path: string, body: string | Uint8Array, type?: string]>([
+    ["model.safetensors", `\n${page}`],
+    ["model.safetensors", weights],
+    ["a.gguf", '{"error": "Rate limited"}'],
+    ["tokenizer_config.json", `<!-- proxy -->${page}`],
+    ["tokenizer_config.json", '{"error": "Rate limited"}'],
+    ["merges.txt", `${" ".repeat(70_000)}<script>location = "/login"</script>`],
+    ["merges.txt", '{"error": {"code": 429}}'],
+    ["chat_template.jinja", page, "Text/HTML"],
+    ["chat_template.jinja", page, "application/xhtml+xml; charset=utf-8"],
+  ])("of anything else, where nothing tells the digest: %s", async (path, body, type) => {
+    await expect(from(await unvouched(path, body, type), { include: ["*"] })).rejects.toMatchObject({ code: "bad_file" });
     expect(blobs()).toEqual([]);
+  });
+
+  test.each<[path: string, body: string | Uint8Array]>([
+    ["model.safetensors", Buffer.concat([Buffer.of(2, 0, 0, 0, 0, 0, 0, 0), Buffer.from("{}")])],
+    ["a.gguf", "GGUF and so on"],
+    ["vocab.json", '{"error": 0, "<": 1}'],
+    ["chat_template.jinja", "<|system|>{{ x }}"],
+    ["merges.txt", "#version: 0.2\n< /"],
+    ["notes.txt", ""],
+  ])("but what its name promises does, without a digest too: %s", async (path, body) => {
+    const { folder } = await from(await unvouched(path, body), { include: ["*"] });
+    expect(readFileSync(join(folder, path)).equals(Buffer.from(body))).toBe(true);
   });
 
   test("of a body that ends early without a word", async () => {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LongjingError } from "../errors/index.ts";
 import { digestOf, onDisk, sizeOf, syncFolder } from "./cache.ts";
+import { contentFault } from "./content.ts";
 import type { Hub } from "./hubs.ts";
 import { parseDigest, type Digest, type RemoteFile } from "./repository.ts";
 import { ask, passing, shown, type Answer, type Patience } from "./request.ts";
@@ -57,7 +58,7 @@ async function fill(partial: string, earlier: number, options: DownloadOptions):
   try {
     const transfer: Transfer = { at: earlier, etag: null, size: options.file.size, digest: options.file.digest };
     await complete(handle, partial, transfer, options);
-    if (transfer.digest === undefined) await refusePage(handle, options.url);
+    if (transfer.digest === undefined) await refuseOtherFile(handle, options.file, transfer.at, options.url);
     await onDisk(partial, () => handle.sync());
     return transfer.digest;
   } catch (error) {
@@ -147,16 +148,19 @@ function refuseOtherContent({ headers }: Answer, url: URL): void {
   const type = headers.get("content-type") ?? "";
   const encoding = headers.get("content-encoding") ?? "identity";
   if (encoding !== "identity") throw new LongjingError("bad_file", "The hub sends the file in another encoding than asked for", { where: shown(url), got: encoding, expected: "identity" });
-  if (type.startsWith("text/html")) throw page(url);
+  if (/^\s*(?:text\/html|application\/xhtml\+xml)\b/i.test(type)) throw notTheFile(url, "a page");
 }
 
-/** What no digest vouches for must at least not be the page of a proxy or a log-in. */
-async function refusePage(handle: Handle, url: URL): Promise<void> {
-  const { buffer, bytesRead } = await handle.read(new Uint8Array(64), 0, 64, 0);
-  if (/^\ufeff?\s*<(!doctype|html|head|body|\?xml)/i.test(new TextDecoder().decode(buffer.subarray(0, bytesRead)))) throw page(url);
+async function refuseOtherFile(handle: Handle, { path }: RemoteFile, size: number, url: URL): Promise<void> {
+  const fault = await contentFault(path, size, async (offset, length) => {
+    const bytes = new Uint8Array(Math.min(length, size - offset));
+    for (let done = 0, got = 1; done < bytes.length && got > 0; done += got) got = (await handle.read(bytes, done, bytes.length - done, offset + done)).bytesRead;
+    return bytes;
+  });
+  if (fault !== null) throw notTheFile(url, fault);
 }
 
-const page = (url: URL): LongjingError => new LongjingError("bad_file", "The hub sends a page, not the file", { where: shown(url), hint: "A proxy or a log-in may stand between." });
+const notTheFile = (url: URL, got: string): LongjingError => new LongjingError("bad_file", "The hub sends something else than the file", { where: shown(url), got, hint: "A proxy or a log-in may stand between." });
 
 async function writeAll(handle: Handle, bytes: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < bytes.length; ) done += (await handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten;

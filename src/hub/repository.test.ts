@@ -1,6 +1,7 @@
 import { posix, resolve, sep, win32 } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { openHub } from "./hubs.ts";
 import { checkListing, chooseFiles, parseDigest, parseRepository, pathFault, type RemoteFile } from "./repository.ts";
 
 const file = (path: string, size: number | undefined = 1): RemoteFile => ({ path, size, digest: undefined });
@@ -77,9 +78,19 @@ describe("a name", () => {
     ["Qwen/Qwen3-0.6B@refs/pr/1", { id: "Qwen/Qwen3-0.6B", revision: "refs/pr/1" }],
   ])("%s", (text, ref) => expect(parseRepository(text)).toEqual(ref));
 
-  test.each(["name", "a/b/c", "./a", "../a", "a/..", "/a/b", "a--b/c", "a/b@", "a/b@../x", "a/b@/x", "a b/c", "a/b@x@y", "-a/b", `${"a".repeat(97)}/b`, "a/b\0", "a/b@x\n"])("is not %j", (text) =>
+  test.each(["name", "a/b/c", "./a", "../a", "a/..", "/a/b", "a--b/c", "a/b@", "a/b@../x", "a/b@/x", "a b/c", "a/b@x@{1}", "-a/b", `${"a".repeat(97)}/b`, "a/b\0", "a/b@x\n"])("is not %j", (text) =>
     expect(parseRepository(text)).toBeNull(),
   );
+
+  test.each(["v1#2", "a@b", "@x", "fix(tokenizer)", "über/模型", "a.b", "+x", "x-", "a&b=c"])("may have the revision %j, as in Git", (revision) => {
+    expect(parseRepository(`org/name@${revision}`)).toEqual({ id: "org/name", revision });
+    for (const hub of [openHub({}), openHub({}, "modelscope")]) {
+      const { pathname, searchParams, hash } = hub.listingUrl("org/name", revision);
+      expect([hash, searchParams.get("Revision") ?? decodeURIComponent(pathname.split("/").at(-1)!)]).toEqual(["", revision]);
+    }
+  });
+
+  test.each(["@", ".a", "a/.b", "a.", "a.lock", "a.lock/b", "a..b", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b", "a b", "a\u007f", "a/", "a//b", "-a", "\ud800"])("has no revision %j, as in Git", (revision) => expect(parseRepository(`org/name@${revision}`)).toBeNull());
 
   test("leads to no other folder than its own", () => {
     const text = fc.string({ unit: fc.constantFrom("a", "B", "1", "-", "_", ".", "/", "+", "\\", "\0"), maxLength: 8 });

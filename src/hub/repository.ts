@@ -36,8 +36,12 @@ export function parseRepository(text: string): RepositoryRef | null {
 /** "--" is what joins the two names in a cache. */
 const isName = (name: string): boolean => name.length <= most.nameLength && /^\w(?:[\w.-]*\w)?$/.test(name) && !/--|\.\./.test(name);
 
-const isRevision = (revision: string): boolean =>
-  revision.length <= most.revisionLength && /^\w[\w./+-]*$/.test(revision) && pathFault(revision) === null;
+/** What `git check-ref-format --allow-onelevel` accepts, and what no URL can say: half a character. A name is also a file of the cache. */
+function isRevision(revision: string): boolean {
+  // oxlint-disable-next-line no-control-regex
+  const refused = /[\u0000- \u007f~^:?*[\\\p{Surrogate}]|\.\.|@\{|^@$|^-|(?:^|\/)\.|\.lock(?:\/|$)|\.$/u;
+  return revision.length <= most.revisionLength && !refused.test(revision) && pathFault(revision) === null;
+}
 
 /** Whether a revision is a commit, which never moves. */
 export const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
