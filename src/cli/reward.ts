@@ -9,6 +9,7 @@ import { openTerminal } from "./terminal.ts";
 interface RewardOptions {
   readonly port: number;
   readonly host: string;
+  readonly specialToken?: readonly string[];
 }
 
 export function addReward(program: Command): void {
@@ -20,13 +21,14 @@ export function addReward(program: Command): void {
     .argument("<task>", "a task, whose labels are addresses of problems; or math, quantity or exact, whose labels are gold answers")
     .option("--port <n>", "port; 0 picks a free one", wholeNumber(0, 65535), 5000)
     .option("--host <address>", "address to listen on", "127.0.0.1")
+    .option("--special-token <text...>", "special tokens of the trainer's model beside the usual ones, such as </s> and <|im_end|>")
     .action((task: string, options: RewardOptions) => serveReward(task, options));
 }
 
 async function serveReward(task: string, options: RewardOptions): Promise<void> {
   const { rewardApp } = await import("../tasks/remote/index.ts");
   const { listen } = await import("../serve/index.ts");
-  const listening = await listen(rewardApp(await rewarderOf(task)), options);
+  const listening = await listen(rewardApp(await rewarderOf(task), options.specialToken && { special_tokens: options.specialToken }), options);
   openTerminal().out(`${listening.url}/get_reward\n`);
   await Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
   await listening.close();

@@ -6,7 +6,7 @@ import { random } from "../../random/index.ts";
 import { tasks } from "../table.ts";
 import type { Address } from "../task.ts";
 import { createJudge, readVerdict } from "./judge.ts";
-import { verifyMath } from "../verifiers/index.ts";
+import { verifyExact, verifyMath } from "../verifiers/index.ts";
 import { rewardApp, taskRewarder, verifierRewarder } from "./reward-app.ts";
 import { createRewardClient } from "./reward-client.ts";
 
@@ -125,7 +125,22 @@ describe("a server of rewards", () => {
   });
 
   test.each([
+    ["P", "P<think>x</think>Paris<|im_end|>"],
+    ["P", "<s>P<think>x</think>Paris</s>"],
+    ["s", "<s>sParis</s>"],
+    ["P", "<s> P<think>x</think>Paris<eos><pad><pad>"],
+    ["<|user|>P<|assistant|>", "<|bos|><|user|>P<|assistant|><think>x</think>Paris<｜end▁of▁sentence｜>\n"],
+    ["P", "<|im_start|>user\nP<|im_end|>\n<|im_start|>assistant\nParis<|im_end|>\n"],
+    ["P", "PParis<END>"],
+  ])("for %j reads %j without special tokens", async (prompt, query) => {
+    const other = rewardApp(verifierRewarder(verifyExact), { special_tokens: ["<END>"] });
+    const response = await other.request("/get_reward", { method: "POST", body: JSON.stringify({ query: [query], prompts: [prompt], labels: ["Paris"] }) });
+    expect(await response.json()).toMatchObject({ rewards: [1] });
+  });
+
+  test.each([
     ["no JSON"],
+    [{ query: ["a"] }],
     [{}],
     [{ query: ["a"], prompts: ["a"], labels: [] }],
     [{ query: ["a"], prompts: ["b"], labels: [address] }],

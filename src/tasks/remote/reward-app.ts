@@ -6,6 +6,7 @@ import { parseTranscript, saidAnswer } from "../../text/transcript.ts";
 import type { Task } from "../task.ts";
 import type { Verifier } from "../verifiers/verdict.ts";
 import type { RemoteReward, RewardQuery } from "./reward-client.ts";
+import { specialTokens, type SpecialTokens } from "./special-tokens.ts";
 
 /** Judges one completion, now or later. @throws LongjingError "bad_argument" for a label that says nothing */
 export type Rewarder = (query: RewardQuery) => RemoteReward | Promise<RemoteReward>;
@@ -17,24 +18,31 @@ const mostBytes = 2 ** 25;
 const texts = z.array(z.string()).max(mostQueries);
 const requestShape = z
   .object({ query: texts, prompts: texts, labels: z.array(z.unknown()).max(mostQueries) })
-  .refine(({ query, prompts, labels }) => query.length === prompts.length && query.length === labels.length, "query, prompts and labels must be equally long")
-  .refine(({ query, prompts }) => query.every((text, i) => text.startsWith(prompts[i]!)), "each query must begin with its prompt");
+  .refine(({ query, prompts, labels }) => query.length === prompts.length && query.length === labels.length, "query, prompts and labels must be equally long");
+
+export interface RewardAppOptions {
+  /** Special tokens of the trainer's model beside the usual ones, as its tokenizer decodes them. */
+  readonly special_tokens?: readonly string[];
+}
 
 /**
  * A server of rewards in OpenRLHF's form: `POST /get_reward` takes `{query, prompts, labels}`, lists of equal length, and answers
- * `{rewards, scores, extra_logs}`. So a task or a verifier of ours can judge the rollouts of other trainers.
+ * `{rewards, scores, extra_logs}`. So a task or a verifier of ours can judge the rollouts of other trainers. A query is decoded with its
+ * special tokens: those before the prompt, behind it and at the end are no part of the completion.
  */
-export function rewardApp(rewarder: Rewarder): Hono {
+export function rewardApp(rewarder: Rewarder, { special_tokens = [] }: RewardAppOptions = {}): Hono {
   const app = new Hono();
+  const special = specialTokens(special_tokens);
   app.onError((error, context) => (LongjingError.is(error) ? context.json({ error: { code: error.code, message: error.message } }, 400) : context.json({ error: { code: "runtime", message: "The reward failed" } }, 500)));
   app.use(bodyLimit({ maxSize: mostBytes, onError: (context) => context.json({ error: { code: "too_large", message: `A request has ${mostBytes} bytes at most` } }, 413) }));
   app.get("/health", (context) => context.json({ status: "ok" }));
   app.post("/get_reward", async (context) => {
     const { success, data, error } = requestShape.safeParse(parsed(await context.req.text()));
-    if (!success) throw new LongjingError("bad_argument", "The request is not in OpenRLHF's form", { got: z.prettifyError(error), expected: '{"query": […], "prompts": […], "labels": […]}' });
+    if (!success)
+      throw new LongjingError("bad_argument", "The request is not in OpenRLHF's form", { got: z.prettifyError(error), expected: '{"query": […], "prompts": […], "labels": […]}', hint: "prompts say where the completions begin, labels what is right: the trainer's data needs a label for each prompt" });
     const queries = data.query.map((text, i) => {
       const [prompt, label] = [data.prompts[i]!, data.labels[i]];
-      return { prompt, completion: text.slice(prompt.length), label: typeof label === "string" ? label : JSON.stringify(label ?? null) };
+      return { prompt, completion: completionIn(text, prompt, special), label: typeof label === "string" ? label : JSON.stringify(label ?? null) };
     });
     const rewards = await Promise.all(queries.map((query) => rewarder(query)));
     const names = new Set(rewards.flatMap(({ logs }) => Object.keys(logs)));
@@ -42,6 +50,17 @@ export function rewardApp(rewarder: Rewarder): Hono {
     return context.json({ rewards: rewards.map(({ reward }) => reward), scores: rewards.map(({ score }) => score), extra_logs });
   });
   return app;
+}
+
+/** What stands behind the prompt, which the query holds as it is, or without the special tokens at its ends. */
+function completionIn(query: string, prompt: string, { afterFirst, beforeLast }: SpecialTokens): string {
+  const begun = afterFirst(query);
+  for (const wanted of [prompt, beforeLast(afterFirst(prompt))]) {
+    const text = [query, begun, begun.trimStart()].find((candidate) => candidate.startsWith(wanted)) ?? query;
+    const at = text.indexOf(wanted);
+    if (at !== -1) return beforeLast(afterFirst(text.slice(at + wanted.length)));
+  }
+  throw new LongjingError("bad_argument", "A query does not hold its prompt", { got: query.slice(0, 200), expected: prompt.slice(0, 200), hint: "prompts are the texts that the queries begin with" });
 }
 
 function parsed(text: string): unknown {
