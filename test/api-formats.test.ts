@@ -28,6 +28,28 @@ describe("responses", () => {
     }
   });
 
+  test("have the log-probabilities that were asked for, streamed or whole", async () => {
+    const { json, events } = serve({ say: () => "<think>Hm.</think>So" });
+    const body = { input: "hi", include: ["message.output_text.logprobs"], top_logprobs: 1 };
+    const { output } = await json<{ output: { content: { text: string; logprobs?: { token: string; bytes: number[]; top_logprobs: Body[] }[] }[] }[] }>("/v1/responses", body);
+    const [thought, message] = output.map(({ content: [part] }) => part!);
+    expect(thought?.logprobs).toBeUndefined();
+    expect(message!.logprobs).toMatchObject([..."So"].map((token) => ({ token, bytes: [token.codePointAt(0)], logprob: expect.any(Number) as number, top_logprobs: [{ token, bytes: [token.codePointAt(0)] }] })));
+    const stream = await events("/v1/responses", body);
+    const told = (name: string) => stream.flatMap((event) => (event.name === `response.output_text.${name}` ? (event.data.logprobs as object[]) : []));
+    expect([told("delta"), told("done")]).toEqual([message!.logprobs, message!.logprobs]);
+    expect((stream.at(-1)!.data.response as { output: object[] }).output[1]).toMatchObject({ content: [message] });
+    const { output: [plain] } = await json<{ output: [{ content: Body[] }] }>("/v1/responses", { input: "hi" });
+    expect(plain.content[0]?.logprobs ?? []).toEqual([]);
+  });
+
+  test("say how they were sampled: as asked, else as the model has it, else by the defaults", async () => {
+    const { json, model } = serve();
+    expect(await json("/v1/responses", { input: "hi" })).toMatchObject({ temperature: 1, top_p: 1 });
+    Object.assign(model, { sampling: { temperature: 0.6, top_p: 0.95 } });
+    expect(await json("/v1/responses", { input: "hi", top_p: 0.5 })).toMatchObject({ temperature: 0.6, top_p: 0.5 });
+  });
+
   test("that are cut off are incomplete", async () => {
     const { json, events } = serve({ say: () => "abcdef" });
     const whole = await json("/v1/responses", { input: "hi", max_output_tokens: 3 });
@@ -47,7 +69,7 @@ describe("responses", () => {
     expect(prompt()).toBe(`system:be brief\nuser:time?\nassistant:${call("clock", {})}\nuser:<tool_response>\nnoon\n</tool_response>\n`);
   });
 
-  test.each([{ previous_response_id: "resp_1" }, { store: true }, { background: true }, { conversation: "c" }, { tools: [{ type: "web_search" }] }])("without state refuse %j", async (body) => {
+  test.each([{ previous_response_id: "resp_1" }, { store: true }, { background: true }, { conversation: "c" }, { truncation: "auto" }, { tools: [{ type: "web_search" }] }])("without state refuse %j", async (body) => {
     const response = await serve().post("/v1/responses", { input: "hi", ...body });
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ error: { param: expect.stringContaining(Object.keys(body)[0] ?? "") as string } });
@@ -67,6 +89,8 @@ describe("messages", () => {
     const stream = await events("/v1/messages", ask);
     expect(stream.map(({ name, data }) => name === data.type)).not.toContain(false);
     expect([stream[0]?.name, stream.at(-1)?.name]).toEqual(["message_start", "message_stop"]);
+    const signed = stream.findIndex(({ data }) => (data.delta as Body | undefined)?.type === "signature_delta");
+    expect(stream.slice(signed, signed + 2).map(({ name, data }) => [name, data.index])).toEqual([["content_block_delta", 0], ["content_block_stop", 0]]);
     const grown = [0, 1, 2].map((index) =>
       stream.filter(({ name, data }) => name === "content_block_delta" && data.index === index).map(({ data }) => Object.values(data.delta as object)[1] as string).join(""),
     );

@@ -1,15 +1,20 @@
-import type { ChatEvent, EndEvent } from "./chat-events.ts";
+import type { ChatEvent, EndEvent, TokenLogprob } from "./chat-events.ts";
 
 /** A part of an answer as the formats with content blocks have it: a thought, a text or a call, whole. */
 export type Block =
-  | { readonly type: "reasoning" | "text"; readonly text: string }
+  | {
+      readonly type: "reasoning" | "text";
+      readonly text: string;
+      /** Of its tokens, when the request asked for them. */
+      readonly logprobs?: readonly TokenLogprob[];
+    }
   /** `text` is the JSON of the arguments. */
   | { readonly type: "call"; readonly id: string; readonly name: string; readonly text: string };
 
 /** A block opens empty, grows and closes; then the next one may open. `at` counts them. */
 export type BlockEvent =
   | { readonly type: "open" | "close"; readonly at: number; readonly block: Block }
-  | { readonly type: "grow"; readonly at: number; readonly block: Block; readonly text: string }
+  | { readonly type: "grow"; readonly at: number; readonly block: Block; readonly text: string; readonly logprobs?: readonly TokenLogprob[] | undefined }
   | { readonly type: "end"; readonly end: EndEvent };
 
 /** The events of one choice as blocks. */
@@ -25,10 +30,16 @@ export async function* toBlocks(events: AsyncIterable<ChatEvent>): AsyncGenerato
     }
     if (event.type === "end") yield { type: "end", end: event };
     else if (event.type !== "tool-call" && open !== undefined) {
-      open = { ...open, text: open.text + event.text };
-      yield { type: "grow", at, block: open, text: event.text };
+      open = grown(open, event);
+      yield { type: "grow", at, block: open, text: event.text, logprobs: "logprobs" in event ? event.logprobs : undefined };
     }
   }
+}
+
+function grown(block: Block, event: Extract<ChatEvent, { readonly text: string }>): Block {
+  const text = block.text + event.text;
+  if (block.type === "call" || !("logprobs" in event) || event.logprobs === undefined) return { ...block, text };
+  return { ...block, text, logprobs: [...(block.logprobs ?? []), ...event.logprobs] };
 }
 
 /** The block that an event begins, where it does not go on with the one that is open. */

@@ -36,7 +36,11 @@ export async function* toMessageEvents(head: MessageHead, prompt_tokens: number,
   for await (const event of toBlocks(events)) {
     if (event.type === "open") yield named({ type: "content_block_start", index: event.at, content_block: toContent(event.block) });
     if (event.type === "grow") yield named({ type: "content_block_delta", index: event.at, delta: toDelta(event.block, event.text) });
-    if (event.type === "close") yield named({ type: "content_block_stop", index: event.at });
+    if (event.type === "close") {
+      // Clients wait for a signature with every thought; there is nothing to sign here.
+      if (event.block.type === "reasoning") yield named({ type: "content_block_delta", index: event.at, delta: { type: "signature_delta", signature: "" } });
+      yield named({ type: "content_block_stop", index: event.at });
+    }
     if (event.type === "end") yield named({ type: "message_delta", delta: ending(event.end), usage: usageOf(event.end) });
   }
   yield named({ type: "message_stop" });

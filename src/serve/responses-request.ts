@@ -61,7 +61,7 @@ const known = z.object({
   top_logprobs: whole(0, 20),
   include: z.array(z.string()).nullish(),
   metadata: z.record(z.string(), z.unknown()).nullish(),
-  truncation: z.enum(["auto", "disabled"]).nullish(),
+  truncation: z.literal("disabled", { error: "must be disabled: nothing is ever cut to fit" }).nullish(),
   store: z.literal(false, { error: stateless }).nullish(),
   background: z.literal(false, { error: stateless }).nullish(),
   previous_response_id: z.null({ error: stateless }).optional(),

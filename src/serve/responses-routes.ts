@@ -13,7 +13,7 @@ export function responsesRoutes(api: Api): Hono {
     const model = await api.models.find(request.model, c);
     const abort = abortOf(c);
     const { events } = await chatEvents(model, request, abort.signal);
-    const head = { id: `resp_${randomUUID().replaceAll("-", "")}`, created_at: Math.floor(Date.now() / 1000), model: model.id, fields };
+    const head = { id: `resp_${randomUUID().replaceAll("-", "")}`, created_at: Math.floor(Date.now() / 1000), model: model.id, fields, sampling: model.sampling ?? {} };
     nameIgnored(c, request.ignored);
     if (!request.stream) return await respondJson(c, api, abort, toWholeResponse(head, events));
     return respondStream(c, api, abort, toResponseEvents(head, events));

@@ -1,5 +1,6 @@
 import { collectBlocks, toBlocks, type Block } from "./blocks.ts";
-import type { ChatEvent, EndEvent } from "./chat-events.ts";
+import type { SamplingParams } from "../engine/types.ts";
+import type { ChatEvent, EndEvent, TokenLogprob } from "./chat-events.ts";
 import type { ResponsesFields } from "./responses-request.ts";
 import type { SseMessage } from "./sse.ts";
 
@@ -14,9 +15,11 @@ export interface ResponseHead {
   readonly created_at: number;
   readonly model: string;
   readonly fields: ResponsesFields;
+  /** What the model uses where the request is silent. */
+  readonly sampling: Pick<SamplingParams, "temperature" | "top_p">;
 }
 
-function toResponse({ id, created_at, model, fields }: ResponseHead, output: readonly OutputItem[], end: EndEvent | undefined): object {
+function toResponse({ id, created_at, model, fields, sampling }: ResponseHead, output: readonly OutputItem[], end: EndEvent | undefined): object {
   const status: Status = end === undefined ? "in_progress" : end.finish_reason === "length" ? "incomplete" : "completed";
   return {
     id,
@@ -42,12 +45,12 @@ function toResponse({ id, created_at, model, fields }: ResponseHead, output: rea
     safety_identifier: null,
     service_tier: "default",
     store: false,
-    temperature: fields.temperature ?? 1,
+    temperature: fields.temperature ?? sampling.temperature ?? 1,
     text: { format: fields.text?.format ?? { type: "text" } },
     tool_choice: fields.tool_choice ?? "auto",
     tools: (fields.tools ?? []).map((tool) => ({ type: "function", name: tool.name, description: tool.description ?? null, parameters: tool.parameters ?? null, strict: tool.strict ?? false })),
     top_logprobs: fields.top_logprobs ?? 0,
-    top_p: fields.top_p ?? 1,
+    top_p: fields.top_p ?? sampling.top_p ?? 1,
     truncation: "disabled",
     usage: end === undefined ? null : usageOf(end),
     user: fields.user ?? null,
@@ -78,8 +81,17 @@ function toItem(head: ResponseHead, at: number, block: Block, status: Status): O
   }
 }
 
-function toPart({ type, text }: Block): object {
-  return type === "reasoning" ? { type: "reasoning_text", text } : { type: "output_text", text, annotations: [], logprobs: [] };
+function toPart({ type, text, logprobs }: Exclude<Block, { type: "call" }>): object {
+  return type === "reasoning" ? { type: "reasoning_text", text } : { type: "output_text", text, annotations: [], logprobs: listed(logprobs) };
+}
+
+/** A list also where nobody asked, and of no bytes for a special token. */
+function listed(logprobs: readonly TokenLogprob[] = []): object[] {
+  return logprobs.map((token) => ({ ...withBytes(token), top_logprobs: token.top_logprobs.map(withBytes) }));
+}
+
+function withBytes({ token, logprob, bytes }: Omit<TokenLogprob, "top_logprobs">): object {
+  return { token, logprob, bytes: bytes ?? [] };
 }
 
 /** An item that was cut off is incomplete; only the last one can be. */
@@ -116,7 +128,7 @@ export async function* toResponseEvents(head: ResponseHead, events: AsyncIterabl
       if (part.block.type !== "call") yield event("response.content_part.added", { item_id: item.id, output_index: part.at, content_index: 0, part: toPart(part.block) });
     } else if (part.type === "grow") {
       const { id } = toItem(head, part.at, part.block, "in_progress");
-      yield event(`response.${streams[part.block.type]}.delta`, { item_id: id, output_index: part.at, ...(part.block.type === "call" ? {} : { content_index: 0 }), delta: part.text, ...(part.block.type === "text" ? { logprobs: [] } : {}) });
+      yield event(`response.${streams[part.block.type]}.delta`, { item_id: id, output_index: part.at, ...(part.block.type === "call" ? {} : { content_index: 0 }), delta: part.text, ...(part.block.type === "text" ? { logprobs: listed(part.logprobs) } : {}) });
     } else if (part.type === "close") {
       closed = { at: part.at, block: part.block }; // how it ended is told by what comes next
     } else if (part.type === "end") {
@@ -135,7 +147,7 @@ function closing(item: OutputItem, output_index: number, block: Block): [string,
     block.type === "call"
       ? [["response.function_call_arguments.done", { ...of, name: block.name, arguments: block.text }]]
       : [
-          [`response.${streams[block.type]}.done`, { ...of, content_index: 0, text: block.text, ...(block.type === "text" ? { logprobs: [] } : {}) }],
+          [`response.${streams[block.type]}.done`, { ...of, content_index: 0, text: block.text, ...(block.type === "text" ? { logprobs: listed(block.logprobs) } : {}) }],
           ["response.content_part.done", { ...of, content_index: 0, part: toPart(block) }],
         ];
   return [...ended, ["response.output_item.done", { output_index, item }]];
