@@ -67,3 +67,12 @@ test.each([undefined, ["8zzz"], [")+8"]])("what the tokens of an answer say is t
   if (stop?.[0] !== ")+8") expect(logprobs?.content?.map(({ token }) => token).join("")).toBe(message.content);
   expect(logprobs?.reasoning_content?.map(({ token }) => token).join("")).toBe(message.reasoning_content);
 });
+
+test.each([
+  ["/v1/completions", "prompt", { prompt: [99_999_999] }],
+  ["/v1/completions", "prompt", { prompt: [[1], [99_999_999]], stream: true }],
+  ["/detokenize", "tokens", { tokens: [1, 99_999_999] }],
+])("%s refuses a token that there is not, and names %s", async (path, param, body) => {
+  const response = await createApp({ models: [model] }).request(path, { method: "POST", body: JSON.stringify(body) });
+  expect([response.status, await response.json()]).toMatchObject([400, { error: { param } }]);
+});

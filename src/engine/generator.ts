@@ -133,7 +133,7 @@ export class Generator implements Engine {
     const { vocab_size } = this.#runner.config;
     checkSamplingParams(sampling, vocab_size);
     const stray = prompt_ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocab_size);
-    if (stray !== undefined) throw new LongjingError("bad_argument", "a prompt token is not in the vocabulary", { got: stray, expected: `0 to ${vocab_size - 1}` });
+    if (stray !== undefined) throw new LongjingError("bad_argument", "a prompt token is not in the vocabulary", { where: "prompt", got: stray, expected: `0 to ${vocab_size - 1}` });
     if (prompt_ids.length === 0) throw new LongjingError("bad_argument", "a prompt needs at least one token");
     if (prompt_ids.length + sampling.max_tokens > this.max_model_len)
       throw new LongjingError("too_large", "prompt and completion do not fit the context", { got: `${prompt_ids.length} + ${sampling.max_tokens} tokens`, expected: `at most ${this.max_model_len}` });

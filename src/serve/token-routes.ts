@@ -40,6 +40,9 @@ export function addTokenRoutes(app: Hono, { models }: Api): void {
   app.post("/detokenize", async (c) => {
     const { model: name, tokens } = parseBody(detokenize, await readJson(c));
     const model = await models.find(name, c);
+    const { length } = model.tokenizer.tokenBytes;
+    const stray = tokens.find((id) => id >= length);
+    if (stray !== undefined) throw new LongjingError("bad_argument", "a token is not in the vocabulary", { where: "tokens", got: stray, expected: `0 to ${length - 1}` });
     const text = model.tokenizer.decode(tokens);
     return c.json({ prompt: text, content: text });
   });
