@@ -15,8 +15,8 @@ interface Usage {
   readonly completion_tokens: number;
 }
 
-const ask = (app: ReturnType<typeof createApp>, body: object) =>
-  app.request("/v1/chat/completions", { method: "POST", body: JSON.stringify({ model: "fake", messages: [{ role: "user", content: "hi" }], ...body }) });
+const ask = (app: ReturnType<typeof createApp>, body: object, headers: Record<string, string> = {}) =>
+  app.request("/v1/chat/completions", { method: "POST", headers, body: JSON.stringify({ model: "fake", messages: [{ role: "user", content: "hi" }], ...body }) });
 
 const page = async (app: ReturnType<typeof createApp>): Promise<string> => await (await app.request("/metrics")).text();
 
@@ -133,12 +133,15 @@ test("what is asked and answered is written where that was asked for, for its ow
   for (const stream of [false, true]) {
     const response = await ask(app, { stream, messages: [{ role: "user", content: "a secret" }] });
     const answer = await response.text();
-    const file = join(dir, `${response.headers.get("x-request-id")}.json`);
-    const written = await vi.waitUntil(() => existsSync(file) && readFileSync(file, "utf8"));
+    const named = (name: string): boolean => name.startsWith(`${response.headers.get("x-request-id")}_`);
+    const file = join(dir, await vi.waitUntil(() => existsSync(dir) && readdirSync(dir).find(named)));
+    const written = await vi.waitUntil(() => readFileSync(file, "utf8"));
     expect(JSON.parse(written)).toMatchObject({ path: "/v1/chat/completions", model: "fake", request: expect.stringContaining("a secret"), response: answer });
     if (process.platform !== "win32") expect(statSync(file).mode & 0o77).toBe(0);
   }
   await (await ask(app, { model: "nobody" })).text();
   expect(readdirSync(dir)).toHaveLength(2);
+  for (let at = 0; at < 2; at++) await (await ask(app, {}, { "x-request-id": "same" })).text();
+  await vi.waitUntil(() => readdirSync(dir).filter((name) => name.startsWith("same_")).length === 2);
   rmSync(dir, { recursive: true });
 });

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { MiddlewareHandler } from "hono";
@@ -46,7 +47,10 @@ export function logEntry(scope: RequestScope): RequestLogEntry {
   };
 }
 
-/** Writes what was asked of a model and what it answered to `folder`, a file a request, for its owner's eyes only. */
+/**
+ * Writes what was asked of a model and what it answered to `folder`, for its owner's eyes only: a file a request, whose name begins
+ * with the request's id, which a client may use twice.
+ */
 export function logPrompts(folder: string, report: (error: unknown) => void): MiddlewareHandler {
   return async (c, next) => {
     const scope = c.get("scope");
@@ -58,7 +62,7 @@ export function logPrompts(folder: string, report: (error: unknown) => void): Mi
     scope.onEnd(() => {
       const file = { id: scope.id, path: scope.path, model: scope.model, request, response: answer.text };
       void mkdir(folder, { recursive: true, mode: 0o700 })
-        .then(() => writeFile(join(folder, `${scope.id}.json`), JSON.stringify(file), { mode: 0o600 }))
+        .then(() => writeFile(join(folder, `${scope.id}_${randomUUID()}.json`), JSON.stringify(file), { mode: 0o600 }))
         .catch(report);
     });
   };
