@@ -13,7 +13,7 @@ if (option("--seed") === "13") {
 }
 if (existsSync(out) !== args.includes("--resume")) process.exit(2);
 mkdirSync(out, { recursive: true });
-writeFileSync(join(out, "config.json"), JSON.stringify({ recipe: "tiny-zero", stages: [{ name: "grpo", steps }] }));
+writeFileSync(join(out, "config.json"), JSON.stringify({ recipe: "tiny-zero", ...(option("--max-steps") && { max_steps: steps }), stages: [{ name: "grpo", steps }] }));
 
 let step = 0;
 const log = (type, values) =>

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -12,12 +12,12 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 type Options = Partial<Omit<RecipeRunOptions, "backend" | "dir">>;
 
 /** Runs or resumes; ends as soon as `until` says so of an event. */
-async function train(folder: string, options: Options = {}, until: (event: RecipeEvent) => boolean = () => false): Promise<"finished" | "stopped"> {
+async function train(folder: string, options: Options = {}, until: (event: RecipeEvent) => boolean = () => false, made = recipe): Promise<"finished" | "stopped"> {
   const stop = new AbortController();
   const report = (event: RecipeEvent): void => {
     if (until(event)) stop.abort();
   };
-  return await runRecipe(recipe, { backend: await backend("cpu"), dir: folder, seed: 3, resume: true, checkpointEvery: 3, cores: 2, now: () => performance.now() / 1000, report, signal: stop.signal, ...options });
+  return await runRecipe(made, { backend: await backend("cpu"), dir: folder, seed: 3, resume: true, checkpointEvery: 3, cores: 2, now: () => performance.now() / 1000, report, signal: stop.signal, ...options });
 }
 
 /** All of a run that must not depend on when it was stopped. */
@@ -53,6 +53,37 @@ describe("a run that is stopped and resumed equals one that never was", () => {
     expect(await train(folder, {}, (event) => event.type === type && "stage" in event && event.stage === stage && event.step >= step)).toBe("stopped");
     expect(await train(folder)).toBe("finished");
     expect(outcome(folder)).toEqual(outcome(straight));
+  });
+
+  test("steps that it was not to take at first are taken, and are those of a run that was to take them", async () => {
+    const folder = join(dir, "longer");
+    const begin = { ...recipe, stages: recipe.stages.slice(0, 1) };
+    expect(await train(folder, { maxSteps: 10 }, () => false, begin)).toBe("finished");
+    expect(await train(folder, {}, () => false, begin)).toBe("finished");
+    const tensors = (of: string): string[] => readFileSync(join(of, "checkpoints", "pretrain-step-30", "SHA256SUMS"), "utf8").split("\n").filter((line) => line.endsWith(".safetensors"));
+    expect(tensors(folder)).toEqual(tensors(straight));
+  });
+
+  test("what later stages are built on is not changed under them, and the record stays true", async () => {
+    const config = readFileSync(join(straight, "config.json"), "utf8");
+    const checkpoints = readdirSync(join(straight, "checkpoints"));
+    const longer = { ...recipe, stages: recipe.stages.map((stage) => (stage.name === "grpo" ? { ...stage, steps: 12 } : stage)) };
+    await expect(train(straight, {}, () => false, longer)).rejects.toMatchObject({ code: "conflict", message: expect.stringMatching(/grpo: 8 steps; expected: 12 steps/) });
+    expect(readFileSync(join(straight, "config.json"), "utf8")).toBe(config);
+    expect(readdirSync(join(straight, "checkpoints"))).toEqual(checkpoints);
+    expect(await train(straight, { maxSteps: 2 })).toBe("finished");
+  });
+
+  test("an edited recipe is told of once; a run that did not know its recipe's source is not suspected", async () => {
+    const begin = { ...recipe, stages: recipe.stages.slice(0, 1) };
+    const folder = join(dir, "edited");
+    const warnings = async (options: Options): Promise<readonly string[]> => {
+      let told: readonly string[] = [];
+      await train(folder, options, (event) => event.type === "start" && ((told = event.warnings), false), begin);
+      return told;
+    };
+    const edited = [expect.stringMatching(/source has changed/)];
+    for (const [options, expected] of [[{ maxSteps: 2 }, []], [{ maxSteps: 2, recipeSha256: "aa" }, []], [{ maxSteps: 2 }, []], [{ maxSteps: 2, recipeSha256: "bb" }, edited], [{ maxSteps: 2, recipeSha256: "bb" }, []], [{ maxSteps: 3, recipeSha256: "bb" }, [expect.stringMatching(/: max_steps$/)]]] as const) expect(await warnings(options)).toEqual(expected);
   });
 
   test("at every step in turn", async () => {

@@ -106,6 +106,16 @@ test("one run at a time; stopped runs resume into the same log", async () => {
   await listen(id, (messages) => steps(messages).filter((step) => step === 1).length === 2);
 });
 
+test("a run that was begun with fewer steps goes on with as many", async () => {
+  const { id } = await start({ max_steps: 500 });
+  await listen(id, (messages) => steps(messages).length >= 1);
+  await call("POST", `/runs/${id}/stop`);
+  await settled("stopped");
+  await call("POST", `/runs/${id}/resume`);
+  await listen(id, (messages) => steps(messages).filter((step) => step === 1).length === 2);
+  expect((await list())[0]).toMatchObject({ id, stages: [{ name: "grpo", steps: 500 }] });
+});
+
 test("a trainer that fails is reported in its own words", async () => {
   const { id } = await start({ seed: 13 });
   await settled("failed");

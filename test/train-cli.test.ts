@@ -30,6 +30,18 @@ test("a recipe in any folder trains, each event a JSON line, and the folder is n
   expect(await longjing([...args, "--resume", "--seed", "4"])).toMatchObject({ code: 3 });
 });
 
+test("a recipe that is edited, or what it imports, is told of when its run goes on", async () => {
+  const folder = join(dir, "edited");
+  mkdirSync(folder);
+  const recipe = join(folder, "mine.ts");
+  writeFileSync(join(folder, "steps.ts"), "export const steps = 2;\n");
+  writeFileSync(recipe, `import { recipe as tiny } from ${JSON.stringify(tiny)};\nimport { steps } from "./steps";\nexport const recipe = { ...tiny, stages: [{ ...tiny.stages[0], steps }] };\n`);
+  const go = async (): Promise<unknown> => events((await longjing(["train", recipe, "--out", join(folder, "run"), "--resume", "--json", "--max-steps", "2"])).stdout)[0]!["warnings"];
+  expect([await go(), await go()]).toEqual([[], []]);
+  writeFileSync(join(folder, "steps.ts"), "export const steps = 3 - 1;\n");
+  expect([await go(), await go()]).toEqual([[expect.stringMatching(/source has changed/)], []]);
+});
+
 test("SIGTERM ends the step that runs and saves it; the run goes on from there", async () => {
   const out = join(dir, "stopped");
   const child = spawn(process.execPath, [launcher, "train", tiny, "--out", out, "--json"], { stdio: ["ignore", "pipe", "ignore"] });

@@ -1,6 +1,7 @@
-import { stat } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { readFile, stat } from "node:fs/promises";
 import { register } from "node:module";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
@@ -35,6 +36,27 @@ export async function loadRecipe(path: string): Promise<Recipe> {
   if (checked.success) return module.recipe as Recipe;
   const [issue] = checked.error.issues;
   throw new LongjingError("bad_file", "The recipe is not complete", { where: `${where}: ${["recipe", ...(issue?.path ?? [])].join(".")}`, expected: issue?.message });
+}
+
+/** SHA-256, in hexadecimal, of a recipe's file and of those that it imports by a relative path, and so on. */
+export async function recipeSha256(path: string): Promise<string> {
+  const files = [resolve(path)];
+  const hash = createHash("sha256");
+  for (const file of files) {
+    const text = await readFile(file, "utf8");
+    hash.update(`${text.length}\n${text}`);
+    for (const [, name] of text.matchAll(/\b(?:from|import)\s*\(?\s*["'](\.[^"']+)["']/g)) {
+      const imported = await existing(resolve(dirname(file), name!));
+      if (imported !== null && !files.includes(imported)) files.push(imported);
+    }
+  }
+  return hash.digest("hex");
+}
+
+/** The file that an import means, whose suffix may be another or none; null for what is none, such as an import in a comment. */
+async function existing(path: string): Promise<string | null> {
+  for (const file of [path, `${path}.ts`, path.replace(/\.js$/, ".ts")]) if (await stat(file).then((entry) => entry.isFile(), () => false)) return file;
+  return null;
 }
 
 async function prepareImports(): Promise<void> {

@@ -47,7 +47,7 @@ export function addTrain(program: Command): void {
 async function train(path: string, options: TrainOptions): Promise<void> {
   const { out: dir, resume = false, seed, maxSteps, checkpointEvery } = options;
   const terminal = openTerminal();
-  const { loadRecipe } = await import("./load-recipe.ts");
+  const { loadRecipe, recipeSha256 } = await import("./load-recipe.ts");
   const { runRecipe } = await import("../train/index.ts");
   const { defaultThreads } = await import("../runtime/cores.ts");
   const { summaryOf, summaryText } = await import("./run-summary.ts");
@@ -64,6 +64,7 @@ async function train(path: string, options: TrainOptions): Promise<void> {
     backend,
     dir,
     resume,
+    recipeSha256: await recipeSha256(path),
     ...(base && { base }),
     ...(lora && { lora }),
     ...(seed !== undefined && { seed }),
@@ -84,7 +85,7 @@ async function train(path: string, options: TrainOptions): Promise<void> {
   if (ended === "stopped") process.exitCode = 128 + constants.signals[stop.name() ?? "SIGINT"];
   else if (options.json) terminal.out(`${JSON.stringify({ type: "summary", ...summaryOf(dir) })}\n`);
   else terminal.out(summaryText(summaryOf(dir), terminal.colors));
-  if (ended === "stopped") view.say(`Go on with: longjing train ${path} --out ${dir}${options.base === undefined ? "" : ` --base ${options.base}`} --resume`);
+  if (ended === "stopped") view.say(`Go on with: longjing train ${path} --out ${dir}${options.base === undefined ? "" : ` --base ${options.base}`}${maxSteps === undefined ? "" : ` --max-steps ${maxSteps}`} --resume`);
 }
 
 /** @throws LongjingError "bad_argument" for options of an adapter where none is trained */

@@ -2,7 +2,7 @@ import { readFile, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
-import { runState } from "../train/run.ts";
+import { readRunConfig, runState } from "../train/run.ts";
 
 /** What a run's folder says about it. */
 export interface RunFolder {
@@ -24,6 +24,9 @@ export async function readRunFolder(run: string, name: string): Promise<RunFolde
   const { recipe, stages } = config.data ?? { recipe: recipeOf(name), stages: [] };
   return { recipe, stages, updated: (log?.mtimeMs ?? Date.now()) / 1000, ...stateOf(run) };
 }
+
+/** The most steps of each stage that the run was begun with, where it was. @throws LongjingError "bad_file"; "disk" */
+export const maxStepsOf = (run: string): number | undefined => z.object({ max_steps: z.int().min(1) }).safeParse(readRunConfig(run)).data?.max_steps;
 
 function stateOf(run: string): Pick<RunFolder, "state" | "error"> {
   try {

@@ -1,7 +1,7 @@
 import { basename, join } from "node:path";
 import { LongjingError } from "../errors/index.ts";
 import { followLines } from "./follow.ts";
-import { isFolder, namesIn, readRunFolder, runName, type RunFolder } from "./run-folder.ts";
+import { isFolder, maxStepsOf, namesIn, readRunFolder, runName, type RunFolder } from "./run-folder.ts";
 import type { SseMessage } from "./sse.ts";
 import { openTrainer, type Trainer } from "./trainer.ts";
 
@@ -56,6 +56,7 @@ export function openRuns({ runsDir, recipesDir, launch }: RunsOptions): Runs {
     trainer.start(id, ["train", join(recipesDir, `${recipe}.ts`), "--out", join(runsDir, id), ...more]);
     return await info(id);
   };
+  const option = (name: string, value: number | undefined): string[] => (value === undefined ? [] : [name, String(value)]);
   return {
     recipes,
     async list() {
@@ -64,11 +65,10 @@ export function openRuns({ runsDir, recipesDir, launch }: RunsOptions): Runs {
       return all.sort((a, b) => b.updated - a.updated);
     },
     start({ recipe, seed, max_steps }) {
-      const option = (name: string, value: number | undefined): string[] => (value === undefined ? [] : [name, String(value)]);
       return train(runName(recipe, new Date()), recipe, [...option("--seed", seed), ...option("--max-steps", max_steps)]);
     },
     async resume(id) {
-      return await train(id, (await info(await check(id))).recipe, ["--resume"]);
+      return await train(id, (await info(await check(id))).recipe, ["--resume", ...option("--max-steps", maxStepsOf(join(runsDir, id)))]);
     },
     async stop(id) {
       trainer.stop(await check(id));

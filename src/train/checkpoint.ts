@@ -123,6 +123,12 @@ export function stageEnd(runDir: string, stage: string): Checkpoint {
   throw new LongjingError("not_found", "The run has no checkpoint of this stage's end", { where: parent, got: damage ?? "none", expected: stage });
 }
 
+/** Where stages have ended, by the checkpoints' own account: no tensor is read. Oldest first. */
+export function stageEnds(runDir: string): readonly Checkpoint[] {
+  const parent = join(runDir, "checkpoints");
+  return onDisk(parent, () => list(parent).checkpoints.filter(({ marks }) => marks.includes("last")));
+}
+
 /** The tensors of one of a checkpoint's files (`modelFile` or `adapterFile`, `optimizerFile`). @throws LongjingError "not_found"; "bad_file" */
 export async function loadTensors(checkpoint: Checkpoint, file: string): Promise<Record<string, HostTensor>> {
   const source = await openFileSource(join(checkpoint.path, file));

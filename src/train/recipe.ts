@@ -7,7 +7,7 @@ import { sameShape } from "../tensor/op.ts";
 import { createTokenizer, type Tokenizer, type TokenizerFiles } from "../text/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import type { Checkpoint as OpenCheckpoint } from "../weights/index.ts";
-import { adapterFile, loadTensors, modelFile, optimizerFile, stageEnd, type Checkpoint, type CheckpointContents, type HostTensor, type JsonValue, type WeightsFile } from "./checkpoint.ts";
+import { adapterFile, loadTensors, modelFile, optimizerFile, stageEnd, stageEnds, type Checkpoint, type CheckpointContents, type HostTensor, type JsonValue, type WeightsFile } from "./checkpoint.ts";
 import { noBase, type FrozenBase } from "./frozen-base.ts";
 import { adapterFiles, loraConfigFor, loraDefaults, readBase, type LoraOptions } from "./lora.ts";
 import { openRun, readRunConfig, type Run } from "./run.ts";
@@ -44,6 +44,8 @@ export interface RecipeRunOptions {
   readonly lora?: LoraOptions;
   /** Default: that of the run which goes on, else 0. */
   readonly seed?: number;
+  /** Of the recipe's source files, in hexadecimal: who goes on with a run by an edited recipe is told so. */
+  readonly recipeSha256?: string;
   /** Go on with the run in the folder, if there is one. Without it a folder that holds a run is refused. */
   readonly resume: boolean;
   /** Ends each stage after this many steps. */
@@ -72,7 +74,13 @@ export type RecipeEvent =
   | { readonly type: "end"; readonly dir: string };
 
 /** What a checkpoint stores beside tensors. */
-type SavedState = { readonly progress: { readonly step: number; readonly cursor: JsonValue }; readonly done: boolean; readonly optimizer_step: number };
+type SavedState = {
+  readonly progress: { readonly step: number; readonly cursor: JsonValue };
+  readonly done: boolean;
+  /** Steps that the stage was to take. Older checkpoints do not say. */
+  readonly steps?: number;
+  readonly optimizer_step: number;
+};
 
 /** A run as its stages see it, except for what differs between them. */
 type SharedContext = Pick<StageContext, "backend" | "config" | "tokenizer" | "state" | "seed" | "signal" | "blocking" | "memory" | "now" | "parametersAfter">;
@@ -80,19 +88,21 @@ type SharedContext = Pick<StageContext, "backend" | "config" | "tokenizer" | "st
 /**
  * Runs a recipe in a run folder, or goes on with one. A resumed run equals one that was never stopped, byte for byte.
  * @returns "stopped" when the signal has ended it before its last stage was done
- * @throws LongjingError "conflict" when the folder holds a run and `resume` is not set, or a run of another recipe or seed;
+ * @throws LongjingError "conflict" when the folder holds a run and `resume` is not set, or a run of another recipe or seed, or one
+ *   whose later stages are built on fewer steps of an earlier one than are planned now;
  *   "bad_file"; "disk"; what the stages throw
  */
 export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Promise<"finished" | "stopped"> {
   const { backend, dir, report = () => {}, signal = new AbortController().signal } = options;
-  const { seed, lora } = choicesOf(recipe, options);
+  const { seed, lora, recipe_sha256 } = choicesOf(recipe, options);
   const { files, tokenizer, config, specs, initial, frozen, weights } = await startOf(recipe, options, seed, lora);
-  const chosen = { ...(options.base && { base: options.base.name }), ...(lora && { lora: { ...lora } }) };
-  const run = openRun(dir, { config: { recipe: recipe.name, seed, ...chosen, stages: recipe.stages.map((s) => ({ name: s.name, steps: s.steps })) }, resume: options.resume });
+  const chosen = { ...(options.base && { base: options.base.name }), ...(lora && { lora: { ...lora } }), ...(options.maxSteps !== undefined && { max_steps: options.maxSteps }), ...(recipe_sha256 !== undefined && { recipe_sha256 }) };
+  const made = { recipe: recipe.name, seed, ...chosen, stages: recipe.stages.map((s) => ({ name: s.name, steps: s.steps })) };
+  const run = openRun(dir, { config: made, resume: options.resume, accept: (checkpoint) => requireFinished(recipe, options, checkpoint) });
   try {
     const state = new TrainState(backend, specs, await initial(), frozen);
-    const at = run.checkpoint ? await restore(recipe, run.checkpoint, weights.file, state) : { index: 0, progress: null };
-    report({ type: "start", recipe: recipe.name, parameters: state.parameterCount, trainable: parameterCount(specs), stages: recipe.stages.map((stage) => ({ name: stage.name, steps: stepsOf(stage, options) })), warnings: run.warnings });
+    const at = run.checkpoint ? await restore(recipe, options, run.checkpoint, weights.file, state) : { index: 0, progress: null };
+    report({ type: "start", recipe: recipe.name, parameters: state.parameterCount, trainable: parameterCount(specs), stages: recipe.stages.map((stage) => ({ name: stage.name, steps: stepsOf(stage, options) })), warnings: [...run.warnings, ...changeWarnings(run.changed)] });
     const extraFiles = { ...weights.files, "tokenizer.json": JSON.stringify(files.tokenizerJson), "tokenizer_config.json": JSON.stringify(files.tokenizerConfig, null, 2) };
     const parametersAfter = async (stage: string): Promise<Record<string, Float32Array>> => {
       const checkpoint = stageEnd(dir, stage);
@@ -104,7 +114,7 @@ export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Prom
       const resumed = index === at.index ? at.progress : null;
       if (!resumed) state.resetOptimizer();
       const save = (progress: StageProgress, done: boolean): void => {
-        const path = run.save({ ...contents(stage, progress, done, state), order: orderOf(recipe, index, progress.step), weightsFile: weights.file, extraFiles });
+        const path = run.save({ ...contents(stage, stepsOf(stage, options), progress, done, state), order: orderOf(recipe, index, progress.step), weightsFile: weights.file, extraFiles });
         report({ type: "checkpoint", path });
       };
       const progress = await stage.run(stageContext(stage, resumed, shared, run, options, save));
@@ -204,25 +214,49 @@ function orderOf(recipe: Recipe, index: number, step: number): number {
   return recipe.stages.slice(0, index).reduce((n, stage) => n + stage.steps + 1, step);
 }
 
-function contents(stage: Stage, { step, cursor, tensors, best = false }: StageProgress, done: boolean, state: TrainState): Pick<CheckpointContents, "stage" | "step" | "tensors" | "optimizer" | "state" | "marks"> {
-  const saved: SavedState = { progress: { step, cursor }, done, optimizer_step: state.step };
+function contents(stage: Stage, steps: number, { step, cursor, tensors, best = false }: StageProgress, done: boolean, state: TrainState): Pick<CheckpointContents, "stage" | "step" | "tensors" | "optimizer" | "state" | "marks"> {
+  const saved: SavedState = { progress: { step, cursor }, done, steps, optimizer_step: state.step };
   const moments = { ...hostTensors(state.moments.m, "m."), ...hostTensors(state.moments.v, "v.") };
   return { stage: stage.name, step, tensors: hostTensors(state.parameters), optimizer: { ...moments, ...tensors }, state: saved, marks: [...(best ? ["best"] : []), ...(done ? ["last"] : [])] };
 }
 
 /** What a run is made with that its recipe leaves open. @throws LongjingError "conflict" where the run that shall go on is of another recipe, seed or adapter */
-function choicesOf(recipe: Recipe, { dir, resume, seed, lora }: RecipeRunOptions): { readonly seed: number; readonly lora: Required<LoraOptions> | undefined } {
+function choicesOf(recipe: Recipe, { dir, resume, seed, lora, recipeSha256 }: RecipeRunOptions): { readonly seed: number; readonly lora: Required<LoraOptions> | undefined; readonly recipe_sha256: string | undefined } {
   const wanted = (recipe.lora ?? lora) && { ...loraDefaults, ...recipe.lora, ...lora };
-  const old = resume ? (readRunConfig(dir) as { readonly recipe: string; readonly seed: number; readonly lora?: Required<LoraOptions> } | null) : null;
-  if (old === null) return { seed: seed ?? 0, lora: wanted };
+  const old = resume ? (readRunConfig(dir) as { readonly recipe: string; readonly seed: number; readonly lora?: Required<LoraOptions>; readonly recipe_sha256?: string } | null) : null;
+  if (old === null) return { seed: seed ?? 0, lora: wanted, recipe_sha256: recipeSha256 };
   if (old.recipe !== recipe.name) throw new LongjingError("conflict", "The folder holds a run of another recipe", { where: dir, got: recipe.name, expected: old.recipe });
   if (seed !== undefined && seed !== old.seed) throw new LongjingError("conflict", "The run in the folder has another seed", { where: dir, got: seed, expected: old.seed });
   if (lora && JSON.stringify(wanted) !== JSON.stringify(old.lora)) throw new LongjingError("conflict", "The run in the folder trains another adapter", { where: dir, got: wanted, expected: old.lora ?? "none" });
-  return { seed: old.seed, lora: old.lora };
+  return { seed: old.seed, lora: old.lora, recipe_sha256: recipeSha256 ?? old.recipe_sha256 };
+}
+
+function changeWarnings(changed: readonly string[]): string[] {
+  const fields = changed.filter((name) => name !== "recipe_sha256");
+  return [
+    ...(fields.length < changed.length ? ["The recipe's source has changed since the run began: what is done was done by the old one, what follows is done by the new one"] : []),
+    ...(fields.length > 0 ? [`config.json has changed since the run began: ${fields.join(", ")}`] : []),
+  ];
+}
+
+/** Whether a stage that has ended is to take more steps now than it was to take then. */
+function isShort({ state }: Checkpoint, stage: Stage, options: RecipeRunOptions): boolean {
+  const { done, steps = Number.POSITIVE_INFINITY } = state as unknown as SavedState;
+  return done && steps < stepsOf(stage, options);
+}
+
+/** @throws LongjingError "conflict" where a stage before the newest checkpoint's is short of steps: what came after it would not be built on them */
+function requireFinished(recipe: Recipe, options: RecipeRunOptions, newest: Checkpoint | null): void {
+  const ends = stageEnds(options.dir);
+  for (const stage of recipe.stages.slice(0, Math.max(0, recipe.stages.findIndex(({ name }) => name === newest?.stage)))) {
+    const end = ends.findLast((one) => one.stage === stage.name);
+    if (end === undefined || !isShort(end, stage, options)) continue;
+    throw new LongjingError("conflict", "Later stages are built on fewer steps of an earlier one than are planned now", { where: end.path, got: `${stage.name}: ${end.step} steps`, expected: `${stepsOf(stage, options)} steps`, hint: "Go on with as many steps as before (the recipe, --max-steps), or remove the checkpoints that are newer than this one to go on from it" });
+  }
 }
 
 /** Loads a checkpoint into `state`; says which stage goes on, and from where. */
-async function restore(recipe: Recipe, checkpoint: Checkpoint, file: WeightsFile, state: TrainState): Promise<{ index: number; progress: StageProgress | null }> {
+async function restore(recipe: Recipe, options: RecipeRunOptions, checkpoint: Checkpoint, file: WeightsFile, state: TrainState): Promise<{ index: number; progress: StageProgress | null }> {
   const index = recipe.stages.findIndex((s) => s.name === checkpoint.stage);
   if (index < 0) throw new LongjingError("bad_file", "The run was made by another recipe", { where: checkpoint.path, got: `stage "${checkpoint.stage}"`, expected: recipe.stages.map((s) => s.name) });
   const saved = checkpoint.state as unknown as SavedState;
@@ -231,7 +265,7 @@ async function restore(recipe: Recipe, checkpoint: Checkpoint, file: WeightsFile
   const trained = state.specs.filter((s) => s.trainable);
   state.load(parametersOf(parameters, state.specs, checkpoint), { m: parametersOf(optimizer, trained, checkpoint, "m."), v: parametersOf(optimizer, trained, checkpoint, "v.") });
   state.step = saved.optimizer_step;
-  if (saved.done) return { index: index + 1, progress: null };
+  if (saved.done && !isShort(checkpoint, recipe.stages[index]!, options)) return { index: index + 1, progress: null };
   const rest = Object.entries(optimizer).filter(([name]) => !/^[mv]\./.test(name));
   return { index, progress: { ...saved.progress, ...(rest.length > 0 && { tensors: Object.fromEntries(rest) }) } };
 }

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { fromState, random } from "../random/index.ts";
 import type { RandomState } from "../random/index.ts";
 import { readLog, withoutClock } from "./log.ts";
-import { openRun, readLedger, runState } from "./run.ts";
+import { openRun, readRunConfig, readLedger, runState } from "./run.ts";
 import type { Run } from "./run.ts";
 
 let dir: string;
@@ -84,10 +84,12 @@ describe("resuming", () => {
     openRun(dir, { config }).close();
     const run = openRun(dir, { config: { ...config, seed: 2, steps: 5 }, resume: true });
     run.close();
-    expect(run.warnings).toEqual([expect.stringMatching(/: seed, steps$/)]);
+    // A field that the run did not have is none that has changed.
+    expect(run.changed).toEqual(["seed"]);
+    expect(readRunConfig(dir)).toEqual({ ...config, seed: 2, steps: 5 });
     const again = openRun(dir, { config: { ...config, seed: 2, steps: 5 }, resume: true });
     again.close();
-    expect(again.warnings).toEqual([]);
+    expect(again.changed).toEqual([]);
   });
 });
 

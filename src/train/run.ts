@@ -17,6 +17,8 @@ export interface RunOptions {
   readonly config: { readonly [key: string]: JsonValue };
   /** Go on from the newest whole checkpoint, if there is one. Without it a folder that holds a run is refused. */
   readonly resume?: boolean;
+  /** Asked about what is gone on from before anything is written: throws where it must not be. */
+  readonly accept?: (checkpoint: Checkpoint | null) => void;
   /** Checkpoints to keep, beside the marked ones. Default 2. */
   readonly keepLast?: number;
   readonly assumptions?: Assumptions;
@@ -31,6 +33,8 @@ export interface Run {
   readonly checkpoint: Checkpoint | null;
   /** What the person should know about the resumption. */
   readonly warnings: readonly string[];
+  /** Fields of `config.json` that are not as the run that goes on had them; those that it did not have are no change. */
+  readonly changed: readonly string[];
   /** Appends a line to `log.jsonl`; `measures` (seconds, rates) go under its `clock`. @throws LongjingError "disk" */
   log(line: LogLine, measures?: Readonly<Record<string, number>>): void;
   /** Saves a checkpoint that belongs to the log as it stands, and the ledger. @throws as `saveCheckpoint` */
@@ -78,7 +82,7 @@ export function readRunConfig(dir: string): JsonValue | null {
 }
 
 function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
-  const { config, resume = false, keepLast = 2, assumptions, now = () => Date.now() / 1000 } = options;
+  const { config, resume = false, accept, keepLast = 2, assumptions, now = () => Date.now() / 1000 } = options;
   const configPath = join(dir, "config.json");
   const oldConfig = readRunConfig(dir);
   if (oldConfig !== null && !resume) {
@@ -86,10 +90,11 @@ function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
   }
   removeLeftovers(dir);
   const { checkpoint, warnings } = latestCheckpoint(dir);
+  accept?.(checkpoint);
   // Where one is damaged, those before it may be wanted.
   if (warnings.length === 0) pruneCheckpoints(dir, keepLast);
   const changed = oldConfig === null ? [] : changedFields(oldConfig, config);
-  if (oldConfig === null || changed.length > 0) onDisk(configPath, () => replaceDurably(configPath, pretty(config)));
+  if (!isDeepStrictEqual(oldConfig, plain(config))) onDisk(configPath, () => replaceDurably(configPath, pretty(config)));
   const resumedFrom = checkpoint === null ? null : basename(checkpoint.path);
   let ledger = startSession(readLedger(dir) ?? newLedger(thisHardware(), assumptions), now(), resumedFrom);
   let finished = false;
@@ -102,7 +107,8 @@ function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
   return {
     dir,
     checkpoint,
-    warnings: changed.length === 0 ? warnings : [...warnings, `config.json has changed since the run began: ${changed.join(", ")}`],
+    warnings,
+    changed,
     log: log.append,
     save(contents) {
       // The checkpoint counts on these lines: they must outlive a power cut that it outlives.
@@ -133,11 +139,12 @@ function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
 }
 
 function changedFields(before: JsonValue, after: { readonly [key: string]: JsonValue }): string[] {
-  // Through JSON, which is what the old one has been through.
-  const old = before as { readonly [key: string]: JsonValue };
-  const fresh = JSON.parse(JSON.stringify(after)) as typeof old;
-  return [...new Set([...Object.keys(old), ...Object.keys(fresh)])].filter((key) => !isDeepStrictEqual(old[key], fresh[key]));
+  const [old, fresh] = [before as { readonly [key: string]: JsonValue }, plain(after)];
+  return Object.keys(old).filter((key) => !isDeepStrictEqual(old[key], fresh[key]));
 }
+
+/** Through JSON, which is what one from a file has been through. */
+const plain = (config: RunOptions["config"]): RunOptions["config"] => JSON.parse(JSON.stringify(config)) as RunOptions["config"];
 
 function thisHardware(): Hardware {
   const cores = cpus();
