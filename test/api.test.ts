@@ -3,6 +3,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { EngineRequest } from "../src/engine/types.ts";
+import { LongjingError } from "../src/errors/index.ts";
 import { createApp, type ChatChunk, type ChatCompletion } from "../src/serve/index.ts";
 import { fakeModel, type FakeOptions } from "./fake-model.ts";
 import { call, clock, hi, serve, weather, type Body } from "./serve-api.ts";
@@ -263,6 +264,21 @@ describe("text completions", () => {
     const { choices: [only], usage: read } = await whole({ prompt: [117, 115], echo: true, logprobs: 0, max_tokens: 0 });
     expect(only).toMatchObject({ text: "us", finish_reason: "length", logprobs: { tokens: ["u", "s"], token_logprobs: [null, -1] } });
     expect(read).toMatchObject({ prompt_tokens: 2, completion_tokens: 0 });
+  });
+
+  test("of which one is refused are all given up", async () => {
+    const { post, model } = complete();
+    const { submit } = model.engine;
+    const signals: (AbortSignal | undefined)[] = [];
+    Object.assign(model.engine, {
+      submit(request: EngineRequest) {
+        signals.push(request.signal);
+        if (request.prompt_ids.includes(1)) throw new LongjingError("bad_argument", "no such token", { where: "prompt" });
+        return submit(request);
+      },
+    });
+    expect((await post("/v1/completions", { prompt: [[65], [1]] })).status).toBe(400);
+    expect(signals.map((signal) => signal?.aborted)).toEqual([true, true]);
   });
 
   test("without tokens are for prompts that are echoed with log-probabilities", async () => {

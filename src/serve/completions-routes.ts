@@ -20,12 +20,22 @@ export function addCompletionRoutes(app: Hono, api: Api): void {
       const echo = !request.echo ? "" : typeof prompt === "string" ? prompt : model.tokenizer.decode(prompt);
       return { prompt_ids, echo, max_tokens: completionBudget(model, prompt_ids.length, request.max_tokens), signal: abort.signal, constraint };
     });
-    const prompts = inputs.map((input, at): PromptEvents => ({ first: at * request.n, events: completionEvents(model, request, input, () => plainReader(request.stop)) }));
+    const prompts = inputs.map((input, at): PromptEvents => ({ first: at * request.n, events: begun(abort, () => completionEvents(model, request, input, () => plainReader(request.stop))) }));
     const head = headOf(`cmpl-${randomUUID()}`, model);
     nameIgnored(c, request.ignored);
     if (!request.stream) return await respondJson(c, api, abort, toTextCompletion(head, prompts));
     return respondStream(c, api, abort, dataMessages(toTextChunks(head, prompts.length * request.n, merge(prompts.map(labelled)), request.include_usage)));
   });
+}
+
+/** Where one prompt is refused, those before it go on no further. */
+function begun<T>(abort: AbortController, begin: () => T): T {
+  try {
+    return begin();
+  } catch (error) {
+    abort.abort();
+    throw error;
+  }
 }
 
 async function* labelled(prompt: PromptEvents): AsyncGenerator<{ readonly prompt: PromptEvents; readonly event: ChatEvent }, void> {
