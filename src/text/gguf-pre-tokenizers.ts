@@ -1,7 +1,7 @@
 import { llama3Split } from "./bpe.ts";
 
 /** Of `tokenizer.ggml.token_type`. */
-export const tokenTypes = { normal: 1, control: 3, userDefined: 4, unused: 5 };
+export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5 };
 
 /** What a pre-tokenizer of llama.cpp does, as tokenizer.json says it. */
 export interface PreTokenizer {
@@ -12,6 +12,8 @@ export interface PreTokenizer {
   readonly gpt2?: true;
   /** A word that is in the vocabulary is one token, whatever the merges say. */
   readonly ignoreMerges?: true;
+  /** A text begins with BOS unless the file says otherwise. */
+  readonly addBos?: true;
 }
 
 const split = (regex: string): object => ({ type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false });
@@ -19,10 +21,15 @@ const split = (regex: string): object => ({ type: "Split", pattern: { Regex: reg
 /** What turns text into bytes, and at the end of GPT-2's own split. */
 export const byteLevel = (use_regex: boolean): object => ({ type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex });
 
-const llama3: PreTokenizer = { splits: [split(llama3Split)], ignoreMerges: true };
+const llama3: PreTokenizer = { splits: [split(llama3Split)], ignoreMerges: true, addBos: true };
 const qwen2: PreTokenizer = { normalizer: { type: "NFC" }, splits: [split(llama3Split.replace("{1,3}", ""))] };
 const gpt2: PreTokenizer = { splits: [], gpt2: true };
 const digitsApart: PreTokenizer = { splits: [{ type: "Digits", individual_digits: true }], gpt2: true };
+
+/** GPT-2's own split, where others follow it. */
+const gpt2Split = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)`;
+/** Mistral's: a word begins with its capitals and goes on in small letters. */
+const tekkenSplit = String.raw`[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 
 /**
  * Letters with case, as DeepSeek's first tokenizers list them. By code point: composing or decomposing this file would change
@@ -40,6 +47,9 @@ const casedLetters = [
 
 /** By the names that llama.cpp gives them in `tokenizer.ggml.pre`; the first of several for one is the one that is written. */
 export const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
+  // What llama.cpp does for a file that names none.
+  default: { splits: [String.raw`[\p{P}\$\+<=>\^~\|]+`, gpt2Split, String.raw`\p{N}+`, "[0-9][0-9][0-9]"].map(split) },
+  tekken: { splits: [split(tekkenSplit)], ignoreMerges: true, addBos: true },
   "llama-bpe": llama3,
   llama3,
   "llama-v3": llama3,
@@ -64,6 +74,3 @@ export const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
     ],
   },
 };
-
-/** As llama.cpp: Llama 3's tokenizer begins a text with BOS unless the file says otherwise. */
-export const startsWithBos = (pre: PreTokenizer): boolean => pre === llama3;

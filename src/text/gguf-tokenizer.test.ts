@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
 import { fixture, hasFixture, readFixture } from "../../test/fixtures.ts";
 import { LongjingError } from "../errors/index.ts";
-import { byteToChar } from "./bytes.ts";
+import { byteToChar, toByteChars } from "./bytes.ts";
 import { ggufTokenizer, tokenizerFromGguf } from "./gguf-tokenizer.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
@@ -91,6 +91,30 @@ test("DeepSeek's first split: line ends, letters, Chinese, numbers and punctuati
   expect(encode(" Tea茶12345!?\n\n").map((id) => tokens[id])).toEqual(["ĠTea", "èĮ¶", "12345", "!?", "Ċ", "Ċ"]);
 });
 
+/** A tokenizer that keeps together whatever its split leaves together of these texts. */
+function splitOnly(pre: string | undefined, words: readonly string[]): (text: string) => string[] {
+  const spelled = words.map((word) => toByteChars(word));
+  const grown = spelled.flatMap((text) => Array.from({ length: text.length - 1 }, (_, i) => [text.slice(0, i + 1), text[i + 1]!] as const));
+  const tokens = [...new Set([...byteToChar, ...grown.map((pair) => pair.join(""))])];
+  const { encode, decode } = ggufTokenizer(small({ pre, tokens, token_type: undefined, merges: grown.map((pair) => pair.join(" ")), bos_token_id: null, eos_token_id: null }), "model.gguf");
+  return (text) => encode(text).map((id) => decode([id]));
+}
+
+// As llama.cpp splits them (llama-cpp-python 0.3.36), and tokenizers 0.23 by the same rules.
+test("a file that names no split has llama.cpp's: punctuation apart, digits by three", () => {
+  const words = [" tea", "12345", "123", "45", "!?", "$+", " ", "  "];
+  for (const pre of [undefined, "default"]) expect(splitOnly(pre, words)(" tea12345!?$+ tea")).toEqual([" tea", "123", "45", "!?", "$+", " tea"]);
+});
+
+test("Mistral's split begins a word at its capitals, and takes each digit by itself", () => {
+  expect(splitOnly("tekken", ["TeaCup", "Tea", "Cup", " tea", "12", "!?\n/"])("TeaCup tea12!?\n/")).toEqual(["Tea", "Cup", " tea", "1", "2", "!?\n/"]);
+  expect(ggufTokenizer(small({ pre: "tekken" }), "model.gguf").encode("ab", { addSpecialTokens: true })).toEqual([3, 2]);
+});
+
+test("tokens without a text have llama.cpp's names", () => {
+  expect(ggufTokenizer(small({ tokens: ["a", "b", "ab", "<s>", "</s>", "", ""], token_type: undefined }), "model.gguf").idOf("[EMPTY_6]")).toBe(6);
+});
+
 const tokenizer = (changes?: Readonly<Record<string, unknown>>) => {
   const { tokenizerJson, tokenizerConfig } = tokenizerFromGguf(small(changes), "model.gguf");
   return createTokenizer(tokenizerJson, tokenizerConfig);
@@ -123,13 +147,13 @@ describe("a tokenizer from metadata", () => {
   });
 
   it.each([
-    ["unsupported", { model: "llama" }, "llama"],
-    ["unsupported", { pre: "tekken" }, "tekken"],
+    ["unsupported", { model: "t5" }, "t5"],
+    ["unsupported", { pre: "superbpe" }, "superbpe"],
     ["unsupported", { pre: "toString" }, "toString"],
-    ["unsupported", { pre: undefined }, "none"],
     ["bad_file", { tokens: undefined }, undefined],
     ["bad_file", { tokens: [1, 2] }, undefined],
-    ["bad_file", { tokens: ["a", "a"], bos_token_id: null, eos_token_id: null }, undefined],
+    ["bad_file", { tokens: ["a", "a"], bos_token_id: null, eos_token_id: null }, "a"],
+    ["bad_file", { merges: undefined }, undefined],
     ["bad_file", { merges: ["ab"] }, "ab"],
     ["bad_file", { merges: ["a b c"] }, "a b c"],
     ["bad_file", { eos_token_id: 0.5 }, undefined],

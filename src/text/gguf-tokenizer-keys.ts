@@ -1,0 +1,39 @@
+import { z } from "zod";
+import { LongjingError } from "../errors/index.ts";
+
+/** Files say in several ways that there is no such token: 2^32 - 1, -1. */
+const id = z.int().nullish();
+
+/** A loop of our own: a schema looks at each of a hundred thousand entries ten times as long. */
+const list = <T>(type: "string" | "number") => z.custom<readonly T[]>((value) => Array.isArray(value) && value.length <= 2 ** 22 && value.every((each) => typeof each === type), `a list of ${type}s`);
+
+const keys = z.object({
+  "tokenizer.ggml.model": z.string(),
+  "tokenizer.ggml.pre": z.string().default("default"),
+  "tokenizer.ggml.tokens": list<string>("string"),
+  "tokenizer.ggml.token_type": list<number>("number").optional(),
+  "tokenizer.ggml.scores": list<number>("number").optional(),
+  "tokenizer.ggml.merges": list<string>("string").optional(),
+  "tokenizer.ggml.bos_token_id": id,
+  "tokenizer.ggml.eos_token_id": id,
+  "tokenizer.ggml.unknown_token_id": id,
+  "tokenizer.ggml.padding_token_id": id,
+  "tokenizer.ggml.add_bos_token": z.boolean().optional(),
+  "tokenizer.ggml.add_eos_token": z.boolean().default(false),
+  "tokenizer.ggml.add_space_prefix": z.boolean().default(true),
+  "tokenizer.chat_template": z.string().optional(),
+});
+
+export type GgufTokenizerKeys = z.infer<typeof keys>;
+
+/**
+ * The keys of a GGUF file's metadata that say what its tokenizer does.
+ * @param where the file, for messages
+ * @throws LongjingError "bad_file" for those that are missing or malformed
+ */
+export function readTokenizerKeys(metadata: ReadonlyMap<string, unknown>, where: string): GgufTokenizerKeys {
+  const fields = Object.keys(keys.shape).flatMap((key) => (metadata.has(key) ? [[key, metadata.get(key)]] : []));
+  const read = keys.safeParse(Object.fromEntries(fields));
+  if (read.success) return read.data;
+  throw new LongjingError("bad_file", "The file has no tokenizer that can be read", { got: z.prettifyError(read.error), where });
+}

@@ -1,0 +1,110 @@
+import { mergePieces, type PlacedToken } from "./piece-merging.ts";
+import type { DecodeOptions, Tokenizer, TokenStream } from "./tokenizer.ts";
+
+/** A SentencePiece vocabulary of BPE, as Llama 2's and Mistral's. */
+export interface PieceVocabulary {
+  /** By id. A piece has U+2581 for each space. */
+  readonly tokens: readonly string[];
+  /** By id; see `PieceScores`. */
+  readonly scores: readonly number[];
+  /** Tokens that are found in a text before it is merged, by their own spelling. */
+  readonly added: readonly { readonly id: number; readonly content: string; readonly special: boolean }[];
+  readonly unknown: number | null;
+  readonly bos: number | null;
+  readonly eos: number | null;
+  readonly pad: number | null;
+  readonly addBos: boolean;
+  readonly addEos: boolean;
+  /** Whether a text begins with a space that is not its own, and goes on with one behind an added token. */
+  readonly spacePrefix: boolean;
+  readonly chatTemplate: string | null;
+}
+
+/** What stands for a space. */
+export const spaceMark = "\u2581";
+
+export const byteToken = (byte: number): string => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
+const bytePattern = /^<0x([0-9A-F]{2})>$/;
+
+/**
+ * Encodes as llama.cpp and SentencePiece do: pairs are merged by the score of what they make, and characters that are no piece
+ * become their bytes, or the unknown token. Ids behind an added token are read as they were written: without the space that the encoder puts there.
+ */
+export function pieceTokenizer(vocabulary: PieceVocabulary): Tokenizer {
+  const { tokens, scores, added, spacePrefix, unknown, bos, eos, pad } = vocabulary;
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const merging = { ids, scores, byteIds: Array.from({ length: 256 }, (_, byte) => ids.get(byteToken(byte))), unknown };
+  const contents = new Map(added.map((token) => [token.content, token]));
+  const addedIds = new Set(added.map(({ id }) => id));
+  const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
+  const segments = splitAt([...contents.keys()]);
+  const place = (text: string): PlacedToken[] => {
+    const out: PlacedToken[] = [];
+    let at = 0;
+    let prefix = spacePrefix ? spaceMark : "";
+    for (const part of segments(text)) {
+      const marker = contents.get(part);
+      if (marker === undefined) {
+        for (const { id, start, end } of mergePieces(prefix + part.replaceAll(" ", spaceMark), merging)) out.push({ id, start: at + Math.max(0, start - prefix.length), end: at + end - prefix.length });
+      } else out.push({ id: marker.id, start: at, end: at + part.length });
+      prefix = marker !== undefined && spacePrefix ? spaceMark : "";
+      at += part.length;
+    }
+    return out;
+  };
+  const bytes = tokens.map((token, id) => (addedIds.has(id) ? encoder.encode(token) : bytesOf(token)));
+  const around = (wanted: boolean, id: number | null): number[] => (wanted && id !== null ? [id] : []);
+  const nameOf = (id: number | null): string | null => (id === null ? null : (tokens[id] ?? null));
+  const stream = (options: DecodeOptions = {}): TokenStream => decoding(bytes, spacePrefix ? addedIds : new Set(), options.skipSpecialTokens === true ? special : new Set());
+  return {
+    vocabSize: ids.size,
+    bosId: bos,
+    eosId: eos,
+    padId: pad,
+    specialTokens: { bos_token: nameOf(bos), eos_token: nameOf(eos), pad_token: nameOf(pad) },
+    chatTemplate: vocabulary.chatTemplate,
+    encode: (text, { addSpecialTokens = false } = {}) => [...around(addSpecialTokens && vocabulary.addBos, bos), ...place(text).map(({ id }) => id), ...around(addSpecialTokens && vocabulary.addEos, eos)],
+    encodeWithOffsets(text) {
+      const found = place(text);
+      return { ids: found.map(({ id }) => id), offsets: found.map(({ start, end }) => [start, end]) };
+    },
+    decode(sequence, options) {
+      const { push, end } = stream(options);
+      return sequence.map(push).join("") + end();
+    },
+    stream,
+    tokenBytes: bytes.map((piece, id) => (special.has(id) ? null : piece)),
+    idOf: (token) => ids.get(token) ?? null,
+  };
+}
+
+const encoder = new TextEncoder();
+
+function bytesOf(piece: string): Uint8Array {
+  const byte = bytePattern.exec(piece)?.[1];
+  return byte === undefined ? encoder.encode(piece.replaceAll(spaceMark, " ")) : Uint8Array.of(Number.parseInt(byte, 16));
+}
+
+/** @param prefixed tokens behind which the encoder puts a space */
+function decoding(bytes: readonly Uint8Array[], prefixed: ReadonlySet<number>, skipped: ReadonlySet<number>): TokenStream {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  let behind = false;
+  return {
+    push(id) {
+      const piece = bytes[id];
+      if (piece === undefined) return "";
+      const whole = behind && piece[0] === 0x20 ? piece.subarray(1) : piece;
+      behind = prefixed.has(id);
+      return skipped.has(id) ? "" : decoder.decode(whole, { stream: true });
+    },
+    end: () => decoder.decode(),
+  };
+}
+
+/** Parts a text at the longest marker that begins at each place. */
+function splitAt(markers: readonly string[]): (text: string) => string[] {
+  const longestFirst = markers.filter((marker) => marker !== "").toSorted((a, b) => b.length - a.length);
+  if (longestFirst.length === 0) return (text) => (text === "" ? [] : [text]);
+  const boundary = new RegExp(`(${longestFirst.map((marker) => marker.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("|")})`, "u");
+  return (text) => text.split(boundary).filter((part) => part !== "");
+}
