@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vit
 import { loadModel } from "../src/engine/load.ts";
 import { initParameters, parameterSpecs, parseConfig, type ModelConfig } from "../src/model/index.ts";
 import { random } from "../src/random/index.ts";
+import { ggufParameter, quantizeModel, type StoredParameter } from "../src/quantize/index.ts";
 import { openBackend, type Backend } from "../src/runtime/index.ts";
 import { forwardBackward } from "../src/train/index.ts";
 import { encodeBlocks, ggufFileTypes, ggufParameters, openCheckpoint, writeCheckpoint, writeGguf, type Checkpoint, type GgufFileType, type GgufParameter } from "../src/weights/index.ts";
@@ -127,7 +128,18 @@ describe("blocks that are given as they are", () => {
     }
   });
 
-  test("are refused where their rows would have to be scaled", async () => {
+  test("take the factor of their rows where they have a scale and a minimum", async () => {
+    const folder = await model({ ...latent, hidden_size: 32, rms_norm_eps: 1e-3 });
+    const stored: StoredParameter[] = [];
+    for await (const parameter of quantizeModel(folder.config, async ({ name, shape }) => (await folder.read(name, shape)).data, { linear: { bits: 4, kind: "minimum" }, embeddings: 16, head: 16 })) stored.push(parameter);
+    const rounded = join(dir, `model-${written++}`);
+    await writeCheckpoint(rounded, { config: folder.config, tensors: stored.map(({ spec: { name, shape }, weights: data }) => ({ name, shape, data })), dtype: "float32" });
+    const file = await write(folder, stored.map(ggufParameter));
+    expect((await open(file)).info("model.layers.0.self_attn.kv_a_proj_with_mqa.weight")).toMatchObject({ dtype: "Q4_1" });
+    expect(relativeError(await logits(file), await logits(rounded))).toBeLessThan(1e-3);
+  });
+
+  test("are refused where their rows would have to be scaled and cannot", async () => {
     const folder = await model({ ...latent, rms_norm_eps: 1e-3 });
     const blocks = ggufParameters(folder, "F16").map(({ name, shape, dtype }): GgufParameter => ({ name, shape, dtype, blocks: async () => encodeBlocks(dtype as "F16", (await folder.read(name)).data, name) }));
     await expect(write(folder, blocks)).rejects.toMatchObject({ code: "unsupported", facts: { where: expect.stringMatching(/_a_proj/) } });

@@ -6,7 +6,7 @@ import type { Calibration, Grid, Storage, StoredParameter } from "../quantize/in
 import type { ParameterSpec } from "../model/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import { taskNames, type TaskName } from "../tasks/names.ts";
-import type { Checkpoint } from "../weights/index.ts";
+import type { Checkpoint, GgufField } from "../weights/index.ts";
 import { openBackendWith, providerOption, threadsOption, type BackendOptions } from "./backend.ts";
 import type { ExportSource } from "./export-source.ts";
 import type { Measured } from "./measure-model.ts";
@@ -135,6 +135,7 @@ async function writeQuantized(out: string, source: ExportSource, { distill }: Qu
   const checkpoint = await openCheckpoint(source.path);
   try {
     const { config } = checkpoint;
+    const keys = out.endsWith(".gguf") ? await metadataOf(source, checkpoint) : null;
     const tokens = Math.min(window, config.max_position_embeddings);
     const most = Math.floor((calibration?.most ?? 0) / tokens);
     const read = spread(ids, tokens, Math.ceil(most / 2));
@@ -146,9 +147,9 @@ async function writeQuantized(out: string, source: ExportSource, { distill }: Qu
     for await (const stored of quantizeModel(config, original, { ...grids, calibration: calibration && { backend: calibration.backend, ids: whole, window: tokens } })) parameters.push(stored);
     const distilled = distill && calibration !== undefined && grids.linear.bits === 4 && hasMemoryFor(parameters);
     if (distilled) parameters = await withBar("distill scales", "windows", (onProgress) => distilledScales(parameters, { backend: calibration.backend, config, ids: whole, read: original, onProgress }));
-    if (out.endsWith(".gguf")) await writeFile(out, source, checkpoint, parameters);
+    if (keys !== null) await writeFile(out, keys, checkpoint, parameters);
     else await writeModelFolder(out, source, checkpoint, grids.linear, parameters);
-    return { calibration_tokens: whole.length - own.length, own_tokens: own.length, distilled, stored: kindsOf(parameters, out.endsWith(".gguf")) };
+    return { calibration_tokens: whole.length - own.length, own_tokens: own.length, distilled, stored: kindsOf(parameters, keys !== null) };
   } finally {
     await checkpoint.close();
   }
@@ -186,12 +187,19 @@ async function ownTokens(backend: Backend, path: string, count: number, length: 
   return texts.flat();
 }
 
-async function writeFile(out: string, source: ExportSource, { config, generationConfig }: Checkpoint, parameters: readonly StoredParameter[]): Promise<void> {
-  const { writeGguf } = await import("../weights/index.ts");
-  const { ggufParameter } = await import("../quantize/index.ts");
+/** What a GGUF file says of the model and its tokenizer. What llama.cpp does not compute is refused here, ahead of the work. */
+async function metadataOf(source: ExportSource, { config, generationConfig }: Checkpoint): Promise<Readonly<Record<string, GgufField>>> {
+  const { ggufMetadata } = await import("../weights/index.ts");
   const { tokenizerToGguf } = await import("../text/index.ts");
   const { generalMetadata, tokenizerOf } = await import("./export-source.ts");
   const metadata = { ...generalMetadata(source), ...tokenizerToGguf(await tokenizerOf(source.path), config.vocab_size) };
+  ggufMetadata(config, generationConfig, metadata);
+  return metadata;
+}
+
+async function writeFile(out: string, metadata: Readonly<Record<string, GgufField>>, { config, generationConfig }: Checkpoint, parameters: readonly StoredParameter[]): Promise<void> {
+  const { writeGguf } = await import("../weights/index.ts");
+  const { ggufParameter } = await import("../quantize/index.ts");
   await writeGguf(out, { config, generationConfig, metadata, parameters: parameters.map(ggufParameter) });
 }
 

@@ -4,6 +4,8 @@ import { latentNormEpsilon } from "../model/latent-attention.ts";
 import { parameterSpecs } from "../model/parameters.ts";
 import { cosSinScale, factorsFromRope } from "../model/rope-factors.ts";
 import { checkLength, checkShape } from "./checkpoint.ts";
+import { narrowFloat16, widenFloat16 } from "./float-formats.ts";
+import { blockTypes } from "./gguf-blocks.ts";
 import type { GgufType } from "./gguf-blocks.ts";
 import type { GgufTensorToWrite } from "./gguf-container.ts";
 import { encodeBlocks } from "./gguf-encode.ts";
@@ -20,7 +22,7 @@ export type GgufParameter = { readonly name: string; readonly shape: readonly nu
  * The tensors of a GGUF file for a model's parameters, the inverse of `openGgufCheckpoint`: renamed, experts stacked, rows put
  * in the order in which llama.cpp rotates, Llama 3's rotation as factors. Nothing is read before a tensor's turn.
  * @throws LongjingError "not_found" for a parameter that is missing; "bad_argument" for one that the model does not have;
- *   "shape_mismatch"; "unsupported" for blocks whose rows would have to be scaled
+ *   "shape_mismatch"; "unsupported" for blocks whose rows would have to be scaled and cannot
  */
 export function ggufTensors(config: ModelConfig, parameters: Iterable<GgufParameter>): GgufTensorToWrite[] {
   const given = new Map(Array.from(parameters, (parameter) => [parameter.name, parameter]));
@@ -61,14 +63,35 @@ async function bytesOf(config: ModelConfig, parameter: GgufParameter): Promise<U
   const scale = rowScale(config, name);
   const rotated = rotatedRows(config, name);
   if ("blocks" in parameter) {
-    if (scale !== null) throw new LongjingError("unsupported", "Rows of this parameter would have to be scaled, which blocks do not allow", { got: parameter.dtype, expected: "values", where: name });
-    return inOrder(await parameter.blocks(), rows, rotated);
+    const blocks = await parameter.blocks();
+    return inOrder(scale === null ? blocks : scaledBlocks(parameter.dtype, blocks, rows, scale, name), rows, rotated);
   }
   const values = await parameter.values();
   checkLength(values, shape.reduce((product, size) => product * size, 1), name);
   const width = values.length / rows;
   const scaled = scale === null ? values : values.map((value, i) => value * scale(Math.floor(i / width)));
   return inOrder(encodeBlocks(parameter.dtype, scaled, name), rows, rotated);
+}
+
+const minimumBytes = blockTypes.Q4_1.bytes;
+
+/** Blocks of which each row is multiplied: scale and minimum, two float16 at the start of a Q4_1 block, take the factor as their own. */
+function scaledBlocks(dtype: GgufType, blocks: Uint8Array, rows: number, scale: (row: number) => number, name: string): Uint8Array {
+  const refused = (got: unknown, expected: string): LongjingError => new LongjingError("unsupported", "Rows of this parameter would have to be scaled, which its blocks do not allow", { got, expected, where: name });
+  if (dtype !== "Q4_1") throw refused(dtype, "values, or blocks of Q4_1");
+  const out = blocks.slice();
+  const view = new DataView(out.buffer);
+  const [halves, values] = [new Uint16Array(2), new Float32Array(2)];
+  for (let at = 0; at < out.length; at += minimumBytes) {
+    const factor = scale(Math.floor((at * rows) / out.length));
+    halves.set([view.getUint16(at, true), view.getUint16(at + 2, true)]);
+    widenFloat16(halves, values);
+    narrowFloat16(values.map((value) => value * factor), halves);
+    widenFloat16(halves, values);
+    if (!values.every(Number.isFinite)) throw refused(`${factor} times`, "what float16 holds");
+    for (const [i, half] of halves.entries()) view.setUint16(at + 2 * i, half, true);
+  }
+  return out;
 }
 
 /** Heads of `size` rows, of which those from `start` are rotated. */

@@ -19,6 +19,7 @@ export type { GenerationConfig } from "./generation-config.ts";
 export { encodeBlocks } from "./gguf-encode.ts";
 export type { WritableType } from "./gguf-encode.ts";
 export type { GgufField } from "./gguf-container.ts";
+export { ggufMetadata } from "./gguf-metadata.ts";
 export { ggufPlace } from "./gguf-names.ts";
 export type { GgufPlace } from "./gguf-names.ts";
 export type { GgufParameter } from "./gguf-tensors.ts";
