@@ -7,6 +7,7 @@ import {
   widenFloat16,
   widenFloat8E4M3,
   widenFloat8E5M2,
+  widenFloat8E8M0,
 } from "./float-formats.ts";
 
 /** The value of a bit pattern by the definition of IEEE 754; all ones in the exponent count on as if finite. */
@@ -118,4 +119,10 @@ it("widens every pattern of float8 e5m2 as the float16 of which it is the upper 
     halves,
   );
   expect(new Uint32Array(values.buffer)).toStrictEqual(new Uint32Array(halves.buffer));
+});
+
+it("widens every pattern of float8 e8m0: powers of two, NaN where all bits are set", () => {
+  const values = new Float32Array(2 ** 8);
+  widenFloat8E8M0(patterns8, values);
+  expect([...values]).toStrictEqual(Array.from(patterns8, (bits) => (bits === 0xff ? NaN : 2 ** (bits - 127))));
 });

@@ -23,6 +23,13 @@ export function widenFloat8E5M2(from: Uint8Array, to: Float32Array): void {
   lookUp(from, to, (e5m2Table ??= Uint32Array.from({ length: 0x100 }, (_, byte) => float16ToBits(byte << 8))));
 }
 
+/** E8M0 is an exponent alone (OCP microscaling formats): 2^(byte − 127), all ones is NaN. It is for scales. */
+export function widenFloat8E8M0(from: Uint8Array, to: Float32Array): void {
+  const bits = bitsOf(to);
+  // Byte 0, 2^-127, is subnormal in float32.
+  for (let i = 0; i < from.length; i++) bits[i] = from[i] === 0 ? 0x00400000 : from[i] === 0xff ? 0x7fc00000 : (from[i] as number) << 23;
+}
+
 /** Rounds to nearest, ties to even. */
 export function narrowBfloat16(from: Float32Array, to: Uint16Array): void {
   const bits = bitsOf(from);

@@ -11,6 +11,7 @@ import { parseGenerationConfig } from "./generation-config.ts";
 import { dequantizeBlocks, packedBlocks, packedLayout, packedShape, type PackedParts } from "./packed.ts";
 import type { QuantizedBlocks } from "./quantized-blocks.ts";
 import { openSafetensors } from "./safetensors.ts";
+import { unknownType } from "./safetensors-header.ts";
 import type { Safetensors, TensorInfo } from "./safetensors.ts";
 
 const largestConfig = 2 ** 24;
@@ -36,6 +37,8 @@ export async function openFolder(dir: string): Promise<Checkpoint> {
   const find = (name: string): Place => {
     const place = tensors.places.get(name);
     if (place !== undefined) return place;
+    const unknown = tensors.unknown.get(name);
+    if (unknown !== undefined) throw unknownType(unknown.dtype, `${unknown.path}: ${name}`);
     throw new LongjingError("not_found", "The checkpoint has no such tensor", { got: name, where: dir });
   };
   const info: Checkpoint["info"] = (name, shape) => {
@@ -49,7 +52,7 @@ export async function openFolder(dir: string): Promise<Checkpoint> {
     generationConfig,
     names: [...tensors.places.keys()].toSorted(),
     info,
-    read: async (name, shape, into) => readTensor(find(name), name, info(name, shape), into),
+    read: async (name, shape, into) => readTensor(find(name), info(name, shape), into),
     blockLayout: (name) => {
       const { packed } = find(name);
       return packed ? packedLayout(packed.scheme) : null;
@@ -72,6 +75,8 @@ export async function openFolder(dir: string): Promise<Checkpoint> {
 interface Place {
   readonly file: Safetensors;
   readonly path: string;
+  /** Its name in the file. */
+  readonly key: string;
   readonly info: TensorInfo;
   /** Of a matrix of FP8: a scale for each block. */
   readonly scales?: { readonly place: Place; readonly block: BlockSize };
@@ -93,6 +98,8 @@ interface Quantization {
 
 interface Weights {
   readonly places: ReadonlyMap<string, Place>;
+  /** Tensors of element types that we do not know. */
+  readonly unknown: ReadonlyMap<string, { readonly dtype: string; readonly path: string }>;
   close(): Promise<void>;
 }
 
@@ -117,44 +124,72 @@ async function openShards(
   try {
     for (const name of names) shards.set(name, await openFile(join(dir, name)));
     const places = new Map<string, Place>();
+    const unknown = new Map<string, { dtype: string; path: string }>();
     for (const [tensor, name] of index ?? allIn(names, shards)) {
       const file = shards.get(name);
       const info = file?.tensors.get(tensor);
       const path = join(dir, name);
+      const dtype = file?.unknown.get(tensor);
+      if (dtype !== undefined) {
+        unknown.set(tensor, { dtype, path });
+        continue;
+      }
       if (file === undefined || info === undefined) {
         throw new LongjingError("bad_file", "The index names a tensor that its file does not have", {
           got: tensor,
           where: path,
         });
       }
-      places.set(tensor, { file, path, info });
+      places.set(tensor, { file, path, key: tensor, info });
     }
-    const unpacked = scheme === null ? places : withPacked(places, scheme);
-    return { places: block === null ? unpacked : withScales(unpacked, block), close };
+    const named = withPrefix(places);
+    return { places: withScales(scheme === null ? named : withPacked(named, scheme), block), unknown, close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
+/** A base model that was saved by itself has no prefix: transformers' `AutoModel` is what its `AutoModelForCausalLM` calls `model`. */
+function withPrefix(places: ReadonlyMap<string, Place>): ReadonlyMap<string, Place> {
+  if (!places.has("embed_tokens.weight") || [...places.keys()].some((name) => name.startsWith("model."))) return places;
+  return new Map(Array.from(places, ([name, place]) => [name.startsWith("lm_head.") ? name : `model.${name}`, place]));
+}
+
 const scaleSuffix = "_scale_inv";
 
-/** Joins each matrix of FP8 with its scales, which then are no tensors of their own. */
-function withScales(places: ReadonlyMap<string, Place>, block: BlockSize): ReadonlyMap<string, Place> {
+/**
+ * Joins each matrix of FP8 with its scales, which then are no tensors of their own.
+ * @param block as config.json says it; null: as the scales' shapes say, or there are none and the codes are the values
+ */
+function withScales(places: ReadonlyMap<string, Place>, block: BlockSize | null): ReadonlyMap<string, Place> {
   const joined = new Map<string, Place>();
   for (const [name, place] of places) {
-    const matrix = name.endsWith(scaleSuffix) ? places.get(name.slice(0, -scaleSuffix.length)) : undefined;
-    if (place.info.dtype !== "F8_E4M3") {
-      if (matrix?.info.dtype !== "F8_E4M3") joined.set(name, place);
+    const where = `${place.path}: ${name}`;
+    if (name.endsWith(scaleSuffix)) {
+      if (!isFp8(places.get(name.slice(0, -scaleSuffix.length)))) throw new LongjingError("bad_file", "These are scales of no matrix in FP8", { where });
       continue;
     }
-    const scales = places.get(name + scaleSuffix);
-    const where = `${place.path}: ${name}`;
-    if (scales === undefined) throw new LongjingError("bad_file", "A matrix of FP8 has no scales", { expected: name + scaleSuffix, where });
-    checkShape(scales.info.shape, blockGrid(place.info.shape, block), `${scales.path}: ${name}${scaleSuffix}`);
-    joined.set(name, { ...place, scales: { place: scales, block } });
+    const scales = isFp8(place) ? places.get(name + scaleSuffix) : undefined;
+    if (scales !== undefined) joined.set(name, { ...place, scales: { place: scales, block: blockOf(place, scales, block, where) } });
+    else if (isFp8(place) && block !== null) throw new LongjingError("bad_file", "A matrix of FP8 has no scales", { expected: name + scaleSuffix, where });
+    else if (isFp8(place) && places.has(`${name}_scale`)) throw new LongjingError("unsupported", "A matrix of FP8 has scales of another kind", { got: `${name}_scale`, expected: name + scaleSuffix, where });
+    else joined.set(name, place);
   }
   return joined;
+}
+
+const isFp8 = (place: Place | undefined): boolean => place?.info.dtype === "F8_E4M3" || place?.info.dtype === "F8_E5M2";
+
+function blockOf({ info: { shape } }: Place, { info: { shape: grid }, path, key }: Place, said: BlockSize | null, where: string): BlockSize {
+  if (said !== null) {
+    checkShape(grid, blockGrid(shape, said), `${path}: ${key}`);
+    return said;
+  }
+  // One scale, or one for each row or column, leaves no question; blocks between would be a guess.
+  const [rows, columns] = shape.map((size, axis) => (grid.every((count) => count === 1) || grid[axis] === 1 ? size : grid[axis] === size ? 1 : undefined));
+  if (shape.length === 2 && (grid.length === 2 || grid.every((count) => count === 1)) && rows !== undefined && columns !== undefined) return [rows, columns];
+  throw new LongjingError("unsupported", "Nothing says how large the blocks are that share a scale", { got: grid, where, hint: 'Say it in config.json: "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}' });
 }
 
 const [packedSuffix, ...partSuffixes] = ["_packed", "_scale", "_zero_point", "_shape"] as const;
@@ -174,7 +209,7 @@ function withPacked(places: ReadonlyMap<string, Place>, scheme: PackedScheme): R
     const where = `${place.path}: ${matrix}`;
     if (scale === undefined || scale.file !== place.file || (zero !== undefined && zero.file !== place.file)) throw new LongjingError("bad_file", "A packed matrix lacks its scales, or they are in another file", { expected: `${matrix}_scale`, where });
     const shape = packedShape({ packed: place.info, scale: scale.info, zero: zero?.info ?? null }, scheme, where);
-    const parts = { packed: name, scale: `${matrix}_scale`, zero: zero === undefined ? null : `${matrix}_zero_point` };
+    const parts = { packed: place.key, scale: scale.key, zero: zero?.key ?? null };
     joined.set(matrix, { ...place, info: { ...place.info, shape }, packed: { file: place.file, shape, scheme, ...parts } });
   }
   return joined;
@@ -189,7 +224,7 @@ function* allIn(
   names: readonly string[],
   shards: ReadonlyMap<string, Safetensors>,
 ): Generator<[tensor: string, name: string]> {
-  for (const name of names) for (const tensor of shards.get(name)?.tensors.keys() ?? []) yield [tensor, name];
+  for (const name of names) for (const of of [shards.get(name)?.tensors, shards.get(name)?.unknown]) for (const tensor of of?.keys() ?? []) yield [tensor, name];
 }
 
 async function openFile(path: string): Promise<Safetensors> {
@@ -240,17 +275,12 @@ function noWeights(dir: string, files: readonly string[]): LongjingError {
   });
 }
 
-async function readTensor(
-  { file, scales, packed }: Place,
-  name: string,
-  { shape, dtype }: StoredAs,
-  into: Float32Array | undefined,
-): Promise<CheckpointTensor> {
+async function readTensor({ file, key, scales, packed }: Place, { shape, dtype }: StoredAs, into: Float32Array | undefined): Promise<CheckpointTensor> {
   if (packed) {
-    if (into) checkLength(into, packed.shape[0] * packed.shape[1], name);
+    if (into) checkLength(into, packed.shape[0] * packed.shape[1], key);
     return { shape, dtype, data: dequantizeBlocks(await readPacked(packed), into) };
   }
-  const data = await file.readFloat32(name, into);
-  if (scales) scaleBlocks(data, shape, await scales.place.file.readFloat32(name + scaleSuffix), scales.block);
+  const data = await file.readFloat32(key, into);
+  if (scales) scaleBlocks(data, shape, await scales.place.file.readFloat32(scales.place.key), scales.block);
   return { shape, dtype, data };
 }

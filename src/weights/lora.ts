@@ -53,7 +53,7 @@ export async function readAdapter(dir: string, specs: readonly ParameterSpec[]):
 
 /** The modules that the file has factors for, in the model's order, with the ranks and scales of the configuration. */
 function modulesOf(file: Safetensors, config: LoraConfig, specs: readonly ParameterSpec[], path: string): readonly LoraModule[] {
-  const inFile = new Set([...file.tensors.keys()].map((name) => moduleOf(name, path)));
+  const inFile = new Set([...file.tensors.keys(), ...file.unknown.keys()].map((name) => moduleOf(name, path)));
   const { target_modules } = config;
   const known = targetedModules(specs, typeof target_modules === "string" ? ".*" : target_modules);
   const targeted = new Set(known);

@@ -8,6 +8,7 @@ export const elementBytes = {
   BF16: 2,
   F8_E4M3: 1,
   F8_E5M2: 1,
+  F8_E8M0: 1,
   I64: 8,
   I32: 4,
   I16: 2,
@@ -29,6 +30,8 @@ export interface TensorInfo {
 export interface SafetensorsHeader {
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** Tensors whose element type we do not know, which may be as long as they like: their names, and what it is called. */
+  readonly unknown: ReadonlyMap<string, string>;
 }
 
 /** Most bytes of a header: a quarter of a million tensors. */
@@ -40,18 +43,33 @@ const highestRank = 32;
  * Reads the JSON header and checks it against the length of the data: every tensor lies inside, as long as its shape says,
  * and together they cover the data without gap or overlap (github.com/huggingface/safetensors, "Format").
  * @param dataLength bytes behind the header
- * @throws LongjingError "bad_file"; "unsupported" for an element type that we do not read
+ * @throws LongjingError "bad_file"
  */
 export function parseHeader(bytes: Uint8Array, dataLength: number, where: string): SafetensorsHeader {
   const entries = Object.entries(asRecord(parseJson(bytes, where), "The header", where));
   let metadata: Readonly<Record<string, string>> = {};
-  const tensors = new Map<string, TensorInfo>();
+  const placed: Placed[] = [];
   for (const [name, value] of entries) {
     if (name === "__metadata__") metadata = parseMetadata(value, where);
-    else tensors.set(name, parseTensor(value, `${where}: ${name}`));
+    else placed.push({ name, ...parseTensor(value, `${where}: ${name}`) });
   }
-  checkCoverage(tensors, dataLength, where);
-  return { metadata, tensors };
+  checkCoverage(placed, dataLength, where);
+  const tensors = placed.filter(isKnown).map(({ name, ...info }): [string, TensorInfo] => [name, info]);
+  return { metadata, tensors: new Map(tensors), unknown: new Map(placed.filter((tensor) => !isKnown(tensor)).map(({ name, dtype }) => [name, dtype])) };
+}
+
+/** An entry of the header. */
+interface Placed extends Omit<TensorInfo, "dtype"> {
+  readonly name: string;
+  readonly dtype: string;
+}
+
+const isDtype = (dtype: string): dtype is SafetensorsDtype => Object.hasOwn(elementBytes, dtype);
+const isKnown = (tensor: Placed): tensor is Placed & TensorInfo => isDtype(tensor.dtype);
+
+/** For a tensor of `unknown` that is asked for. */
+export function unknownType(dtype: string, where: string): LongjingError {
+  return new LongjingError("unsupported", "Unknown element type", { got: dtype, expected: Object.keys(elementBytes).join(" | "), where });
 }
 
 /** The number of elements of a shape; undefined when it leaves the exact integers. */
@@ -119,16 +137,9 @@ function parseMetadata(value: unknown, where: string): Readonly<Record<string, s
   return metadata as Readonly<Record<string, string>>;
 }
 
-function parseTensor(value: unknown, where: string): TensorInfo {
+function parseTensor(value: unknown, where: string): Omit<Placed, "name"> {
   const { dtype, shape, data_offsets } = asRecord(value, "A tensor", where);
   if (typeof dtype !== "string") throw malformed("dtype is missing", typeof dtype, "an element type", where);
-  if (!Object.hasOwn(elementBytes, dtype)) {
-    throw new LongjingError("unsupported", "Unknown element type", {
-      got: dtype,
-      expected: Object.keys(elementBytes).join(" | "),
-      where,
-    });
-  }
   if (!isSizes(shape) || shape.length > highestRank) {
     throw malformed("shape is not a shape", undefined, `a list of at most ${highestRank} sizes`, where);
   }
@@ -136,15 +147,19 @@ function parseTensor(value: unknown, where: string): TensorInfo {
     throw malformed("data_offsets is not a range", undefined, "[begin, end]", where);
   }
   const [begin, end] = data_offsets as readonly number[] as readonly [number, number];
-  const needed = elementCount([...shape, elementBytes[dtype as SafetensorsDtype]]);
+  if (!isDtype(dtype)) {
+    if (end < begin) throw malformed("data_offsets is not a range", `${begin} to ${end}`, "[begin, end]", where);
+    return { dtype, shape, data_offsets: [begin, end] };
+  }
+  const needed = elementCount([...shape, elementBytes[dtype]]);
   if (needed === undefined) throw malformed("shape overflows", shape.join(" × "), "fewer than 2^53 bytes", where);
   if (end - begin !== needed)
     throw malformed("data_offsets contradict shape and dtype", `${end - begin} bytes`, `${needed} bytes`, where);
-  return { dtype: dtype as SafetensorsDtype, shape, data_offsets: [begin, end] };
+  return { dtype, shape, data_offsets: [begin, end] };
 }
 
-function checkCoverage(tensors: ReadonlyMap<string, TensorInfo>, dataLength: number, where: string): void {
-  const ranges = [...tensors].map(([name, { data_offsets }]) => ({ name, begin: data_offsets[0], end: data_offsets[1] }));
+function checkCoverage(tensors: readonly Placed[], dataLength: number, where: string): void {
+  const ranges = tensors.map(({ name, data_offsets }) => ({ name, begin: data_offsets[0], end: data_offsets[1] }));
   ranges.sort((a, b) => a.begin - b.begin || a.end - b.end);
   let covered = 0;
   for (const { name, begin, end } of ranges) {

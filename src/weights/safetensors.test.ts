@@ -94,10 +94,12 @@ describe("reading refuses", () => {
     expect(error.facts.where).toContain("model.safetensors");
   });
 
-  it.each(["F8_E8M0", "toString", "f32"])("the element type %s", async (dtype) => {
-    const error = await refusal(file(`{"a":${entry(dtype, [0], [0, 0])}}`));
-    expect([error.code, error.facts.got]).toStrictEqual(["unsupported", dtype]);
-    expect(error.facts.where).toBe("model.safetensors: a");
+  it.each(["F4", "toString", "f32"])("the element type %s, when that tensor is read", async (dtype) => {
+    const opened = await decodeSafetensors(file(`{"a":${entry(dtype, [6], [0, 3])},"b":${entry("U8", [2], [3, 5])}}`, 5), "model.safetensors");
+    expect([...opened.tensors.keys(), ...opened.unknown]).toStrictEqual(["b", ["a", dtype]]);
+    await expect(opened.read("b")).resolves.toMatchObject({ shape: [2] });
+    for (const read of [opened.read, opened.readFloat32]) await expect(read("a")).rejects.toMatchObject({ code: "unsupported", facts: { got: dtype, where: "model.safetensors: a" } });
+    expect((await refusal(file(`{"a":${entry(dtype, [6], [3, 0])}}`, 3))).code).toBe("bad_file");
   });
 
   it("any change of any bytes with an error of ours, or reads what is inside", async () => {

@@ -9,8 +9,9 @@ import {
   widenFloat16,
   widenFloat8E4M3,
   widenFloat8E5M2,
+  widenFloat8E8M0,
 } from "./float-formats.ts";
-import { elementBytes, elementCount, longestHeader, parseHeader } from "./safetensors-header.ts";
+import { elementBytes, elementCount, longestHeader, parseHeader, unknownType } from "./safetensors-header.ts";
 import type { SafetensorsDtype, SafetensorsHeader, TensorInfo } from "./safetensors-header.ts";
 
 export type { SafetensorsDtype, TensorInfo } from "./safetensors-header.ts";
@@ -27,12 +28,12 @@ export interface StoredTensor {
 
 /** An open safetensors file: its header is in memory, its tensors are read when they are asked for. */
 export interface Safetensors extends SafetensorsHeader {
-  /** @throws LongjingError "not_found"; "bad_file" when the file has become shorter */
+  /** @throws LongjingError "not_found"; "unsupported" for an unknown element type; "bad_file" when the file has become shorter */
   read(name: string): Promise<StoredTensor>;
   /**
    * A tensor of floats, widened (F64: rounded) to float32.
    * @param into where the values go; new memory when it is left out
-   * @throws LongjingError "not_found"; "shape_mismatch" for another length of `into`; "unsupported" for integers; "bad_file" when the file has become shorter
+   * @throws LongjingError "not_found"; "shape_mismatch" for another length of `into`; "unsupported" for integers and unknown element types; "bad_file" when the file has become shorter
    */
   readFloat32(name: string, into?: Float32Array): Promise<Float32Array>;
   close(): Promise<void>;
@@ -53,15 +54,17 @@ export async function openSafetensors(source: ByteSource): Promise<Safetensors> 
   const header = new Uint8Array(Number(headerLength));
   await source.readInto(header, 8);
   const dataStart = 8 + header.length;
-  const { metadata, tensors } = parseHeader(header, source.size - dataStart, label);
+  const { metadata, tensors, unknown } = parseHeader(header, source.size - dataStart, label);
   const find = (name: string): TensorInfo => {
     const info = tensors.get(name);
-    if (info === undefined) throw new LongjingError("not_found", "No such tensor", { got: name, where: label });
-    return info;
+    if (info !== undefined) return info;
+    const dtype = unknown.get(name);
+    throw dtype === undefined ? new LongjingError("not_found", "No such tensor", { got: name, where: label }) : unknownType(dtype, `${label}: ${name}`);
   };
   return {
     metadata,
     tensors,
+    unknown,
     read: async (name) => readStored(source, dataStart, find(name), name),
     readFloat32: async (name, into) => readFloats(source, dataStart, find(name), name, into),
     close: () => source.close(),
@@ -80,6 +83,7 @@ const arrays = {
   BF16: Uint16Array,
   F8_E4M3: Uint8Array,
   F8_E5M2: Uint8Array,
+  F8_E8M0: Uint8Array,
   I64: BigInt64Array,
   I32: Int32Array,
   I16: Int16Array,
@@ -103,6 +107,7 @@ const widen: Readonly<Partial<Record<SafetensorsDtype, Widen>>> = {
   BF16: (from, to) => widenBfloat16(new Uint16Array(from), to),
   F8_E4M3: (from, to) => widenFloat8E4M3(new Uint8Array(from), to),
   F8_E5M2: (from, to) => widenFloat8E5M2(new Uint8Array(from), to),
+  F8_E8M0: (from, to) => widenFloat8E8M0(new Uint8Array(from), to),
 };
 
 /** Elements that are converted at a time, so that a conversion needs little memory beside its result. */
