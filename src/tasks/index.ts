@@ -56,6 +56,7 @@ export {
   codeReward,
   openPythonSandbox,
   openSandbox,
+  parseExactJson,
   verifyCode,
   type CodeTest,
   type CodeVerdict,

@@ -1,9 +1,11 @@
+import { writeExactJson } from "./exact-json.ts";
+
 /** A program of nobody's trust, in the language of its sandbox, and what is asked of it. */
 export interface Program {
   readonly source: string;
   /** What `readline()` and `input` give in JavaScript, the standard input in Python. Default "". */
   readonly stdin?: string;
-  /** A function that the source defines, and what it is called with once the source has run. */
+  /** A function that the source defines, or an expression that gives one, and what it is called with once the source has run: JSON, and bigints. */
   readonly call?: { readonly name: string; readonly arguments: readonly unknown[] };
 }
 
@@ -29,8 +31,16 @@ export interface Outcome {
 /** Whether the thread of a program that ended so can run another. */
 export const reusable = (status: Outcome["status"]): boolean => status === "done" || status === "error";
 
-/** What a thread is asked. */
+/** What a thread or process is asked. */
 export interface SandboxTask {
-  readonly program: Program;
+  readonly program: Omit<Program, "call"> & {
+    /** The arguments are texts of JSON, so that large integers come as they are. */
+    readonly call?: { readonly name: string; readonly arguments: readonly string[] };
+  };
   readonly limits: Limits;
 }
+
+export const taskOf = ({ call, ...program }: Program, limits: Limits): SandboxTask => ({
+  program: { ...program, ...(call && { call: { name: call.name, arguments: call.arguments.map((argument) => writeExactJson(argument)) } }) },
+  limits,
+});

@@ -197,4 +197,5 @@ forget();
 writeSync(1, "ready\n");
 const { program, limits } = JSON.parse(readLine()) as SandboxTask;
 Object.assign(task, { begun: true, stdin: new TextEncoder().encode(program.stdin), most: limits.output });
-run(program.source, program.call === undefined ? undefined : JSON.stringify(program.call), limits.seconds, limits.output);
+const { call } = program;
+run(program.source, call && `{"name": ${JSON.stringify(call.name)}, "arguments": [${call.arguments.join()}]}`, limits.seconds, limits.output);

@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 import { LongjingError } from "../../errors/index.ts";
 import { codeReward } from "./code-reward.ts";
+import { parseExactJson } from "./exact-json.ts";
 import { openPythonSandbox } from "./python-sandbox.ts";
 import { verifyCode, type CodeTest } from "./verify-code.ts";
 
@@ -23,6 +24,13 @@ describe("a program passes that", () => {
     ["returns what JSON has, whatever the order of its keys", "class Solution:\n    def f(self): return {'b': (1, 2.0), 'a': None}", [{ call: "Solution().f", arguments: [], result: { a: null, b: [1, 2] } }]],
   ] as [string, string, readonly CodeTest[]][])("%s", async (_, answer, tests) => {
     expect(await verifyCode(sandbox, answer, tests)).toMatchObject({ correct: true, legal: true, passed: tests.length });
+  });
+
+  test("is right to the last digit", async () => {
+    const factorial = parseExactJson('{"call": "f", "arguments": [25], "result": 15511210043330985984000000}') as CodeTest;
+    const digit = parseExactJson('{"call": "f", "arguments": [12345678901234567891], "result": 1}') as CodeTest;
+    const correct = async (body: string, wanted: CodeTest): Promise<boolean> => (await verifyCode(sandbox, `import math\ndef f(n): return ${body}`, [wanted])).correct;
+    expect(await Promise.all([correct("math.factorial(n)", factorial), correct("math.factorial(n) + 1", factorial), correct("float(math.factorial(n))", factorial), correct("n % 10", digit)])).toEqual([true, false, false, true]);
   });
 
   test("passes some tests for its share of the reward", async () => {

@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { LongjingError } from "../../errors/index.ts";
 import { askProcess, openProcessPool, type ConfinedProgram, type ProcessEnded } from "../../threads/index.ts";
 import { cut, defaultLimits, grace, outcomeOf } from "./outcome.ts";
-import type { Limits, Outcome } from "./program.ts";
+import { taskOf, type Limits, type Outcome } from "./program.ts";
 import { harness } from "./python-harness.ts";
 import type { PythonFirst } from "./python-process.ts";
 import { realm } from "./python-realm.ts";
@@ -41,7 +41,7 @@ export function openPythonSandbox({ seconds = defaultLimits.seconds, memory = de
     memory: memory * 2 + processMemory,
     answer: 12 * output + 2 ** 12,
   });
-  return { run: async (program) => outcomeInProcess(await pool.run({ program, limits }), output), close: () => pool.close() };
+  return { run: async (program) => outcomeInProcess(await pool.run(taskOf(program, limits)), output), close: () => pool.close() };
 }
 
 const interpreterIn = (folder: string): ConfinedProgram => ({

@@ -17,6 +17,9 @@ describe("a program passes that", () => {
     ["stands in a fence", "Here it is:\n```js\nfunction add(a, b) { return a + b; }\n```\nDone.", sums],
     ["answers later", "async function add(a, b) { return (await a) + b; }", sums],
     ["reads and prints", "readline(); console.log(readline().split(' ').map(Number).reduce((a, b) => a + b))", echo],
+    ["is a method of an object", "class Sum { zero = 0; add(a, b) { return this.zero + a + b; } }", sums.map((sum) => ({ ...sum, call: "new Sum().add" }))],
+    ["reads until there is nothing more", "let n = 0; while (readline() !== null) n++; print(n)", [{ stdin: "1\n2\n", stdout: "2" }, { stdin: "1\n\n2", stdout: "3" }, { stdin: "", stdout: "0" }]],
+    ["reads and prints any character", "print(input.length, input)", [{ stdin: "a\0b", stdout: "3 a\0b" }]],
     ["returns an object, whatever the order of its keys", "const f = () => ({ b: [1], a: null })", [{ call: "f", arguments: [], result: { a: null, b: [1] } }]],
   ] as [string, string, readonly CodeTest[]][])("%s", async (_, answer, tests) => {
     expect(await verifyCode(sandbox, answer, tests)).toMatchObject({ correct: true, legal: true, passed: tests.length });
@@ -46,6 +49,17 @@ describe("a program does not pass that", () => {
     ["throws what throws", "const add = () => { throw { get name() { throw 1 }, get message() { throw 2 } } }"],
     ["closes what it stands in", "}); } } const add = (a, b) => a + b; {{"],
   ])("%s", async (_, answer) => expect((await verifyCode(sandbox, answer, sums)).correct).toBe(false));
+
+  test.each(["NaN", "[1 / 0]", "new Set([1])", "new Map()", "new Date(0)", "[undefined]", "({ f() {} })", "({ toJSON: () => 3 })", "1n"])("returns what JSON does not have: %s", async (value) => {
+    expect(await sandbox.run({ source: `const f = () => ${value}`, call: { name: "f", arguments: [] } })).toMatchObject({ status: "error", result: null });
+  });
+
+  test("prints more behind a NUL", async () => expect((await verifyCode(sandbox, "print('42\\0 is not it')", [{ stdin: "", stdout: "42" }])).correct).toBe(false));
+
+  test("is judged by a test that cannot say what is right", async () => {
+    await expect(verifyCode(sandbox, "const f = () => 1", [{ call: "f", arguments: [[2 ** 53]], result: 1 }])).rejects.toThrow(LongjingError);
+    await expect(verifyCode(sandbox, "const f = () => 1", [{ call: "f", arguments: [], result: { a: 1e25 } }])).rejects.toThrow(LongjingError);
+  });
 
   test("is judged by no test", async () => expect((await verifyCode(sandbox, "1", [])).correct).toBe(false));
 });

@@ -1,7 +1,7 @@
 import { LongjingError } from "../../errors/index.ts";
 import { openThreadPool } from "../../threads/index.ts";
 import { defaultLimits, grace, outcomeOf } from "./outcome.ts";
-import { reusable, type Limits, type Outcome, type Program, type SandboxTask } from "./program.ts";
+import { reusable, taskOf, type Limits, type Outcome, type Program, type SandboxTask } from "./program.ts";
 
 export interface Sandbox {
   /** Total but for a sandbox that is closed: whatever the program does is an outcome. @throws LongjingError "runtime" when closed */
@@ -32,7 +32,7 @@ export function openSandbox({ seconds = defaultLimits.seconds, memory = defaultL
     reusable: ({ status }) => reusable(status),
   });
   const run = async (program: Program): Promise<Outcome> => {
-    const ended = await pool.run({ program, limits });
+    const ended = await pool.run(taskOf(program, limits));
     if (ended.type === "exit") throw new LongjingError("runtime", "The sandbox's thread has ended");
     return outcomeOf(ended);
   };

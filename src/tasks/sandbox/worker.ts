@@ -11,6 +11,8 @@ serveThread(run);
 /** What programs find beside the language itself: a way to print and a way to read. */
 const prelude = `(write, input) => {
   const lines = input.split("\\n");
+  // What ends in a line feed has no line behind it.
+  if (lines.at(-1) === "") lines.pop();
   let next = 0;
   const shown = (value) => (typeof value === "object" && value !== null ? JSON.stringify(value) : String(value));
   const print = (...values) => write(values.map(shown).join(" ") + "\\n");
@@ -61,14 +63,36 @@ interface Host {
 /** Reads two properties, which may be getters of the program's: they run within its limits, and what they throw is no message. */
 const describing = "(error) => (typeof error === 'object' && error !== null ? `${error.name}: ${error.message}` : String(error))";
 
+/** JSON of what the program returned. What JSON does not have, or has in another form, is an error, as it is of Python. */
+const exactly = `(() => {
+  const { stringify } = JSON;
+  const { isArray } = Array;
+  const { getPrototypeOf, prototype } = Object;
+  const { isFinite } = Number;
+  const Fault = TypeError;
+  const fits = (value, within) => {
+    if (typeof value === "number") return isFinite(value);
+    if (typeof value === "undefined") return !isArray(within);
+    if (typeof value !== "object" || value === null || isArray(value)) return typeof value !== "function" && typeof value !== "symbol" && typeof value !== "bigint";
+    const parent = getPrototypeOf(value);
+    return parent === prototype || parent === null;
+  };
+  return (value) => stringify(value, function (key, inner) {
+    if (this[key] !== inner || !fits(inner, this)) throw new Fault("What is returned is not JSON");
+    return inner;
+  });
+})()`;
+
 /** The functions that judge the program are taken before it can change them. */
 function execute(runtime: QuickJSRuntime, context: QuickJSContext, { source, stdin = "", call }: SandboxTask["program"], { start, print, stopped, most }: Host): Ending {
   const json = context.getProp(context.global, "JSON");
   const [stringify, parse] = [context.getProp(json, "stringify"), context.getProp(json, "parse")];
+  // As JSON: text by itself is cut at its first NUL on the way.
+  const textOf = (text: QuickJSHandle): string => JSON.parse(context.unwrapResult(context.callFunction(stringify, context.undefined, text)).consume((handle) => context.getString(handle))) as string;
   const write = context.newFunction("write", (text) => {
     // Before it is copied: what is too long to print is too long to copy.
     const length = context.getProp(text, "length").consume((handle) => context.getNumber(handle));
-    print(length > most ? " ".repeat(most + 1) : context.getString(text));
+    print(length > most ? " ".repeat(most + 1) : textOf(text));
   });
   const handles: QuickJSHandle[] = [json, stringify, parse, write];
   const held = (handle: QuickJSHandle): QuickJSHandle => (handles.push(handle), handle);
@@ -88,19 +112,23 @@ function execute(runtime: QuickJSRuntime, context: QuickJSContext, { source, std
     if (jobs.error) throw new ProgramError(messageOf(held(jobs.error)));
   };
   try {
-    taken(context.callFunction(taken(context.evalCode(prelude)), context.undefined, write, held(context.newString(stdin))));
+    const given = (json: string): QuickJSHandle => taken(context.callFunction(parse, context.undefined, held(context.newString(json))));
+    taken(context.callFunction(taken(context.evalCode(prelude)), context.undefined, write, given(JSON.stringify(stdin))));
+    const returnedJson = taken(context.evalCode(exactly));
+    if (source.includes("\0")) throw new ProgramError("SyntaxError: a NUL");
     start();
     taken(context.evalCode(source, "program.js", { type: "global" }));
     settle();
     if (call === undefined) return { result: null, message: null };
-    const given = call.arguments.map((argument) => taken(context.callFunction(parse, context.undefined, held(context.newString(JSON.stringify(argument))))));
-    let returned = taken(context.callFunction(taken(context.evalCode(call.name)), context.undefined, ...given));
+    // In brackets an expression that names a method keeps its object.
+    const names = call.arguments.map((_, i) => `$given${i}`).join();
+    let returned = taken(context.callFunction(taken(context.evalCode(`(${names}) => (${call.name})(${names})`)), context.undefined, ...call.arguments.map(given)));
     settle();
     const promise = context.getPromiseState(returned);
     if (promise.type === "pending") throw new ProgramError("The promise stays pending");
     if (promise.type === "rejected") throw new ProgramError(messageOf(held(promise.error)));
     if (!promise.notAPromise) returned = held(promise.value);
-    const text = taken(context.callFunction(stringify, context.undefined, returned));
+    const text = taken(context.callFunction(returnedJson, context.undefined, returned));
     return { result: context.typeof(text) === "string" ? context.getString(text) : null, message: null };
   } catch (error) {
     if (error instanceof ProgramError) return { result: null, message: error.message };
