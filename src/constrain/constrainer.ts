@@ -3,7 +3,7 @@ import { LongjingError } from "../errors/index.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { tags } from "../text/transcript.ts";
 import type { CompiledGrammar } from "./compile.ts";
-import { grammarConstraint } from "./constraint.ts";
+import { grammarConstraint, workCounter } from "./constraint.ts";
 import { TokenMasks } from "./masks.ts";
 import { compileSpec, type ConstraintSpec, type Surroundings } from "./spec.ts";
 import { withThinkingBudget } from "./thinking-budget.ts";
@@ -81,10 +81,12 @@ export function createConstrainer(tokenizer: ModelTokenizer, stop_token_ids: rea
 
 function continueFrom({ machine }: TokenMasks, begun: string): TokenMasks["machine"]["start"] {
   let at = machine.start;
-  machine.begin();
+  const spend = workCounter(machine);
   for (const byte of new TextEncoder().encode(begun)) {
+    machine.begin();
     const next = machine.step(at, byte);
     if (next === null) throw new LongjingError("bad_argument", "The answer begins otherwise than its format allows", { got: begun });
+    spend();
     at = next;
   }
   return at;

@@ -1,7 +1,19 @@
 import type { TokenConstraint } from "../engine/types.ts";
 import { LongjingError } from "../errors/index.ts";
-import type { Situation } from "./machine.ts";
+import { tooAmbiguous, type Machine, type Situation } from "./machine.ts";
 import type { TokenMasks } from "./masks.ts";
+
+/** Places and edges that may be looked at for one sequence; usual schemas need less than a twentieth. */
+const mostWork = 1_000_000;
+
+/** Counts what `machine` has done since it began its last token against a sequence's share. @throws LongjingError "bad_argument" beyond it */
+export function workCounter(machine: Machine): () => void {
+  let left = mostWork;
+  return () => {
+    left -= machine.work;
+    if (left < 0) throw tooAmbiguous();
+  };
+}
 
 /**
  * What follows a grammar, token by token, and then one of `end_ids`: they are allowed exactly where the text may end, and
@@ -12,11 +24,13 @@ export function grammarConstraint(masks: TokenMasks, end_ids: readonly number[],
   const ends = new Set(end_ids);
   let at = from;
   let over = false;
+  const spend = workCounter(masks.machine);
   return {
     mask(into) {
       into.fill(0);
       if (!over) {
         const allowed = masks.mask(at);
+        spend();
         into.set(allowed.length <= into.length ? allowed : allowed.subarray(0, into.length));
       }
       // A stop token may be spelled like text: it ends, and says nothing.
@@ -30,6 +44,7 @@ export function grammarConstraint(masks: TokenMasks, end_ids: readonly number[],
       }
       const next = over ? null : masks.step(at, token_id);
       if (next === null) throw notAllowed(token_id);
+      spend();
       at = next;
     },
   };

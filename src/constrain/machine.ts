@@ -36,8 +36,8 @@ export const bottom: Stacks = { id: 0, bottom: true, edges: [] };
 const mostRemembered = 20_000;
 /** Places that one situation may have: beyond, the grammar is ambiguous without bound. */
 const mostPlaces = 3_000;
-/** Places that may be visited for one token: beyond, its request would keep all others waiting. */
-const mostVisits = 300_000;
+/** Places and edges that may be looked at for one token: beyond, its request would keep all others waiting. */
+const mostWork = 100_000;
 
 /**
  * The pushdown automaton of a grammar, run on all its stacks at once. Equal situations are the same object, so that work done
@@ -51,7 +51,7 @@ export class Machine {
   readonly #stacks = new Map<string, Stacks>();
   readonly #situations = new Map<string, Situation>();
   #ids = 1;
-  #visits = 0;
+  #work = 0;
 
   constructor(grammar: CompiledGrammar) {
     const { accepting, classes, next } = grammar;
@@ -60,9 +60,14 @@ export class Machine {
     this.start = this.situation([{ state: grammar.starts[0] as number, stacks: bottom }]);
   }
 
-  /** A new token is looked at: what was visited for those before does not count against it. */
+  /** A new token is looked at: the work for those before does not count against it. */
   begin(): void {
-    this.#visits = 0;
+    this.#work = 0;
+  }
+
+  /** Places and edges that were looked at since `begin`. */
+  get work(): number {
+    return this.#work;
   }
 
   step(from: Situation, byte: number): Situation | null {
@@ -73,7 +78,7 @@ export class Machine {
   /** The situation of standing in all these places. */
   situation(places: readonly Place[]): Situation {
     const core = this.#merge(places);
-    const key = keyOf(core);
+    const key = this.#keyOfAll(core);
     const known = this.#situations.get(key);
     if (known !== undefined) return known;
     if (this.#situations.size >= mostRemembered || this.#stacks.size >= mostRemembered) this.#forget();
@@ -84,6 +89,7 @@ export class Machine {
 
   #advance(from: Situation, c: number): Situation | null {
     const { next, classes } = this.grammar;
+    this.#spend(from.readers.length);
     const places: Place[] = [];
     for (const { state, stacks } of from.readers) {
       const to = next[state * classes + c] as number;
@@ -107,19 +113,30 @@ export class Machine {
   }
 
   #union(all: readonly Stacks[]): Stacks {
+    this.#spend(all.reduce((sum, { edges }) => sum + edges.length, 0));
     return this.#intern(all.some((stacks) => stacks.bottom), all.flatMap(({ edges }) => edges));
   }
 
   #intern(hasBottom: boolean, edges: readonly Place[]): Stacks {
-    const byKey = new Map(edges.map((edge) => [keyOf([edge]), edge]));
+    const byKey = new Map<number, Place>();
+    for (const edge of edges) byKey.set(this.#keyOf(edge), edge);
     if (byKey.size > mostPlaces) throw tooAmbiguous();
-    const key = `${hasBottom ? "+" : ""}${[...byKey.keys()].sort().join()}`;
+    const key = `${hasBottom ? "+" : ""}${(byKey.size === 1 ? [...byKey.keys()] : Float64Array.from(byKey.keys()).sort()).join()}`;
     let stacks = this.#stacks.get(key);
     if (stacks === undefined) {
       stacks = key === "+" ? bottom : { id: this.#ids++, bottom: hasBottom, edges: [...byKey.values()] };
       this.#stacks.set(key, stacks);
     }
     return stacks;
+  }
+
+  #keyOfAll(core: readonly Place[]): string {
+    return core.map((place) => this.#keyOf(place)).join();
+  }
+
+  /** A number of its own for each place. */
+  #keyOf({ state, stacks }: Place): number {
+    return stacks.id * this.grammar.accepting.length + state;
   }
 
   #close(core: readonly Place[]): { readonly readers: Place[]; readonly mayEnd: boolean } {
@@ -130,13 +147,15 @@ export class Machine {
     const todo = [...core];
     for (let place = todo.pop(); place !== undefined; place = todo.pop()) {
       const { state, stacks } = place;
-      const key = stacks.id * grammar.accepting.length + state;
+      const key = this.#keyOf(place);
       if (seen.has(key)) continue;
       seen.add(key);
-      if (seen.size > mostPlaces || ++this.#visits > mostVisits) throw tooAmbiguous();
+      if (seen.size > mostPlaces) throw tooAmbiguous();
+      this.#spend(1);
       if (this.#reads[state] === 1) readers.push(place);
       if (grammar.accepting[state] === 1) {
         mayEnd ||= stacks.bottom;
+        this.#spend(stacks.edges.length);
         todo.push(...stacks.edges);
       }
       for (let call = grammar.callsFrom[state] as number; call < (grammar.callsFrom[state + 1] as number); call++) {
@@ -147,6 +166,11 @@ export class Machine {
       }
     }
     return { readers, mayEnd };
+  }
+
+  #spend(work: number): void {
+    this.#work += work;
+    if (this.#work > mostWork) throw tooAmbiguous();
   }
 
   /** The rule ends here, and cannot go on. */
@@ -160,12 +184,10 @@ export class Machine {
     this.#situations.clear();
     this.#stacks.clear();
     this.start.next = [];
-    this.#situations.set(keyOf(this.start.core), this.start);
+    this.#situations.set(this.#keyOfAll(this.start.core), this.start);
   }
 }
 
-const keyOf = (core: readonly Place[]): string => core.map(({ state, stacks }) => `${state}:${stacks.id}`).join();
-
-function tooAmbiguous(): LongjingError {
+export function tooAmbiguous(): LongjingError {
   return new LongjingError("bad_argument", "The constraint has too many readings of what was written", { hint: "Let alternatives differ in their first characters" });
 }

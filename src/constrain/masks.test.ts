@@ -116,11 +116,74 @@ describe("a grammar that would take for ever", () => {
   });
 });
 
+describe("a grammar that can be read in more ways with every token", () => {
+  const rules = 'root ::= q\nq ::= q2 q2 | "a" | "zz"\nq2 ::= "a" q | "a" q2 q | "a" "a"';
+  const a = 97;
+
+  test("is refused after bounded work, before a token takes long", () => {
+    const masks = masksOf({ type: "grammar", grammar: rules });
+    let at = masks.machine.start;
+    let [tokens, most] = [0, 0];
+    const run = (): void => {
+      for (; tokens < 240; tokens++) {
+        masks.mask(at);
+        most = Math.max(most, masks.machine.work);
+        at = masks.step(at, a) as Situation;
+        most = Math.max(most, masks.machine.work);
+      }
+    };
+    expect(run).toThrow(expect.objectContaining({ code: "bad_argument" }));
+    expect(tokens).toBeGreaterThan(20);
+    expect(most).toBeLessThanOrEqual(100_000);
+  });
+
+  test("ends the sequence that has used up its own share, and no other", () => {
+    const masks = masksOf({ type: "grammar", grammar: rules });
+    const mask = new Uint32Array(10);
+    const run = (tokens: number): void => {
+      const constraint = grammarConstraint(masks, [300]);
+      for (let i = 0; i < tokens; i++) {
+        constraint.mask(mask);
+        constraint.accept(a);
+      }
+    };
+    expect(() => run(240)).toThrow(expect.objectContaining({ code: "bad_argument" }));
+    run(20);
+  });
+
+  test("is refused before a walk over the vocabulary takes long", () => {
+    const grammar = "root ::= t u t u t u\nt ::= [^x]*\nu ::= [^y]*";
+    const vocabulary = createVocabulary([...Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte)), encoder.encode("a".repeat(6_000))]);
+    const masks = new TokenMasks(compiled({ type: "grammar", grammar }), vocabulary);
+    const inside = masks.step(masks.machine.start, a) as Situation;
+    expect(() => masks.mask(inside)).toThrow(expect.objectContaining({ code: "bad_argument" }));
+  });
+});
+
+describe("usual constraints", () => {
+  const optional = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`field_${i}`, { type: "string" }]));
+  const tree = { type: "object", properties: { v: { type: "string" }, l: { anyOf: [{ $ref: "#" }, { type: "null" }] }, r: { type: "array", items: { $ref: "#" } } } };
+  test.each<ConstraintSpec>([{ type: "json_object" }, { type: "json_schema", schema: { type: "object", properties: optional } }, { type: "json_schema", schema: tree }])("need a small part of the work that is allowed (%#)", (spec) => {
+    const masks = masksOf(spec);
+    const chance = random("work", 1);
+    for (let at = masks.machine.start, step = 0; step < 100; step++) {
+      const mask = masks.mask(at);
+      expect(masks.machine.work).toBeLessThan(20_000);
+      const allowed = [...masks.vocabulary.tokens.keys()].filter((id) => bit(mask, id));
+      if (allowed.length === 0) break;
+      at = masks.step(at, chance.pick(allowed)) as Situation;
+    }
+  });
+});
+
 describe("a grammar that is read in many ways", () => {
   test.each(["root ::= a | b\na ::= [x] root? | \"xx\" a\nb ::= [x] root \"y\" | \"x\"", 'root ::= s\ns ::= "x" s "y"? | "x" t?\nt ::= s s? | "z"'])("stays small: %s", (grammar) => {
     const { machine } = masksOf({ type: "grammar", grammar });
     let at: Situation | null = machine.start;
-    for (let i = 0; i < 100; i++) at = at && machine.step(at, 120);
+    for (let i = 0; i < 100; i++) {
+      machine.begin();
+      at = at && machine.step(at, 120);
+    }
     expect(at?.mayEnd).toBe(true);
   });
 });

@@ -1,4 +1,4 @@
-import { bottom, Machine, type Place, type Situation } from "./machine.ts";
+import { bottom, Machine, tooAmbiguous, type Place, type Situation } from "./machine.ts";
 import type { CompiledGrammar } from "./compile.ts";
 import { liveGrammar } from "./live.ts";
 import type { Vocabulary } from "./vocabulary.ts";
@@ -14,6 +14,8 @@ interface Local {
 
 /** Words of masks that one grammar may remember. */
 const mostWords = 4_000_000;
+/** Nodes of the trie that may be looked at for one token. */
+const mostNodes = 5_000_000;
 
 /**
  * The tokens that a grammar allows in each situation. What does not depend on the callers of a rule is found once a state of
@@ -27,6 +29,7 @@ export class TokenMasks {
   readonly #locals = new Map<number, Local>();
   readonly #masks = new Map<Situation, Uint32Array>();
   #wordsHeld = 0;
+  #nodes = 0;
   readonly #path: Situation[];
   readonly #scratch: Uint32Array;
 
@@ -41,10 +44,11 @@ export class TokenMasks {
 
   /** Bit i % 32 of word i >> 5 for every token i that may come next. The same array for the same situation: not to be changed. */
   mask(situation: Situation): Uint32Array {
+    this.machine.begin();
     const known = this.#masks.get(situation);
     if (known !== undefined) return known;
     const made = new Uint32Array(this.#words);
-    this.machine.begin();
+    this.#nodes = 0;
     this.#fill(situation, made);
     this.#hold(made.length);
     this.#masks.set(situation, made);
@@ -112,8 +116,9 @@ export class TokenMasks {
     const end = after[node] as number;
     const base = depth[node] as number;
     let count = 0;
+    let nodes = 0;
     path[0] = from;
-    for (let n = node + 1; n < end; ) {
+    for (let n = node + 1; n < end; nodes++) {
       const level = (depth[n] as number) - base;
       const above = path[level - 1] as Situation;
       const b = byte[n] as number;
@@ -131,6 +136,7 @@ export class TokenMasks {
       if (to.mayEnd) ends?.push(n);
       n++;
     }
+    if ((this.#nodes += nodes) > mostNodes) throw tooAmbiguous();
     return count;
   }
 
