@@ -65,7 +65,7 @@ export async function evaluateSets(sets: readonly QuestionSet[], options: Evalua
     const own = answers.slice(start, (start += asked[i]!.length));
     const graded = await gradedSamples(set, own, options);
     const { task, config, seed, source } = set;
-    results.push({ task, config, seed, source, ...measureSamples(graded, { same: set.same, seed: options.seed }) });
+    results.push({ task, config, seed, source, ...measureSamples(graded, { same: set.same, questions: set.questions.map(({ content, prompt }) => content ?? prompt) }) });
   }
   return results;
 }

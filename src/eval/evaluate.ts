@@ -1,8 +1,10 @@
 import type { Generator } from "../engine/generator.ts";
 import { thoughtConsistency, type Language, type Problem, type Split, type Task } from "../tasks/index.ts";
 import type { DocumentEncoder } from "../text/index.ts";
-import { bootstrapInterval, wilsonInterval, type Interval } from "./intervals.ts";
+import type { Interval } from "./intervals.ts";
+import { estimate } from "./measure.ts";
 import { passAtK } from "./pass-at-k.ts";
+import { contentOf } from "./questions.ts";
 import { rollout, saidTokens, type Group } from "./rollout.ts";
 
 export interface EvaluationOptions {
@@ -23,7 +25,7 @@ export interface EvaluationOptions {
 
 export interface Accuracy {
   readonly accuracy: number;
-  /** 95 %. */
+  /** 95 %, over the problems that differ. */
   readonly interval: Interval;
 }
 
@@ -31,9 +33,8 @@ export interface Accuracy {
 export interface Evaluation {
   readonly problems: number;
   readonly samples: number;
-  /** Mean over samples at temperature 1, interval by bootstrap over problems. */
+  /** Mean over samples at temperature 1. */
   readonly sampled: Accuracy;
-  /** Interval by Wilson. */
   readonly greedy: Accuracy;
   /** k → pass@k at temperature 1, unbiased. */
   readonly pass_at: Readonly<Record<string, number>>;
@@ -61,22 +62,24 @@ export async function evaluate<G>(generator: Generator, encoder: DocumentEncoder
   const common = { max_tokens, stream: ["evaluation", task.name, split, seed], onFinish, ...(signal && { signal }) };
   const sampled = await rollout(generator, encoder, task, problems, { ...common, num_generations: samples, temperature: 1 });
   const greedy = await rollout(generator, encoder, task, problems, { ...common, num_generations: 1, temperature: 0 });
-  return summarize(sampled, greedy, samples, seed);
+  return summarize(task, sampled, greedy, samples);
 }
 
-function summarize<G>(sampled: readonly Group<G>[], greedy: readonly Group<G>[], samples: number, seed: number): Evaluation {
+function summarize<G>(task: Task<G>, sampled: readonly Group<G>[], greedy: readonly Group<G>[], samples: number): Evaluation {
   const all = sampled.flatMap((g) => g.samples);
   const correctOf = (g: Group<G>): number => g.samples.reduce((n, s) => n + s.score.parts.correct, 0);
   const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
-  const perProblem = sampled.map((g) => correctOf(g) / samples);
-  const hits = greedy.reduce((n, g) => n + correctOf(g), 0);
+  const accuracyOf = (groups: readonly Group<G>[], each: number): Accuracy => {
+    const { value, ...interval } = estimate(groups.map((g) => correctOf(g) / each), groups.map((g) => contentOf(task, g.problem)));
+    return { accuracy: value, interval };
+  };
   const consistencies = sampled.flatMap((g) => g.samples.map(({ turns }) => thoughtConsistency(turns, g.problem))).filter((share) => share !== null);
   const ks = [1, 2, 4, 8, 16].filter((k) => k <= samples);
   return {
     problems: sampled.length,
     samples,
-    sampled: { accuracy: mean(perProblem), interval: bootstrapInterval(perProblem, { seed }) },
-    greedy: { accuracy: hits / greedy.length, interval: wilsonInterval(hits, greedy.length) },
+    sampled: accuracyOf(sampled, samples),
+    greedy: accuracyOf(greedy, 1),
     pass_at: Object.fromEntries(ks.map((k) => [String(k), mean(sampled.map((g) => passAtK(samples, correctOf(g), k)))])),
     format: mean(all.map((s) => s.score.parts.format)),
     language_consistency: consistencies.length === 0 ? null : mean(consistencies),

@@ -1,4 +1,4 @@
-export { bootstrapInterval, pairedDifference, wilsonInterval } from "./intervals.ts";
+export { meanInterval, pairedDifference, wilsonInterval } from "./intervals.ts";
 export type { Interval, PairedDifference } from "./intervals.ts";
 export { answerClasses, consAtK, mostVotes } from "./consensus.ts";
 export type { AnswerClass, Vote } from "./consensus.ts";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { random } from "../random/index.ts";
-import { bootstrapInterval, pairedDifference, wilsonInterval } from "./intervals.ts";
+import { meanInterval, pairedDifference, wilsonInterval } from "./intervals.ts";
 
 const z = 1.959963984540054;
 
@@ -30,38 +30,38 @@ function coverage(runs: number, covers: (run: number) => boolean): number {
   return Array.from({ length: runs }, (_, run) => covers(run)).filter(Boolean).length / runs;
 }
 
-describe("bootstrap over problems", () => {
-  const values = Array.from({ length: 80 }, (_, i) => (i % 5) / 4);
+describe("mean over problems", () => {
+  const shares = fc.array(fc.constantFrom(0, 0.25, 0.5, 1), { minLength: 1, maxLength: 60 });
 
-  test("the same seed gives the same interval, which holds the mean", () => {
-    const one = bootstrapInterval(values, { seed: 1 });
-    expect(bootstrapInterval(values, { seed: 1 })).toEqual(one);
-    expect(bootstrapInterval(values, { seed: 2 })).not.toEqual(one);
-    expect(one.low).toBeLessThan(0.5);
-    expect(one.high).toBeGreaterThan(0.5);
+  test("holds the mean, stays within [0, 1], is never a point, and turns over with its values", () => {
+    fc.assert(
+      fc.property(shares, (values) => {
+        const { low, high } = meanInterval(values);
+        const mean = values.reduce<number>((a, b) => a + b, 0) / values.length;
+        expect(low).toBeLessThanOrEqual(mean + 1e-12);
+        expect(high).toBeGreaterThanOrEqual(mean - 1e-12);
+        expect([low >= 0, high <= 1, low < high]).toEqual([true, true, true]);
+        const turned = meanInterval(values.map((value) => 1 - value));
+        expect(turned.low).toBeCloseTo(1 - high, 12);
+        expect(turned.high).toBeCloseTo(1 - low, 12);
+      }),
+    );
   });
 
-  test("a wider level gives a wider interval, equal problems give a point", () => {
-    const narrow = bootstrapInterval(values, { seed: 3, level: 0.8 });
-    const wide = bootstrapInterval(values, { seed: 3, level: 0.99 });
-    expect(wide.low).toBeLessThan(narrow.low);
-    expect(wide.high).toBeGreaterThan(narrow.high);
-    expect(bootstrapInterval([0.25, 0.25, 0.25], { seed: 3 })).toEqual({ low: 0.25, high: 0.25 });
+  test("of many zeros and ones it is Wilson's, but for the quantile", () => {
+    for (const right of [0, 20, 500, 990]) {
+      const [ours, wilson] = [meanInterval(Array.from({ length: 1000 }, (_, i) => Number(i < right))), wilsonInterval(right, 1000)];
+      for (const end of ["low", "high"] as const) expect(Math.abs(ours[end] - wilson[end])).toBeLessThan(0.002);
+    }
   });
 
-  test("covers the truth about as often as it says", () => {
-    const share = coverage(300, (run) => {
-      const source = random("bootstrap coverage", run);
-      const sample = Array.from({ length: 60 }, () => source.next());
-      const { low, high } = bootstrapInterval(sample, { seed: run, resamples: 400 });
-      return low <= 0.5 && 0.5 <= high;
-    });
-    expect(share).toBeGreaterThan(0.9);
-    expect(share).toBeLessThan(0.99);
+  test("the quantile is Student's", () => {
+    // Of n halves and the four that are added the standard error is 1 / (n + 4). The quantiles are from a table of Student's distribution.
+    for (const [n, t] of [[2, 2.5706], [6, 2.2622], [26, 2.0452]] as const) expect((meanInterval(Array.from({ length: n }, () => 0.5)).high - 0.5) * (n + 4)).toBeCloseTo(t, 3);
   });
 
   test("no problems are refused", () => {
-    expect(() => bootstrapInterval([], { seed: 1 })).toThrow(expect.objectContaining({ code: "bad_argument" }));
+    expect(() => meanInterval([])).toThrow(expect.objectContaining({ code: "bad_argument" }));
   });
 });
 

@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import { answerClasses, consAtK, mostVotes, type Vote } from "./consensus.ts";
-import { bootstrapInterval, wilsonInterval, type Interval } from "./intervals.ts";
+import { meanInterval, type Interval } from "./intervals.ts";
 import { bestOfK } from "./pass-at-k.ts";
 
 /** One answer to a problem, judged. */
@@ -13,11 +13,9 @@ export interface GradedSample extends Vote {
   readonly usd: number | null;
 }
 
-/** A mean over problems with its 95 % interval. */
+/** A mean over problems with its 95 % interval (`meanInterval`). */
 export interface Estimate extends Interval {
   readonly value: number;
-  /** Wilson's where every problem's value is 0 or 1, or all are equal; else a bootstrap over problems. */
-  readonly interval: "wilson" | "bootstrap";
 }
 
 export interface Length {
@@ -29,6 +27,8 @@ export interface Length {
 /** How a model does on one set of problems. */
 export interface Measurement {
   readonly problems: number;
+  /** How many of them differ: intervals are over these. */
+  readonly distinct: number;
   /** Answers to each. */
   readonly samples: number;
   /** k → expected best score of k answers; pass@k where scores are 0 or 1. */
@@ -50,27 +50,28 @@ export interface Measurement {
 export interface MeasureOptions {
   /** Whether two answers say the same, for the majority. */
   readonly same: (a: string, b: string) => boolean;
-  /** Of the bootstrap. */
-  readonly seed: number;
+  /** What each problem asks: those of one question are no independent evidence. Default: all differ. */
+  readonly questions?: readonly string[] | undefined;
 }
 
 /**
  * Statistics of equally many answers to each problem. Problems, not answers, are what an interval is over.
  * @throws LongjingError "bad_argument" without problems, or when they have not equally many answers
  */
-export function measureSamples(problems: readonly (readonly GradedSample[])[], { same, seed }: MeasureOptions): Measurement {
+export function measureSamples(problems: readonly (readonly GradedSample[])[], { same, questions = problems.map((_, i) => `${i}`) }: MeasureOptions): Measurement {
   const samples = problems[0]?.length ?? 0;
   if (samples === 0 || problems.some((one) => one.length !== samples)) throw new LongjingError("bad_argument", "There are no statistics of this", { got: problems.map((one) => one.length), expected: "problems with equally many answers, at least one" });
   const all = problems.flat();
   const classes = problems.map((one) => answerClasses(one, same));
   const ks = [...new Set([...[1, 2, 4, 8, 16, 32, 64, 128, 256, 512].filter((k) => k < samples), samples])];
-  const over = (values: readonly number[]): Estimate => estimate(values, seed);
+  const over = (values: readonly number[]): Estimate => estimate(values, questions);
   const each = (of: readonly number[], value: (problem: number, k: number) => number): Record<string, Estimate> =>
     Object.fromEntries(of.map((k) => [`${k}`, over(problems.map((_, i) => value(i, k)))]));
   const usd = total(all.map((sample) => sample.usd));
   const solved = all.reduce((sum, { score }) => sum + score, 0);
   return {
     problems: problems.length,
+    distinct: new Set(questions).size,
     samples,
     pass_at: each(ks, (i, k) => bestOfK(problems[i]!.map(({ score }) => score), k)),
     cons_at: each(ks.filter((k) => k <= mostVotes), (i, k) => consAtK(samples, classes[i]!, k)),
@@ -82,13 +83,12 @@ export function measureSamples(problems: readonly (readonly GradedSample[])[], {
   };
 }
 
-/** The mean of one value a problem, each in [0, 1]. */
-export function estimate(perProblem: readonly number[], seed: number): Estimate {
-  const value = mean(perProblem);
-  // A bootstrap of equal values would claim to know the truth. Of all values in [0, 1] with this mean, 0 and 1 vary most: Wilson's is wide enough.
-  const wilson = perProblem.every((one) => one === 0 || one === 1) || perProblem.every((one) => one === perProblem[0]);
-  if (wilson) return { value, ...wilsonInterval(perProblem.reduce((a, b) => a + b, 0), perProblem.length), interval: "wilson" };
-  return { value, ...bootstrapInterval(perProblem, { seed }), interval: "bootstrap" };
+/** The mean of one value a problem, each in [0, 1]; problems of equal `questions` are one of many values. */
+export function estimate(perProblem: readonly number[], questions: readonly string[] = perProblem.map((_, i) => `${i}`)): Estimate {
+  const groups = new Map<string, number[]>();
+  for (const [i, question] of questions.entries()) groups.set(question, [...(groups.get(question) ?? []), perProblem[i]!]);
+  const values = [...groups.values()];
+  return { value: mean(perProblem), ...meanInterval(values.map(mean), values.map((group) => group.length)) };
 }
 
 /** Percentiles by nearest rank. */

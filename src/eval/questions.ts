@@ -1,11 +1,13 @@
 import { LongjingError } from "../errors/index.ts";
-import { extractMath, sameAnswer, verifyExact, verifyMath, verifyQuantity, type Entry, type Episode, type Language, type Task, type Verdict } from "../tasks/index.ts";
+import { extractMath, sameAnswer, verifyExact, verifyMath, verifyQuantity, type Entry, type Episode, type Language, type Problem, type Task, type Verdict } from "../tasks/index.ts";
 import { renderTranscript, type ToolDefinition } from "../text/index.ts";
 
 /** One question with what judges an answer to it. */
 export interface Question {
   /** Names it within an evaluation. */
   readonly id: string;
+  /** What is asked, and of whom: equal where a generator has posed a problem again. Default: the prompt. */
+  readonly content?: string;
   readonly prompt: string;
   /** What the model may call, and what answers its turns: a conversation of its own for each answer. */
   readonly tools?: readonly ToolDefinition[];
@@ -32,6 +34,9 @@ export interface QuestionSet extends SetFacts {
   same(a: string, b: string): boolean;
 }
 
+/** Equal for equal problems. Where an environment answers, the prompt does not say what it knows. */
+export const contentOf = <G>({ environment }: Task<G>, { prompt, gold }: Problem<G>): string => (environment ? JSON.stringify([prompt, gold], (_, value: unknown) => (typeof value === "bigint" ? `${value}` : value)) : prompt);
+
 export interface TaskQuestions {
   readonly level?: number | undefined;
   readonly language?: Language | undefined;
@@ -50,7 +55,7 @@ export function taskQuestions<G>(task: Task<G>, { level = task.defaultLevel, lan
       const problem = task.problem({ split: "test", seed, index, level, language });
       const { environment } = task;
       const conversing = environment && { tools: environment.tools, begin: () => environment.reset(problem) };
-      return { id: `${task.name} ${level} ${language} ${seed} ${index}`, prompt: problem.prompt, ...conversing, judge: (answer) => task.score(problem, renderTranscript("", answer)).parts.correct };
+      return { id: `${task.name} ${level} ${language} ${seed} ${index}`, content: contentOf(task, problem), prompt: problem.prompt, ...conversing, judge: (answer) => task.score(problem, renderTranscript("", answer)).parts.correct };
     }),
     same: (a, b) => sameAnswer(task, a, b),
   };

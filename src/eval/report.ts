@@ -128,7 +128,7 @@ function table(rows: readonly Row[], names: readonly string[], { sampling: { sam
 function notes(rows: readonly Row[], { sampling: { samples } }: SuiteResult): string {
   const sources = [...new Set(rows.flatMap(({ published }) => (published === null ? [] : [published.source])))];
   const lines = [
-    `Small figures behind a score are its 95 % interval over problems (Wilson's where every problem's value is 0 or 1, or all are equal; elsewhere a bootstrap).`,
+    `Small figures behind a score are its 95 % interval over the problems that differ (Agresti and Coull's, with Student's quantile).`,
     ...(samples === 1 ? [] : ["pass@k is the expected best score of k answers. cons@k is the score of the answer that most of k give; among equally many it is the one that was seen first, and an answer that cannot be read has no vote."]),
     "tokens: the mean of an answer's, thinking included; then the median and the 95th percentile. cut: answers that reached the limit.",
     "USD per 1,000 solved: the cost of all answers over the sum of their scores, a thousand times.",
