@@ -12,7 +12,7 @@ import { allocate, compile, type DeviceTensor } from "../src/runtime/index.ts";
 import { gradientsOf, trace, type Value } from "../src/tensor/index.ts";
 import { byTime } from "../src/train/layout.ts";
 import { forwardBackward } from "../src/train/probe.ts";
-import { mergeAdapter, openCheckpoint, readAdapter, writeAdapter, type LoraAdapter } from "../src/weights/index.ts";
+import { encodeSafetensors, mergeAdapter, openCheckpoint, readAdapter, writeAdapter, type LoraAdapter, type TensorToWrite } from "../src/weights/index.ts";
 import { fixture, fixturesDir, hasFixture, readFixture } from "./fixtures.ts";
 import { backend } from "./providers.ts";
 
@@ -166,6 +166,7 @@ describe.skipIf(names.length === 0)("an adapter that cannot be taken", () => {
     ["init_lora_weights", "pissa"],
     ["peft_type", "IA3"],
     ["alpha_pattern", { "(a+)+": 3 }],
+    ["alpha_pattern", Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`.*${i}`, 3]))],
   ])("%s is refused by name", async (field, value) => {
     const error: unknown = await folder((config) => ({ ...config, [field]: value })).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: "unsupported" });
@@ -175,6 +176,25 @@ describe.skipIf(names.length === 0)("an adapter that cannot be taken", () => {
   test("another rank is a shape that does not fit", () => expect(folder((config) => ({ ...config, r: Number(config.r) + 1, rank_pattern: {} }))).rejects.toMatchObject({ code: "shape_mismatch" }));
   test("a module that no target names", () => expect(folder((config) => ({ ...config, target_modules: ["model.layers.0.self_attn.q_proj"] }))).rejects.toMatchObject({ code: "bad_file" }));
   test("a pattern that would take for ever is not run", async () => expect((await folder((config) => ({ ...config, target_modules: "(.*.*.*)*x" }))).modules.length).toBeGreaterThan(0));
+
+  test("the base's own head is no part of it, where that is saved too", async () => {
+    const { base } = readFixture<Expected>("lora", names[0]!, "expected.json");
+    const checkpoint = await openCheckpoint(fixture("lora", names[0]!, base));
+    await checkpoint.close();
+    const { vocab_size, hidden_size } = checkpoint.config;
+    const config = { ...checkpoint.config, tie_word_embeddings: false };
+    const tensor = (name: string, ...shape: number[]) => ({ name: `base_model.model.lm_head.${name}`, shape, dtype: "F32" as const, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) });
+    const factors = [tensor("lora_A.weight", 2, hidden_size), tensor("lora_B.weight", vocab_size, 2)];
+    writeFileSync(join(scratch, "adapter_config.json"), JSON.stringify({ peft_type: "LORA", r: 2, target_modules: ["lm_head"] }));
+    const read = (more: readonly TensorToWrite[]): Promise<LoraAdapter> => {
+      writeFileSync(join(scratch, "adapter_model.safetensors"), encodeSafetensors(more));
+      return readAdapter(scratch, parameterSpecs(config));
+    };
+    expect(Object.keys((await read([...factors, tensor("base_layer.weight", vocab_size, hidden_size)])).tensors)).toEqual(factors.map(({ name }) => name));
+    // Of another vocabulary: it does say something.
+    await expect(read([...factors, tensor("base_layer.weight", vocab_size + 1, hidden_size)])).rejects.toMatchObject({ code: "unsupported" });
+    await expect(read([tensor("base_layer.weight", vocab_size, hidden_size)])).rejects.toMatchObject({ code: "unsupported" });
+  });
 
   test("rsLoRA divides by the root of the rank, patterns change a module's alpha and rank", async () => {
     const scales = async (change: Record<string, unknown>): Promise<LoraAdapter["modules"]> => (await folder((config) => ({ ...config, lora_alpha: 6, alpha_pattern: {}, use_rslora: false, ...change }))).modules;

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { asObject, readFields, unsupportedField, withoutNulls } from "../model/config-check.ts";
+import { modulePattern } from "./module-pattern.ts";
 
 const rank = z
   .int()
@@ -58,22 +59,36 @@ export function loraConfigToText(config: LoraConfig): string {
   return `${JSON.stringify({ base_model_name_or_path, ...fixed, ...fields }, null, 2)}\n`;
 }
 
-/** Factor on B · A: alpha / r, or alpha / √r (rsLoRA, arXiv 2312.03732). @throws LongjingError "unsupported" for a pattern that is no name */
+/** Factor on B · A: alpha / r, or alpha / √r (rsLoRA, arXiv 2312.03732). @throws LongjingError "unsupported" for a pattern that `modulePattern` does not take */
 export function loraScale({ lora_alpha, alpha_pattern, use_rslora }: LoraConfig, module: string, rank: number, where: string): number {
-  const found = Object.entries(alpha_pattern).find(([key]) => matchesPattern(key, module, where));
-  return (found?.[1] ?? lora_alpha) / (use_rslora ? Math.sqrt(rank) : rank);
+  return (patterned(alpha_pattern, module, where) ?? lora_alpha) / (use_rslora ? Math.sqrt(rank) : rank);
 }
 
-/** The rank that the configuration gives a module. @throws LongjingError "unsupported" for a pattern that is no name */
+/** The rank that the configuration gives a module. @throws LongjingError "unsupported" for a pattern that `modulePattern` does not take */
 export function loraRank({ r, rank_pattern }: LoraConfig, module: string, where: string): number {
-  return Object.entries(rank_pattern).find(([key]) => matchesPattern(key, module, where))?.[1] ?? r;
+  return patterned(rank_pattern, module, where) ?? r;
 }
 
-// PEFT takes any regular expression here. One out of a stranger's file can take for ever, and they are names in practice.
-const plainPattern = /^\^?[\w.-]+$/;
+type Patterns = Readonly<Record<string, number>>;
+interface Matcher {
+  readonly matches: (module: string) => boolean;
+  readonly value: number;
+}
 
-/** A key means the module of that name, or with "^" the one whose whole name it is; otherwise the last parts will do. */
-function matchesPattern(key: string, module: string, where: string): boolean {
-  if (!plainPattern.test(key)) throw new LongjingError("unsupported", "A pattern of ranks or alphas is a module's name", { got: key, expected: "letters, digits, . _ and -, after ^ if it is a whole name", where });
-  return key.startsWith("^") ? module === key.slice(1) : module === key || module.endsWith(`.${key}`);
+/** Of configurations that are in use: each pattern is read once, and not for each module. */
+const matchersOf = new WeakMap<Patterns, readonly Matcher[]>();
+
+/** In all patterns together that are more than names: a stranger's file decides what is matched, and against every module. */
+const mostPatternCharacters = 2 ** 14;
+
+/** What the first pattern that matches a module says. */
+function patterned(patterns: Patterns, module: string, where: string): number | undefined {
+  let matchers = matchersOf.get(patterns);
+  if (matchers === undefined) {
+    const length = Object.keys(patterns).reduce((sum, key) => (/^[\w.\\^-]*$/.test(key) ? sum : sum + key.length), 0);
+    if (length > mostPatternCharacters) throw new LongjingError("unsupported", "The patterns of ranks or alphas are too many", { got: `${length} characters`, expected: `${mostPatternCharacters} at most, apart from plain names`, where });
+    matchers = Object.entries(patterns).map(([key, value]) => ({ matches: modulePattern(key, where), value }));
+    matchersOf.set(patterns, matchers);
+  }
+  return matchers.find(({ matches }) => matches(module))?.value;
 }

@@ -53,7 +53,7 @@ export async function readAdapter(dir: string, specs: readonly ParameterSpec[]):
 
 /** The modules that the file has factors for, in the model's order, with the ranks and scales of the configuration. */
 function modulesOf(file: Safetensors, config: LoraConfig, specs: readonly ParameterSpec[], path: string): readonly LoraModule[] {
-  const inFile = new Set([...file.tensors.keys(), ...file.unknown.keys()].map((name) => moduleOf(name, path)));
+  const inFile = new Set([...file.tensors.keys(), ...file.unknown.keys()].filter((name) => !isCopy(file, specs, name)).map((name) => moduleOf(name, path)));
   const { target_modules } = config;
   const known = targetedModules(specs, typeof target_modules === "string" ? ".*" : target_modules);
   const targeted = new Set(known);
@@ -62,6 +62,13 @@ function modulesOf(file: Safetensors, config: LoraConfig, specs: readonly Parame
   }
   if (inFile.size === 0) throw new LongjingError("bad_file", "The adapter has no tensors", { where: path });
   return known.filter((module) => inFile.has(module)).map((module) => loraModule(config, module, path));
+}
+
+/** PEFT saves the head of the base too where an adapter changes it. It is frozen, so it says nothing new. */
+function isCopy({ tensors }: Safetensors, specs: readonly ParameterSpec[], name: string): boolean {
+  const module = /^base_model\.model\.(.+)\.base_layer\.weight$/.exec(name)?.[1];
+  const shape = specs.find((spec) => spec.name === `${module}.weight`)?.shape;
+  return module !== undefined && tensors.has(loraNames(module).a) && tensors.get(name)?.shape.join() === shape?.join();
 }
 
 const tensorName = /^base_model\.model\.(.+)\.lora_[AB]\.weight$/;
