@@ -16,7 +16,8 @@ export function readPieces(given: GgufTokenizerKeys, tokens: readonly string[]):
   });
   return {
     tokens,
-    scores: given["tokenizer.ggml.scores"] ?? [],
+    order: { scores: given["tokenizer.ggml.scores"] ?? [] },
+    byteFallback: true,
     added: marked,
     unknown: id("unknown", 0),
     bos: id("bos", 1),
@@ -59,7 +60,7 @@ export function pieceFiles(vocabulary: PieceVocabulary): TokenizerFiles {
         continuing_subword_prefix: null,
         end_of_word_suffix: null,
         fuse_unk: true,
-        byte_fallback: tokens.includes(byteToken(0)),
+        byte_fallback: vocabulary.byteFallback && tokens.includes(byteToken(0)),
         ignore_merges: false,
         vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
         merges: mergesOf(vocabulary),
@@ -80,7 +81,8 @@ export function pieceFiles(vocabulary: PieceVocabulary): TokenizerFiles {
 }
 
 /** Every split of a piece into two others, the highest score of a piece first. A piece has few characters, so that this is quick. */
-function mergesOf({ tokens, scores }: PieceVocabulary): [string, string][] {
+function mergesOf({ tokens, order: ordered }: PieceVocabulary): [string, string][] {
+  const scores = "scores" in ordered ? ordered.scores : [];
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const order = tokens.map((_, id) => id).toSorted((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0));
   return order.flatMap((id) => {

@@ -8,8 +8,11 @@ export interface PlacedToken {
 /** What SentencePiece's BPE merges by (Kudo and Richardson, arXiv 1808.06226). */
 export interface PieceScores {
   readonly ids: ReadonlyMap<string, number>;
-  /** Of each id; of all pairs that make a piece, the one with the highest score is merged first, the leftmost of equals. */
-  readonly scores: readonly number[];
+  /**
+   * Of two neighbours of a text, [start, middle) and [middle, end), or undefined for those that stay apart. The pair with the
+   * highest score is merged first, the leftmost of equals.
+   */
+  readonly score: (text: string, start: number, middle: number, end: number) => number | undefined;
   /** Tokens for the UTF-8 bytes of a character that is no piece, where there are any. */
   readonly byteIds: readonly (number | undefined)[];
   /** Stands for a run of characters that have neither; null: they are left out. */
@@ -29,7 +32,6 @@ const before = (a: Merge, b: Merge): boolean => a.score > b.score || (a.score ==
 
 /** A text as pieces. It is one word to the merges, in time n log n. */
 export function mergePieces(text: string, pieces: PieceScores): PlacedToken[] {
-  const { ids, scores } = pieces;
   const ends: number[] = [];
   const starts: number[] = [];
   for (const character of text) {
@@ -42,8 +44,8 @@ export function mergePieces(text: string, pieces: PieceScores): PlacedToken[] {
   const queue = new MergeQueue();
   const offer = (left: number, right: number): void => {
     if (left < 0 || right < 0) return;
-    const id = ids.get(text.slice(starts[left], ends[right]));
-    if (id !== undefined) queue.push({ left, right, end: ends[right]!, score: scores[id] ?? 0 });
+    const score = pieces.score(text, starts[left]!, starts[right]!, ends[right]!);
+    if (score !== undefined) queue.push({ left, right, end: ends[right]!, score });
   };
   for (let i = 1; i < starts.length; i++) offer(i - 1, i);
   for (let merge = queue.pop(); merge !== undefined; merge = queue.pop()) {

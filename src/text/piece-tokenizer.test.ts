@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it, test } from "vitest";
 import { ggufTokenizer, tokenizerFromGguf } from "./gguf-tokenizer.ts";
 import { byteToken } from "./piece-tokenizer.ts";
+import { createTokenizer } from "./tokenizer.ts";
 
 interface Golden {
   readonly special: readonly string[];
@@ -79,4 +80,28 @@ test("the hub's files merge what two pieces make, highest score first", () => {
   expect(made).toEqual(made.toSorted((a, b) => a - b));
   expect(new Set(made)).toEqual(new Set(pieces.filter((piece) => [...piece].length > 1).map((piece) => vocab[piece])));
   expect(merges.flat().every((part) => vocab[part] !== undefined)).toBe(true);
+});
+
+describe("SentencePiece's tokenizer of a folder", () => {
+  const files = tokenizerFromGguf(metadata(), "model.gguf");
+  const changed = (change: Readonly<Record<string, unknown>>) => () => createTokenizer({ ...files.tokenizerJson, ...change }, files.tokenizerConfig);
+
+  it("gives the same ids, by its merges", () => {
+    const bare = tokenizerFromGguf(metadata({ add_space_prefix: false, add_eos_token: true }), "model.gguf");
+    const [prefixed, without] = [createTokenizer(files.tokenizerJson, files.tokenizerConfig), createTokenizer(bare.tokenizerJson, bare.tokenizerConfig)];
+    for (const [text, withSpace, ids] of cases) {
+      expect(prefixed.encode(text, { addSpecialTokens: true }), text).toEqual([1, ...withSpace]);
+      expect(without.encode(text, { addSpecialTokens: true }), text).toEqual([1, ...ids, 2]);
+    }
+    expect(prefixed.tokenBytes).toEqual(tokenizer().tokenBytes);
+  });
+
+  it.each([
+    ["a split ahead of the merges", { pre_tokenizer: { type: "Metaspace", replacement: "\u2581", prepend_scheme: "first", split: false } }],
+    ["a normalizer of another kind", { normalizer: { type: "Precompiled" } }],
+    ["a token that eats the space beside it", { added_tokens: [{ id: 1, content: "<s>", special: true, lstrip: true }] }],
+    ["other tokens around a text", { post_processor: { type: "TemplateProcessing", single: [{ SpecialToken: { id: "<unk>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }], special_tokens: { "<unk>": { ids: [0] } } } }],
+  ])("is refused with %s", (_, change) => {
+    expect(changed(change)).toThrow(expect.objectContaining({ code: "unsupported" }));
+  });
 });

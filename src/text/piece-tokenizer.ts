@@ -1,12 +1,14 @@
-import { mergePieces, type PlacedToken } from "./piece-merging.ts";
+import { mergePieces, type PieceScores, type PlacedToken } from "./piece-merging.ts";
 import type { DecodeOptions, Tokenizer, TokenStream } from "./tokenizer.ts";
 
 /** A SentencePiece vocabulary of BPE, as Llama 2's and Mistral's. */
 export interface PieceVocabulary {
   /** By id. A piece has U+2581 for each space. */
   readonly tokens: readonly string[];
-  /** By id; see `PieceScores`. */
-  readonly scores: readonly number[];
+  /** What is merged first: what has the highest score, by id; or a pair that is ahead of another, by "left right". */
+  readonly order: { readonly scores: readonly number[] } | { readonly ranks: ReadonlyMap<string, number> };
+  /** A character that is no piece becomes its bytes. */
+  readonly byteFallback: boolean;
   /** Tokens that are found in a text before it is merged, by their own spelling. */
   readonly added: readonly { readonly id: number; readonly content: string; readonly special: boolean }[];
   readonly unknown: number | null;
@@ -31,9 +33,10 @@ const bytePattern = /^<0x([0-9A-F]{2})>$/;
  * become their bytes, or the unknown token. Ids behind an added token are read as they were written: without the space that the encoder puts there.
  */
 export function pieceTokenizer(vocabulary: PieceVocabulary): Tokenizer {
-  const { tokens, scores, added, spacePrefix, unknown, bos, eos, pad } = vocabulary;
+  const { tokens, added, spacePrefix, unknown, bos, eos, pad } = vocabulary;
   const ids = new Map(tokens.map((token, id) => [token, id]));
-  const merging = { ids, scores, byteIds: Array.from({ length: 256 }, (_, byte) => ids.get(byteToken(byte))), unknown };
+  const byteIds = Array.from({ length: vocabulary.byteFallback ? 256 : 0 }, (_, byte) => ids.get(byteToken(byte)));
+  const merging = { ids, score: scoring(vocabulary, ids), byteIds, unknown };
   const contents = new Map(added.map((token) => [token.content, token]));
   const addedIds = new Set(added.map(({ id }) => id));
   const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
@@ -83,6 +86,19 @@ const encoder = new TextEncoder();
 function bytesOf(piece: string): Uint8Array {
   const byte = bytePattern.exec(piece)?.[1];
   return byte === undefined ? encoder.encode(piece.replaceAll(spaceMark, " ")) : Uint8Array.of(Number.parseInt(byte, 16));
+}
+
+function scoring({ order }: PieceVocabulary, ids: ReadonlyMap<string, number>): PieceScores["score"] {
+  if ("ranks" in order) {
+    return (text, start, middle, end) => {
+      const rank = order.ranks.get(`${text.slice(start, middle)} ${text.slice(middle, end)}`);
+      return rank === undefined ? undefined : -rank;
+    };
+  }
+  return (text, start, _, end) => {
+    const id = ids.get(text.slice(start, end));
+    return id === undefined ? undefined : (order.scores[id] ?? 0);
+  };
 }
 
 /** @param prefixed tokens behind which the encoder puts a space */

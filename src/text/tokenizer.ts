@@ -4,10 +4,12 @@ import { LongjingError } from "../errors/index.ts";
 import { tokenBytes } from "./bytes.ts";
 import { tokenOffsets, type Offset } from "./offsets.ts";
 import { chatTemplateOf } from "./named-templates.ts";
+import { piecesOfFiles } from "./piece-files.ts";
+import { pieceTokenizer } from "./piece-tokenizer.ts";
 import { preTokenizer, type PreTokenizer } from "./pre-tokenizer.ts";
 import { checkRules } from "./tokenizer-rules.ts";
 
-/** Text to ids and back, by the rules of a Hugging Face `tokenizer.json` with byte-level BPE. */
+/** Text to ids and back, by the rules of a Hugging Face `tokenizer.json` with BPE over bytes or over SentencePiece's pieces. */
 export interface Tokenizer {
   /** Ids in the vocabulary, added tokens included. A model may have more rows. */
   readonly vocabSize: number;
@@ -100,9 +102,11 @@ const configFile = z.looseObject({
 
 /**
  * A tokenizer from the parsed `tokenizer.json` and `tokenizer_config.json`.
- * @throws LongjingError `bad_file` when they are not a byte-level BPE tokenizer.
+ * @throws LongjingError `bad_file` when they are neither a byte-level BPE tokenizer nor SentencePiece's; `unsupported`
  */
 export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown): Tokenizer {
+  const pieces = piecesOfFiles(tokenizerJson, tokenizerConfig);
+  if (pieces !== null) return pieceTokenizer(pieces);
   const { model, ...file } = parse(tokenizerFile, tokenizerJson, "tokenizer.json");
   const { vocab, merges, ...rest } = model;
   const ids = new Map(Object.entries(vocab));
