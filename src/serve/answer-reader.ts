@@ -24,7 +24,9 @@ export interface AnswerReader {
 export function answerReader(model: ServedModel, { stop, tools }: Pick<ChatRequest, "stop" | "tools">, prompt: ChatPrompt): AnswerReader {
   const syntax = toolSyntaxOf(model.chatTemplate ?? "");
   const interrupts = tools === undefined ? [] : [syntax.open, ...syntax.layout].filter((mark) => mark.startsWith("<"));
-  const splitter = new TranscriptSplitter({ thinking: prompt.thinking, answering: prompt.begun.startsWith(tags.answerOpen), continues: prompt.begun !== "", interrupts });
+  // Where a tag is no token of its own, a model that writes it may be speaking of it.
+  const strays = Object.values(tags).filter((tag) => model.tokenizer.idOf(tag) !== null);
+  const splitter = new TranscriptSplitter({ strays, thinking: prompt.thinking, answering: prompt.begun.startsWith(tags.answerOpen), continues: prompt.begun !== "", interrupts });
   const parser = tools === undefined ? undefined : new ToolCallParser(syntax);
   const stops = stopStrings(stop);
   const one = tools?.parallel === false;

@@ -35,8 +35,22 @@ test("what interrupts a thought ends it, and stays", () => {
   fc.assert(
     fc.property(text.filter((said) => !said.includes(tags.thinkClose)), text, (before, after) => {
       const whole = read(`${before}<call>${after}`, { thinking: true, interrupts: ["<call>"] });
-      expect(whole.reasoning.startsWith(before)).toBe(true);
+      expect(whole.reasoning.startsWith(read(before, { thinking: true }).reasoning)).toBe(true);
       expect(whole.text.startsWith("<call>")).toBe(true);
     }),
   );
+});
+
+test("no tag is shown, wherever it stands and however the stream is cut", () => {
+  fc.assert(
+    fc.property(text, fc.boolean(), fc.nat(40), (said, answering, at) => {
+      const splitter = new TranscriptSplitter({ answering });
+      const cut = { reasoning: "", text: "" };
+      for (const { type, delta } of [...splitter.push(said.slice(0, at)), ...splitter.push(said.slice(at)), ...splitter.end()]) cut[type] += delta;
+      expect(cut).toEqual(read(said, { answering }));
+      for (const tag of Object.values(tags)) expect(Object.values(cut).filter((part) => part.includes(tag))).toEqual([]);
+    }),
+  );
+  expect(read("Paris</think><answer>Rain", { answering: true })).toEqual({ reasoning: "", text: "ParisRain" });
+  expect(read("It is </answer> here", { strays: [] })).toEqual({ reasoning: "", text: "It is </answer> here" });
 });

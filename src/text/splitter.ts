@@ -11,11 +11,12 @@ export interface SplitterOptions {
   readonly answering?: boolean;
   readonly continues?: boolean;
   readonly interrupts?: readonly string[];
+  readonly strays?: readonly string[];
 }
 
 type Place = "outside" | "thinking" | "answering";
 
-/** The tags that count in each place, and where they lead. Any other tag is plain text there. */
+/** The tags that count in each place, and where they lead. */
 const leads: Readonly<Record<Place, Readonly<Record<string, Place>>>> = {
   outside: { [tags.thinkOpen]: "thinking", [tags.answerOpen]: "answering" },
   thinking: { [tags.thinkClose]: "outside" },
@@ -32,17 +33,20 @@ export class TranscriptSplitter {
   #held = "";
   #afterTag: boolean;
   readonly #interrupts: readonly string[];
+  readonly #strays: readonly string[];
 
   /**
    * `thinking`: the stream starts inside the think block, because the prompt ended with its opening tag. `interrupts`: what
    * ends a think block that was never closed, such as the opening of a tool call; each begins with "<" and stays in the text.
    * `continues`: the prompt ended inside the text, so that white space at the start is part of it. `answering`: it ended inside
-   * the answer block.
+   * the answer block. `strays`: tags that are shown nowhere, not even where they lead nowhere; the others are plain text there.
+   * Default: all.
    */
-  constructor({ thinking = false, answering = false, continues = false, interrupts = [] }: SplitterOptions = {}) {
+  constructor({ thinking = false, answering = false, continues = false, interrupts = [], strays = Object.values(tags) }: SplitterOptions = {}) {
     this.#place = thinking ? "thinking" : answering ? "answering" : "outside";
     this.#afterTag = !continues;
     this.#interrupts = interrupts;
+    this.#strays = strays;
   }
 
   get thinking(): boolean {
@@ -57,7 +61,7 @@ export class TranscriptSplitter {
       const tag = this.#tags().find((name) => text.startsWith(name, at));
       if (tag === undefined) continue;
       this.#emit(out, text.slice(from, at));
-      const next = leads[this.#place][tag];
+      const next = leads[this.#place][tag] ?? (this.#strays.includes(tag) ? this.#place : undefined);
       from = next === undefined ? at : at + tag.length;
       at = from - (next === undefined ? 0 : 1);
       this.#place = next ?? "outside";
@@ -79,10 +83,10 @@ export class TranscriptSplitter {
     return out;
   }
 
-  /** What ends the place that the stream is in. */
+  /** What is not text in the place that the stream is in. */
   #tags(): readonly string[] {
-    const tags = Object.keys(leads[this.#place]);
-    return this.thinking ? [...tags, ...this.#interrupts] : tags;
+    const found = [...Object.keys(leads[this.#place]), ...this.#strays];
+    return this.thinking ? [...found, ...this.#interrupts] : found;
   }
 
   #emit(out: TranscriptDelta[], text: string): void {

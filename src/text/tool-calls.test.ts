@@ -64,11 +64,17 @@ describe.each(syntaxes)("%s", (_, syntax) => {
 });
 
 test("what begins like a call and is none is text", () => {
-  for (const text of ["<tool_call>", "<tool_call> not json", '<tool_call>{"name": "f"}</tool_call>', '<tool_call>{"name": "f", "arguments": 3}</tool_call>', "<tool"]) {
+  for (const text of ["<tool_call> not json", '<tool_call>{"name": "f"}</tool_call>', '<tool_call>{"name": "f", "arguments": 3}</tool_call>', "<tool"]) {
     expect(read(hermes, [...text])).toEqual({ text, calls: [] });
   }
   expect(read(llama3, ['{"answer": 4}'])).toEqual({ text: '{"answer": 4}', calls: [] });
   expect(read(llama3, ['Say {"name": "f", "parameters": {}}'])).toEqual({ text: 'Say {"name": "f", "parameters": {}}', calls: [] });
+});
+
+test("a call that is cut off before its arguments leaves no markup", () => {
+  const call = renderToolCall(hermes, "f", "{}");
+  const head = call.slice(0, call.indexOf("{}"));
+  for (let length = hermes.open.length; length <= head.length; length++) expect(read(hermes, [...`Well.\n${head.slice(0, length)}`])).toEqual({ text: "Well.", calls: [] });
 });
 
 test("a call in a thought that was never closed is a call", () => {

@@ -41,10 +41,15 @@ export class ToolCallParser {
     return this.#take();
   }
 
-  /** The stream is over: what was held back in case a call had begun was text. */
+  /**
+   * The stream is over: what was held back in case a call had begun was text, unless its whole mark has come. Then it was half a
+   * call, cut off before its arguments. (A mark that only counts at the start is common in texts, and tells too little.)
+   */
   end(): ToolDelta[] {
     if (this.#place === "text") {
-      this.#text(this.#held);
+      const half = !this.#syntax.first && this.#held.startsWith(this.#syntax.open);
+      if (half) this.#space = "";
+      else this.#text(this.#held);
       if (!this.#afterCall) this.#emit("text", this.#space);
     }
     this.#held = "";
