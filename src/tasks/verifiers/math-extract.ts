@@ -7,24 +7,38 @@ const longestAnswer = 20_000;
 /** How far from its end a text says its answer in words. */
 const longestEnding = 400;
 
+/** The last formulas of which one is to be mathematics. */
+const mostFormulas = 50;
+
 const isMath = (text: string): boolean => parseMath(text, new Algebra()) !== null;
 
 /**
  * The mathematics in a text: the last \boxed{…}; else the last formula between dollars; else the whole, or what it says at its end, or
- * the last number that stands by itself. `accepted` says what counts outside a box: by default what can be read as mathematics.
+ * the last number that stands by itself. What cannot be read as mathematics counts in a box only.
  */
-export function extractMath(text: string, accepted: (text: string) => boolean = isMath): string | null {
-  const end = text.slice(-longestAnswer).trim();
+export function extractMath(text: string): string | null {
+  const end = endOf(text);
   const boxed = lastBoxed(end);
   if (boxed !== undefined) return boxed;
-  const written = formulas(end).findLast(accepted);
+  const written = formulas(end).slice(-mostFormulas).findLast(isMath);
   if (written !== undefined) return written;
-  if (accepted(end)) return end;
-  const stated = /(?:answer|result)(?: is|:| =)\s*:?\s*([^\n]{1,200}?)[.。]?\s*$|(?:答案|结果)(?:是|为|：|:)\s*([^\n]{1,200}?)[.。]?\s*$/i.exec(end.slice(-longestEnding));
-  const statement = stated?.[1] ?? stated?.[2];
-  if (statement !== undefined && accepted(statement)) return statement;
-  const number = lastNumber(end.slice(-longestEnding));
-  return number !== null && accepted(number) ? number : end === "" ? null : end;
+  const found = [end, statement(end)].find((candidate) => candidate !== undefined && isMath(candidate));
+  return found ?? lastNumber(end.slice(-longestEnding)) ?? (end === "" ? null : end);
+}
+
+/** The same for an answer that is no mathematics, and so is found only by what it should be. */
+export function extractText(text: string, wanted: (text: string) => boolean): string | null {
+  const end = endOf(text);
+  const boxed = lastBoxed(end);
+  if (boxed !== undefined) return boxed;
+  return [formulas(end).at(-1), end, statement(end)].find((candidate) => candidate !== undefined && wanted(candidate)) ?? (end === "" ? null : end);
+}
+
+const endOf = (text: string): string => text.slice(-longestAnswer).trim();
+
+function statement(text: string): string | undefined {
+  const stated = /(?:answer|result)(?: is|:| =)\s*:?\s*([^\n]{1,200}?)[.。]?\s*$|(?:答案|结果)(?:是|为|：|:)\s*([^\n]{1,200}?)[.。]?\s*$/i.exec(text.slice(-longestEnding));
+  return stated?.[1] ?? stated?.[2];
 }
 
 /** A gold answer, which is given by itself: without its box or the dollars around it. */
@@ -62,11 +76,11 @@ const runs = /(?:\d[\d,.]*\s*[x×*]\s*(?=10\s?\^)|[-−]?\d+\s+(?=\d+\/\d))?[^\s
 
 /**
  * The last number of a text in words, with the words that multiply it, where it stands by itself: 1024 of "we get 2^10 altogether", but
- * nothing of "the ratio is 3:2", "it is not 7" or "7 8".
+ * nothing of "the ratio is 3:2", "it is not 7", "7 8" or "x^2 + 7".
  */
 function lastNumber(text: string): string | null {
   const run = [...text.matchAll(runs)].at(-1);
-  if (run === undefined || /\.\.|…/.test(run[0]) || /(?:\bnot|n't|≠|不是|\d[ \t])\s*$/i.test(text.slice(0, run.index))) return null;
+  if (run === undefined || /\.\.|…/.test(run[0]) || /(?:\bnot|n't|≠|不是|\d[ \t]|[+×÷·^/])\s*$/i.test(text.slice(0, run.index))) return null;
   let after = text.slice(run.index + run[0].length);
   const bare = run[0].replace(/^\D*:/, "").replace(/^[\p{Sc}*"'“”‘’`~≈<>#]+|[\p{Sc}*"'“”‘’`.,;:!?]+$/gu, "");
   const unbracketed = bare.replace(/^[([{]+|[)\]}]+[\p{Sc}*"'.,;:!?]*$/gu, "");
@@ -78,5 +92,5 @@ function lastNumber(text: string): string | null {
     number += ` ${word}`;
     after = after.trimStart().slice(multiple.length);
   }
-  return changesNumber.test(/^\s*\p{L}*/u.exec(after)![0]) ? null : number;
+  return changesNumber.test(/^\s*\p{L}*/u.exec(after)![0]) || !isMath(number) ? null : number;
 }

@@ -85,6 +85,7 @@ describe("equal", () => {
     ["e^{x+1}", "e \\cdot e^x"],
     ["\\log 100", "2"],
     ["\\log x", "\\ln x"],
+    ["mgh", "m \\cdot g \\cdot h"],
     ["\\text{No}", "no"],
     ["\\text{no solution}", "No solution."],
   ])("%s and %s, either way", (a, b) => {
@@ -164,7 +165,7 @@ describe("an answer in words", () => {
     expect(judge(answer, wrong)).toBe(false);
   });
 
-  test.each([["The ratio is 3:2", "2"], ["It is not 7", "7"], ["7 8", "8"], ["Some 7 thirds of it", "7"], ["Take sqrt(16) of them", "16"]])("%s: nothing", (answer, gold) => expect(judge(answer, gold)).toBe(false));
+  test.each([["The ratio is 3:2", "2"], ["It is not 7", "7"], ["7 8", "8"], ["It is x^2 + 7 then", "7"], ["First $3:2$, then $9:2$", "3:2"], ["Some 7 thirds of it", "7"], ["Take sqrt(16) of them", "16"]])("%s: nothing", (answer, gold) => expect(judge(answer, gold)).toBe(false));
 });
 
 test.each(["3:2", "12:30", "x \\equiv 3 \\pmod 7", "\\mathbb{R}\\setminus\\{2\\}", "\\begin{array}{cc}1&2\\\\3&4\\end{array}", "May 5", "\\text{Monday, July 4}", "x^{3000}", "\\frac{1}{0}", "101_2"])("%s, which cannot be read, is itself", (gold) => {

@@ -1,5 +1,5 @@
 import { Algebra, constant, MathFault, type Quotient } from "./algebra.ts";
-import { extractMath, goldMath } from "./math-extract.ts";
+import { extractMath, extractText, goldMath } from "./math-extract.ts";
 import { merged } from "./math-intervals.ts";
 import { parseMath, type MathObject, type MathReading } from "./math-parser.ts";
 import { isWords, plain, unwrapped } from "./math-words.ts";
@@ -16,11 +16,17 @@ import { wrong, type Verdict } from "./verdict.ts";
 export function verifyMath(answer: string, gold: string): Verdict {
   const given = goldMath(gold);
   const wanted = unwrapped(given);
-  if (isWords(given) || parseMath(wanted, new Algebra()) === null) return verifyPlain(answer, wanted);
+  const words = isWords(given);
+  // Letters alone may be a product all the same, which an answer writes otherwise: "mgh" is "m · g · h".
+  const text = parseMath(wanted, new Algebra()) === null || (words && wanted !== given);
+  if (text || words) {
+    const verdict = verifyPlain(answer, wanted);
+    if (text || verdict.correct) return verdict;
+  }
   const extracted = extractMath(answer);
   if (extracted === null) return wrong(null);
   const said = unwrapped(extracted);
-  if (said !== extracted && isWords(extracted)) return { correct: plain(said) === plain(wanted), legal: true, parsed: said };
+  if (isWords(extracted) && (words || said !== extracted)) return { correct: plain(said) === plain(wanted), legal: true, parsed: said };
   const readings: readonly MathReading[] = /log/i.test(wanted + said) ? [{}, { commonLog: true }] : [{}];
   const pairs = readings.map((reading) => [parseMath(wanted, new Algebra(), reading), parseMath(said, new Algebra(), reading)] as const);
   if (pairs.every(([, right]) => right === null)) return wrong(said);
@@ -30,7 +36,7 @@ export function verifyMath(answer: string, gold: string): Verdict {
 /** The answer is looked for as a text: what is not mathematics cannot be told from what is said around it otherwise. */
 function verifyPlain(answer: string, wanted: string): Verdict {
   const text = plain(wanted);
-  const extracted = extractMath(answer, (candidate) => plain(unwrapped(candidate)) === text);
+  const extracted = extractText(answer, (candidate) => plain(unwrapped(candidate)) === text);
   if (extracted === null) return wrong(null);
   const said = unwrapped(extracted);
   return { correct: plain(said) === text && text !== "", legal: true, parsed: said };
