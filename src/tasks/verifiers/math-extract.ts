@@ -22,7 +22,7 @@ export function extractMath(text: string): string | null {
   if (boxed !== undefined) return boxed;
   const written = formulas(end).slice(-mostFormulas).findLast(isMath);
   if (written !== undefined) return written;
-  const found = [end, statement(end)].find((candidate) => candidate !== undefined && isMath(candidate));
+  const found = [end, statement(end)].find((candidate) => candidate !== undefined && !isProse(candidate) && isMath(candidate));
   return found ?? lastNumber(end.slice(-longestEnding)) ?? (end === "" ? null : end);
 }
 
@@ -40,6 +40,9 @@ function statement(text: string): string | undefined {
   const stated = /(?:answer|result)(?: is|:| =)\s*:?\s*([^\n]{1,200}?)[.。]?\s*$|(?:答案|结果)(?:是|为|：|:)\s*([^\n]{1,200}?)[.。]?\s*$/i.exec(text.slice(-longestEnding));
   return stated?.[1] ?? stated?.[2];
 }
+
+/** Whether a text has a short word of English among others, which could be a product of variables. */
+const isProse = (text: string): boolean => /(?:^|\s)(?:so|is|it|its|the|he|she|we|are|was|has|had|get|got|all|for|to|be)(?:\s|$)/i.test(text) && /\s/.test(text);
 
 /** A gold answer, which is given by itself: without its box or the dollars around it. */
 export function goldMath(text: string): string {

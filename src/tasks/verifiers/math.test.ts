@@ -158,6 +158,7 @@ describe("an answer in words", () => {
     ["It holds for $x=7$, which costs $5 or $6", "7", "5"],
     ["The speed is 5km/h", "5", "0"],
     ["It is **-7**.", "-7", "7"],
+    ["So -7 is it", "-7", "7"],
     ["So the ratio is $3:2$", "3:2", "2"],
     ["The answer is \\text{Tuesday}.", "\\text{Tuesday}", "\\text{Monday}"],
   ])("%s: %s and not %s", (answer, right, wrong) => {
