@@ -1,7 +1,7 @@
 import { llama3Split } from "./bpe.ts";
 
 /** Of `tokenizer.ggml.token_type`. */
-export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5 };
+export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 };
 
 /** What a pre-tokenizer of llama.cpp does, as tokenizer.json says it. */
 export interface PreTokenizer {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it, test } from "vitest";
 import { ggufTokenizer, tokenizerFromGguf } from "./gguf-tokenizer.ts";
 import { byteToken } from "./piece-tokenizer.ts";
+import { tokenizerToGguf } from "./tokenizer-to-gguf.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 interface Golden {
@@ -94,6 +95,16 @@ describe("SentencePiece's tokenizer of a folder", () => {
       expect(without.encode(text, { addSpecialTokens: true }), text).toEqual([1, ...ids, 2]);
     }
     expect(prefixed.tokenBytes).toEqual(tokenizer().tokenBytes);
+  });
+
+  it("is written into a GGUF file by scores that its merges give, with a row for each of the model's", () => {
+    const keys = Object.entries(tokenizerToGguf(files, 640)).map(([key, value]) => [key, typeof value === "object" && "f32s" in value ? value.f32s : value] as const);
+    const again = ggufTokenizer(new Map<string, unknown>(keys), "again.gguf");
+    for (const [text, ids] of cases) expect(again.encode(text), text).toEqual(ids);
+    expect(again.tokenBytes.slice(0, special.length + 256 + pieces.length)).toEqual(tokenizer().tokenBytes);
+    const { merges, ...model } = files.tokenizerJson["model"] as { merges: unknown[] };
+    for (const other of [merges.slice(1), merges.toReversed().slice(1)]) expect(() => tokenizerToGguf({ ...files, tokenizerJson: { ...files.tokenizerJson, model: { ...model, merges: other } } }, 640)).toThrow(expect.objectContaining({ code: "unsupported" }));
+    expect(() => tokenizerToGguf(files, 600)).toThrow(expect.objectContaining({ code: "bad_config" }));
   });
 
   it.each([

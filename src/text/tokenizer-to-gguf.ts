@@ -2,6 +2,8 @@ import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import type { TokenizerFiles } from "./bpe.ts";
 import { byteLevel, preTokenizers, tokenTypes, type PreTokenizer } from "./gguf-pre-tokenizers.ts";
+import { piecesOfFiles } from "./piece-files.ts";
+import { piecesToGguf } from "./pieces-to-gguf.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 const tokenizerFile = z.looseObject({
@@ -18,18 +20,20 @@ const tokenizerFile = z.looseObject({
 /** One of the things that are done to a text, or several in a `Sequence`. */
 const step = z.looseObject({ type: z.string() });
 
-/** Numbers are token ids, or counts; a list of numbers holds the type of each token. */
-type Keys = Record<string, string | number | boolean | readonly string[] | readonly number[]>;
+/** Numbers are token ids, or counts; a list of numbers holds the type of each token, or its score. */
+type Keys = Record<string, string | number | boolean | readonly string[] | readonly number[] | { readonly f32s: readonly number[] }>;
 
 /**
  * The `tokenizer.*` metadata of a GGUF file for the two files of a tokenizer on the hub: the inverse of `tokenizerFromGguf`.
  * llama.cpp knows the ways to split a text by name, so that only those can be written; it never normalises, which Qwen's
  * tokenizer does (NFC), and gives other ids for a text that is not normalised.
  * @param rows of the model's embeddings: ids without a token are written as unused ones
- * @throws LongjingError "bad_file" when they are not a byte-level BPE tokenizer; "bad_config" for more tokens than rows;
+ * @throws LongjingError "bad_file" when they are neither a byte-level BPE tokenizer nor SentencePiece's; "bad_config" for more tokens than rows;
  *   "unsupported" for a split that llama.cpp has no name for, or other special tokens around a text than BOS and EOS
  */
 export function tokenizerToGguf(files: TokenizerFiles, rows: number): Keys {
+  const pieces = piecesOfFiles(files.tokenizerJson, files.tokenizerConfig);
+  if (pieces !== null) return piecesToGguf(pieces, rows);
   const tokenizer = createTokenizer(files.tokenizerJson, files.tokenizerConfig);
   const read = tokenizerFile.safeParse(files.tokenizerJson);
   if (!read.success) throw new LongjingError("bad_file", "not a byte-level BPE tokenizer", { got: z.prettifyError(read.error), where: "tokenizer.json" });

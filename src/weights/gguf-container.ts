@@ -4,8 +4,8 @@ import type { GgufType } from "./gguf-blocks.ts";
 import { longestName, typeNames } from "./gguf-header.ts";
 import { elementCount } from "./safetensors-header.ts";
 
-/** A metadata value to write: a number is a u32, a list of numbers holds i32s. */
-export type GgufField = string | boolean | number | { readonly f32: number } | readonly string[] | readonly number[];
+/** A metadata value to write: a number is a u32, a list of numbers holds i32s, unless they are said to be float32. */
+export type GgufField = string | boolean | number | { readonly f32: number } | { readonly f32s: readonly number[] } | readonly string[] | readonly number[];
 
 /** A tensor by its name in the file. */
 export interface GgufTensorToWrite {
@@ -110,6 +110,11 @@ class HeaderBytes {
     } else if ("f32" in value) {
       this.u32(6);
       this.#words(Float32Array.of(value.f32));
+    } else if ("f32s" in value) {
+      this.u32(9);
+      this.u32(6);
+      this.u64(value.f32s.length);
+      this.#words(Float32Array.from(value.f32s));
     } else this.#list(value);
   }
 
