@@ -28,10 +28,9 @@ describe("a program passes that", () => {
 
 test("what is printed and what is answered are read in linear time", async () => {
   const saying = (stdout: string): Sandbox => ({ run: () => Promise.resolve({ status: "done", stdout, result: null, message: null }), close: () => Promise.resolve() });
-  const began = performance.now();
+  // Quadratic time would be hours, and the test's own limit ends it.
   expect((await verifyCode(saying(`${" ".repeat(2 ** 20)}x`), "1", [{ stdin: "", stdout: "y" }])).correct).toBe(false);
   expect((await verifyCode(saying("x"), "```x\n".repeat(longestProgram / 5), [{ stdin: "", stdout: "x \r\n" }])).correct).toBe(true);
-  expect(performance.now() - began).toBeLessThan(2000);
 });
 
 /** What a policy may find when it is paid for passing tests. */

@@ -44,9 +44,9 @@ function statement(text: string): string | undefined {
 /** Whether a text has a short word of English among others, which could be a product of variables. */
 const isProse = (text: string): boolean => /(?:^|\s)(?:so|is|it|its|the|he|she|we|are|was|has|had|get|got|all|for|to|be)(?:\s|$)/i.test(text) && /\s/.test(text);
 
-/** A gold answer, which is given by itself: without its box or the dollars around it. */
+/** A gold answer, which is given by itself: without its box or the dollars around it. Behind "####", where GSM8K keeps it, if that is there. */
 export function goldMath(text: string): string {
-  const whole = text.trim().replace(/。$/, "");
+  const whole = text.split("####").at(-1)!.trim().replace(/。$/, "");
   const boxed = lastBoxed(whole);
   if (boxed !== undefined && boxed !== null) return boxed;
   return /^(?:\$\$?([^$]+)\$\$?|\\\(((?:(?!\\\))[^])*)\\\)|\\\[((?:(?!\\\])[^])*)\\\])\.?$/.exec(whole)?.slice(1).find((inner) => inner !== undefined)?.trim() ?? whole;

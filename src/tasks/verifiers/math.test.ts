@@ -169,6 +169,11 @@ describe("an answer in words", () => {
   test.each([["The ratio is 3:2", "2"], ["It is not 7", "7"], ["7 8", "8"], ["It is x^2 + 7 then", "7"], ["First $3:2$, then $9:2$", "3:2"], ["Some 7 thirds of it", "7"], ["Take sqrt(16) of them", "16"]])("%s: nothing", (answer, gold) => expect(judge(answer, gold)).toBe(false));
 });
 
+test("a gold of GSM8K stands behind its reasoning", () => {
+  const gold = "He sells 48 / 2 = 24 clips in May.\nThat is 48 + 24 = 72.\n#### 72";
+  expect(["72", "He sold 72.", "24", "48"].map((answer) => verifyMath(answer, gold).correct)).toEqual([true, true, false, false]);
+});
+
 test.each(["3:2", "12:30", "x \\equiv 3 \\pmod 7", "\\mathbb{R}\\setminus\\{2\\}", "\\begin{array}{cc}1&2\\\\3&4\\end{array}", "May 5", "\\text{Monday, July 4}", "x^{3000}", "\\frac{1}{0}", "101_2"])("%s, which cannot be read, is itself", (gold) => {
   for (const answer of [gold, `\\boxed{${gold}}`, `So it is $${gold}$.`]) expect(judge(answer, gold)).toBe(true);
 });

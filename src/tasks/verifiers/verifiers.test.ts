@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { LongjingError } from "../../errors/index.ts";
 import { verifyExact } from "./exact.ts";
 import { deepestJson, longestJson, verifyJson } from "./json-schema.ts";
-import { longestMatched, longestMatching, verifyPattern } from "./pattern.ts";
+import { longestMatched, verifyPattern } from "./pattern.ts";
 import { verifyQuantity } from "./quantity.ts";
 
 describe("exact", () => {
@@ -34,11 +34,7 @@ describe("pattern", () => {
   ])("%j and %j: %s", (answer, pattern, correct) => expect(verifyPattern(answer, pattern).correct).toBe(correct));
 
   test("a long answer is none", () => expect(verifyPattern("a".repeat(longestMatched + 1), "a*")).toEqual({ correct: false, legal: false, parsed: null }));
-  test("a pattern that backtracks matches nothing, and soon", () => {
-    const began = performance.now();
-    expect(verifyPattern("a".repeat(40), "(a+)+b").correct).toBe(false);
-    expect(performance.now() - began).toBeLessThan(5 * longestMatching);
-  });
+  test("a pattern that backtracks without bound matches nothing", () => expect(verifyPattern("a".repeat(60), "(a+)+b").correct).toBe(false));
   test.each(["(", "a)|(b", "[z-a]"])("refuses %s", (pattern) => expect(() => verifyPattern("a", pattern)).toThrow(LongjingError));
 });
 
@@ -68,11 +64,9 @@ describe("JSON Schema", () => {
     expect(verifyJson("[".repeat(200_000), true).legal).toBe(false);
   });
   test("time has an end", () => {
-    const began = performance.now();
     expect(verifyJson('\\"'.repeat(longestJson / 2), true).legal).toBe(false);
-    expect(verifyJson(JSON.stringify("a".repeat(40)), { type: "string", pattern: "^(a+)+b$" })).toMatchObject({ correct: false, legal: true });
+    expect(verifyJson(JSON.stringify("a".repeat(60)), { type: "string", pattern: "^(a+)+b$" })).toMatchObject({ correct: false, legal: true });
     expect(verifyJson(JSON.stringify("a".repeat(40)), { type: "string", pattern: "^a+$" }).correct).toBe(true);
-    expect(performance.now() - began).toBeLessThan(5 * longestMatching);
   });
   test("refuses what is no schema", () => expect(() => verifyJson("1", { type: "nothing" })).toThrow(LongjingError));
   test("accepts every JSON value where the schema asks for nothing", () => {
