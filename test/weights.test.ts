@@ -239,7 +239,7 @@ describe("a folder that is not whole", () => {
     ["config.json", "[]", "bad_config"],
     ["config.json", '{"model_type":"gpt2"}', "unsupported"],
     ["generation_config.json", '{"temperature":"hot"}', "bad_config"],
-    ["generation_config.json", '{"eos_token_id":[-1]}', "bad_config"],
+    ["generation_config.json", '{"eos_token_id":[-2]}', "bad_config"],
   ])("names %s of %s", async (file, content, code) => {
     const dir = copy(whole);
     writeFileSync(join(dir, file), content);
@@ -259,6 +259,13 @@ describe("a folder that is not whole", () => {
         facts: { got: shape, expected: other, where: expect.stringMatching(/model\.safetensors: lm_head\.weight$/) },
       });
     }
+  });
+
+  it("takes -1 in generation_config.json for none", async () => {
+    const dir = copy(whole);
+    const sampled = { do_sample: true, bos_token_id: -1, pad_token_id: -1, eos_token_id: -1, top_k: -1 };
+    writeFileSync(join(dir, "generation_config.json"), JSON.stringify(sampled));
+    expect((await open(dir)).generationConfig).toStrictEqual({ do_sample: true, bos_token_id: null, pad_token_id: null, eos_token_id: [], top_k: 0 });
   });
 
   it("opens without a generation_config.json", async () => {

@@ -15,10 +15,17 @@ const layer = z
   .min(0)
   .max(2 ** 10);
 const flag = (fallback: boolean) => z.boolean().default(fallback);
-const tokenId = z
+const idOrNone = z
   .int()
-  .min(0)
+  .min(-1)
   .max(2 ** 24);
+/** A token's id; -1 says "none", as null does. */
+export const tokenId = idOrNone.nullable().transform((id) => (id === -1 ? null : id));
+/** One id or several, as a list. */
+export const tokenIds = z
+  .union([idOrNone, z.array(idOrNone).max(1024)])
+  .nullable()
+  .transform((ids): readonly number[] => [ids ?? []].flat().filter((id) => id !== -1));
 
 /** What the model types disagree on. */
 interface Defaults {
@@ -50,13 +57,9 @@ const base = (defaults: Defaults) => ({
   rms_norm_eps: z.number().gt(0).max(1).default(1e-6),
   tie_word_embeddings: flag(false),
   initializer_range: z.number().min(0).max(1).default(0.02),
-  bos_token_id: tokenId.nullable().default(defaults.bos_token_id),
-  eos_token_id: z
-    .union([tokenId, z.array(tokenId).max(1024)])
-    .nullable()
-    .transform((ids) => [ids ?? []].flat())
-    .default([...defaults.eos_token_id]),
-  pad_token_id: tokenId.nullable().default(null),
+  bos_token_id: tokenId.default(defaults.bos_token_id),
+  eos_token_id: tokenIds.default([...defaults.eos_token_id]),
+  pad_token_id: tokenId.default(null),
 });
 
 const qwen = {

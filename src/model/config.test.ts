@@ -135,6 +135,13 @@ describe("defaults", () => {
     });
   });
 
+  it("take a token of -1 for none", () => {
+    const ids = (id: number | null, ends: unknown) => parse({ ...llama, bos_token_id: id, pad_token_id: id, eos_token_id: ends });
+    expect(ids(-1, -1)).toStrictEqual(ids(null, null));
+    expect(ids(-1, [-1, 2])).toStrictEqual(ids(null, [2]));
+    expect(() => ids(-2, 2)).toThrow(expect.objectContaining({ code: "bad_config" }));
+  });
+
   it("take a q_lora_rank of 0 for none, as DeepSeek's own configurations do", () => {
     expect(parse({ ...deepseek, q_lora_rank: 0 })).toStrictEqual(parse({ ...deepseek, q_lora_rank: null }));
   });

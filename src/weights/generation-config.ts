@@ -1,22 +1,21 @@
 import { z } from "zod";
 import { asObject, readFields, withoutNulls } from "../model/config-check.ts";
+import { tokenId, tokenIds } from "../model/config-schema.ts";
 
-const tokenId = z
-  .int()
-  .min(0)
-  .max(2 ** 24);
 const number = z.number();
 
 const schema = z.object({
-  bos_token_id: tokenId.nullable().default(null),
-  eos_token_id: z
-    .union([tokenId, z.array(tokenId).max(1024)])
-    .default([])
-    .transform((ids): readonly number[] => [ids].flat()),
-  pad_token_id: tokenId.nullable().default(null),
+  bos_token_id: tokenId.default(null),
+  eos_token_id: tokenIds.default([]),
+  pad_token_id: tokenId.default(null),
   do_sample: z.boolean().default(false),
   temperature: number.min(0).max(100).exactOptional(),
-  top_k: z.int().min(0).exactOptional(),
+  // -1 and 0 both mean every token.
+  top_k: z
+    .int()
+    .min(-1)
+    .transform((k) => Math.max(0, k))
+    .exactOptional(),
   top_p: number.gt(0).max(1).exactOptional(),
   min_p: number.min(0).max(1).exactOptional(),
   repetition_penalty: number.gt(0).max(100).exactOptional(),

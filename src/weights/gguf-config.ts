@@ -52,8 +52,7 @@ export function generationConfigFromGguf({ metadata, label }: Gguf, rows: number
   const sampling = (name: string): unknown => plain(metadata.get(`general.sampling.${name}`));
   const fields = {
     temperature: sampling("temp"),
-    // -1 and 0 both mean every token.
-    top_k: sampling("top_k") === -1 ? 0 : sampling("top_k"),
+    top_k: sampling("top_k"),
     top_p: sampling("top_p"),
     min_p: sampling("min_p"),
     repetition_penalty: sampling("penalty_repeat"),
