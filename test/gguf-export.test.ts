@@ -156,13 +156,22 @@ describe("refused, and no file is left", () => {
     ["mixtures in every other layer", { ...latent, num_hidden_layers: 3, moe_layer_freq: 2 }, "moe_layer_freq"],
     ["a low rank of queries where llama.cpp expects none", { ...latent, num_hidden_layers: 27 }, "q_lora_rank"],
     ["biases that llama.cpp has not", { ...tiny, model_type: "qwen3", attention_bias: true }, "attention_bias"],
-    ["more end tokens than there are keys", { ...tiny, model_type: "llama", eos_token_id: [1, 2, 3, 4] }, "eos_token_id"],
   ])("%s", async (_, json, where) => {
     const folder = await model(json);
     const path = fresh();
     const { config, generationConfig } = folder;
     await expect(writeGguf(path, { config, generationConfig, metadata: {}, parameters: ggufParameters(folder, "F32") })).rejects.toMatchObject({ code: "unsupported", facts: { where } });
     expect(existsSync(path)).toBe(false);
+  });
+
+  test("but of more end tokens than there are keys, those that fit are written and the others named", async () => {
+    const folder = await model({ ...tiny, model_type: "llama", eos_token_id: [1, 2, 3] });
+    const path = fresh();
+    const { config } = folder;
+    const generationConfig = { bos_token_id: null, eos_token_id: [3, 4, 5], pad_token_id: null, do_sample: false };
+    expect(await writeGguf(path, { config, generationConfig, metadata: { "tokenizer.ggml.eos_token_id": 5 }, parameters: ggufParameters(folder, "F32") })).toEqual({ eos_left_out: [3, 4] });
+    expect((await open(path)).config.eos_token_id).toEqual([5, 1, 2]);
+    expect(await writeGguf(fresh(), { config, generationConfig: null, metadata: {}, parameters: ggufParameters(folder, "F32") })).toEqual({ eos_left_out: [] });
   });
 
   test("parameters that are not the model's, experts of two types, a file that is there", async () => {

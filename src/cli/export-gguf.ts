@@ -2,7 +2,7 @@ import { basename, dirname, join } from "node:path";
 import { tokenizerToGguf } from "../text/index.ts";
 import { ggufFileTypes, ggufParameters, writeGguf, type Checkpoint } from "../weights/index.ts";
 import { generalMetadata, openMerged, tokenizerOf, type ExportSource } from "./export-source.ts";
-import type { ExportOptions, Written } from "./export-target.ts";
+import { endsLeftOut, type ExportOptions, type Written } from "./export-target.ts";
 
 /** The file that is asked for, or one with a name that tells model and type in the folder that is. */
 export async function exportGguf(source: ExportSource, options: ExportOptions): Promise<Written> {
@@ -27,6 +27,6 @@ export async function writeGgufInto(folder: string, file: string, source: Export
     ...tokenizerToGguf(await tokenizerOf(source.path), config.vocab_size),
   };
   const parameters = ggufParameters(checkpoint, type);
-  await writeGguf(join(folder, file), { config, generationConfig, metadata, parameters });
-  return { tensors: parameters.length, said: `${parameters.length} tensors in ${type} from ${source.path}: ${file}`, facts: { type, file } };
+  const { eos_left_out } = await writeGguf(join(folder, file), { config, generationConfig, metadata, parameters });
+  return { tensors: parameters.length, said: `${parameters.length} tensors in ${type} from ${source.path}: ${file}${endsLeftOut(eos_left_out)}`, facts: { type, file, ...(eos_left_out.length > 0 && { eos_left_out }) } };
 }

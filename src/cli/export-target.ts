@@ -18,8 +18,11 @@ export interface ExportOptions {
 export interface Written {
   readonly tensors: number;
   readonly said: string;
-  readonly facts?: Readonly<Record<string, number | string>>;
+  readonly facts?: Readonly<Record<string, number | string | readonly number[]>>;
 }
 
 /** A way of writing a model. */
 export type ExportTarget = (source: ExportSource, options: ExportOptions) => Promise<Written>;
+
+/** A line about end tokens that a file has no keys for, or nothing. */
+export const endsLeftOut = (ids: readonly number[]): string => (ids.length === 0 ? "" : `\nEnd tokens for which GGUF has no key are left out: ${ids.join(", ")}. llama.cpp will not stop at them.`);

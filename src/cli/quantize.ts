@@ -11,6 +11,7 @@ import { openBackendWith, providerOption, threadsOption, type BackendOptions } f
 import type { ExportSource } from "./export-source.ts";
 import type { Measured } from "./measure-model.ts";
 import { distilledScales, hasMemoryFor } from "./distilled-scales.ts";
+import { endsLeftOut } from "./export-target.ts";
 import { wholeNumber } from "./options.ts";
 import { progress, type Progress } from "./progress.ts";
 import { table } from "./table.ts";
@@ -112,6 +113,8 @@ interface Stored {
   /** Scales and gains were moved to the original's distribution of tokens. */
   readonly distilled: boolean;
   readonly stored: readonly Kind[];
+  /** End tokens that a GGUF file has no keys for. */
+  readonly eos_left_out?: readonly number[];
 }
 
 interface Report extends Stored {
@@ -147,9 +150,9 @@ async function writeQuantized(out: string, source: ExportSource, { distill }: Qu
     for await (const stored of quantizeModel(config, original, { ...grids, calibration: calibration && { backend: calibration.backend, ids: whole, window: tokens } })) parameters.push(stored);
     const distilled = distill && calibration !== undefined && grids.linear.bits === 4 && hasMemoryFor(parameters);
     if (distilled) parameters = await withBar("distill scales", "windows", (onProgress) => distilledScales(parameters, { backend: calibration.backend, config, ids: whole, read: original, onProgress }));
-    if (keys !== null) await writeFile(out, keys, checkpoint, parameters);
-    else await writeModelFolder(out, source, checkpoint, grids.linear, parameters);
-    return { calibration_tokens: whole.length - own.length, own_tokens: own.length, distilled, stored: kindsOf(parameters, keys !== null) };
+    const eos_left_out = keys === null ? [] : await writeFile(out, keys, checkpoint, parameters);
+    if (keys === null) await writeModelFolder(out, source, checkpoint, grids.linear, parameters);
+    return { calibration_tokens: whole.length - own.length, own_tokens: own.length, distilled, stored: kindsOf(parameters, keys !== null), ...(eos_left_out.length > 0 && { eos_left_out }) };
   } finally {
     await checkpoint.close();
   }
@@ -197,10 +200,10 @@ async function metadataOf(source: ExportSource, { config, generationConfig }: Ch
   return metadata;
 }
 
-async function writeFile(out: string, metadata: Readonly<Record<string, GgufField>>, { config, generationConfig }: Checkpoint, parameters: readonly StoredParameter[]): Promise<void> {
+async function writeFile(out: string, metadata: Readonly<Record<string, GgufField>>, { config, generationConfig }: Checkpoint, parameters: readonly StoredParameter[]): Promise<readonly number[]> {
   const { writeGguf } = await import("../weights/index.ts");
   const { ggufParameter } = await import("../quantize/index.ts");
-  await writeGguf(out, { config, generationConfig, metadata, parameters: parameters.map(ggufParameter) });
+  return (await writeGguf(out, { config, generationConfig, metadata, parameters: parameters.map(ggufParameter) })).eos_left_out;
 }
 
 async function writeModelFolder(out: string, source: ExportSource, checkpoint: Checkpoint, linear: Grid, parameters: readonly StoredParameter[]): Promise<void> {
@@ -230,7 +233,7 @@ function kindsOf(parameters: readonly StoredParameter[], gguf: boolean): Kind[] 
 
 const said = { gptq: "calibrated (GPTQ)", rtn: "to nearest", none: "not quantised", unfit: "not quantised: rows are no whole blocks of 32" } as const;
 
-function reportText({ out, stored, before, after, calibration_tokens, own_tokens, distilled }: Report, { calibrate, perplexity, task, problems }: QuantizeCommandOptions, bold: (text: string) => string): string {
+function reportText({ out, stored, before, after, calibration_tokens, own_tokens, distilled, eos_left_out = [] }: Report, { calibrate, perplexity, task, problems }: QuantizeCommandOptions, bold: (text: string) => string): string {
   const count = (n: number): string => n.toLocaleString("en", { maximumFractionDigits: 1 });
   const change = (a: number, b: number): string => `${b >= a ? "+" : "−"}${(Math.abs(b / a - 1) * 100).toFixed(1)} %`;
   const row = (name: string, of: (measured: Measured) => number | undefined, show: (n: number) => string): string[][] => {
@@ -247,5 +250,5 @@ function reportText({ out, stored, before, after, calibration_tokens, own_tokens
   ], bold);
   const kinds = table([["stored as", "tensors", "weights", "rounded"], ...stored.map(({ type, method, tensors, weights }) => [type, count(tensors), count(weights), said[method]])], bold);
   const text = calibrate === undefined ? "" : `Calibrated on ${count(calibration_tokens)} tokens of ${basename(calibrate)} and ${count(own_tokens)} that the model wrote${distilled ? "; scales and gains distilled from the original on the same" : ""}\n`;
-  return `${kinds}\n${figures}\n${text}${out}\n`;
+  return `${kinds}\n${figures}\n${text}${out}${endsLeftOut(eos_left_out)}\n`;
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { parseConfig } from "../model/config.ts";
 import { endsByName } from "./gguf-ends.ts";
-import { ggufMetadata } from "./gguf-metadata.ts";
+import { endTokens, ggufMetadata } from "./gguf-metadata.ts";
 
 test("a text ends at the tokens that llama.cpp stops at: of the golden Llama files, 312, 315 and 317", () => {
   // From llama_vocab_is_eog of llama.cpp (llama-cpp-python 0.3), for these tokens at these places.
@@ -28,5 +28,6 @@ test("more end tokens than there are keys are written where their names say so",
   const config = parseConfig({ model_type: "llama", vocab_size: 8, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, eos_token_id: [5, 1, 2, 3, 4] }, "test");
   const given = { "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": tokens.map((_, id) => (id > 0 && id < 5 ? 3 : 1)) };
   expect(ggufMetadata(config, null, given)).toMatchObject({ "tokenizer.ggml.eos_token_id": 5 });
-  expect(() => ggufMetadata({ ...config, eos_token_id: [5, 0, 6, 7] }, null, given)).toThrow(expect.objectContaining({ code: "unsupported" }));
+  expect(endTokens(config, null, given)).toEqual({ written: [5], leftOut: [] });
+  expect(endTokens({ ...config, eos_token_id: [5, 0, 6, 1, 7] }, null, given)).toEqual({ written: [5, 0, 6], leftOut: [7] });
 });

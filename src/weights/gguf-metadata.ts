@@ -103,14 +103,22 @@ function ropeFields(config: ModelConfig): Fields {
 /** Two tokens may end a turn, and one more a message. */
 const endings = ["eos", "eot", "eom"];
 
-function tokenIds(config: ModelConfig, generationConfig: GenerationConfig | null, given: Fields): Fields {
+/**
+ * Tokens that end a text: those for which a file has keys, and those that are left out.
+ * @param given as for `ggufMetadata`
+ */
+export function endTokens(config: ModelConfig, generationConfig: GenerationConfig | null, given: Fields): { readonly written: readonly number[]; readonly leftOut: readonly number[] } {
   const first = given["tokenizer.ggml.eos_token_id"] as number | undefined;
   const all = new Set([...(first === undefined ? [] : [first]), ...config.eos_token_id, ...(generationConfig?.eos_token_id ?? [])]);
   // Whoever reads the file knows these by their names.
   const named = endsByName(given["tokenizer.ggml.tokens"] as readonly string[] | undefined, given["tokenizer.ggml.token_type"] as readonly number[] | undefined);
   const ends = all.size > endings.length ? [...all].filter((id, i) => i === 0 || !named.includes(id)) : [...all];
-  if (ends.length > endings.length) throw unsupported("eos_token_id", ends, `${endings.length} tokens at most`);
-  const ids: [string | undefined, number | null][] = [["bos", config.bos_token_id], ["padding", config.pad_token_id], ...ends.map((id, i): [string | undefined, number] => [endings[i], id])];
+  return { written: ends.slice(0, endings.length), leftOut: ends.slice(endings.length) };
+}
+
+function tokenIds(config: ModelConfig, generationConfig: GenerationConfig | null, given: Fields): Fields {
+  const { written } = endTokens(config, generationConfig, given);
+  const ids: [string | undefined, number | null][] = [["bos", config.bos_token_id], ["padding", config.pad_token_id], ...written.map((id, i): [string | undefined, number] => [endings[i], id])];
   return Object.fromEntries(ids.map(([name, id]) => [`tokenizer.ggml.${name}_token_id`, id ?? undefined]));
 }
 

@@ -8,7 +8,7 @@ import { blockTypes } from "./gguf-blocks.ts";
 import { ggufPieces } from "./gguf-container.ts";
 import type { GgufField } from "./gguf-container.ts";
 import type { WritableType } from "./gguf-encode.ts";
-import { ggufMetadata } from "./gguf-metadata.ts";
+import { endTokens, ggufMetadata } from "./gguf-metadata.ts";
 import { ggufTensors } from "./gguf-tensors.ts";
 import type { GgufParameter } from "./gguf-tensors.ts";
 
@@ -21,17 +21,23 @@ export interface GgufToWrite {
   readonly parameters: Iterable<GgufParameter>;
 }
 
+export interface GgufWritten {
+  /** Tokens that end a text and for which the format has no key: llama.cpp does not stop at them. */
+  readonly eos_left_out: readonly number[];
+}
+
 /**
  * Writes a GGUF file that llama.cpp and `openCheckpoint` read. It appears all at once, when everything is on the disk; one
  * parameter at a time is in memory.
  * @throws LongjingError "unsupported" for what llama.cpp does not compute or a type does not hold; "not_found", "bad_argument",
  *   "shape_mismatch" for parameters that are not the model's; "conflict" when there is such a file; "disk"
  */
-export async function writeGguf(path: string, { config, generationConfig, metadata, parameters }: GgufToWrite): Promise<void> {
+export async function writeGguf(path: string, { config, generationConfig, metadata, parameters }: GgufToWrite): Promise<GgufWritten> {
   const tensors = ggufTensors(config, parameters);
   const quantized = tensors.some(({ dtype }) => blockTypes[dtype].elements > 1);
   const keys = { ...ggufMetadata(config, generationConfig, metadata), ...(quantized && { "general.quantization_version": 2 }) };
   await writeWholeFile(path, ggufPieces(keys, tensors));
+  return { eos_left_out: endTokens(config, generationConfig, metadata).leftOut };
 }
 
 /** What llama.cpp calls a file by the type of most of its weights, and its number for it in `general.file_type`. */

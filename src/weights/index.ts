@@ -24,7 +24,7 @@ export { ggufPlace } from "./gguf-names.ts";
 export type { GgufPlace } from "./gguf-names.ts";
 export type { GgufParameter } from "./gguf-tensors.ts";
 export { ggufFileTypes, ggufParameters, writeGguf } from "./gguf-write.ts";
-export type { GgufFileType, GgufToWrite } from "./gguf-write.ts";
+export type { GgufFileType, GgufToWrite, GgufWritten } from "./gguf-write.ts";
 export { openGguf } from "./gguf.ts";
 export type { Gguf, GgufTensorInfo, GgufType, GgufValue } from "./gguf.ts";
 export { newBlocks, sameLayout, sliceRows } from "./quantized-blocks.ts";
