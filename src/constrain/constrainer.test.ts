@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { TokenConstraint } from "../engine/types.ts";
 import { random } from "../random/index.ts";
-import { deepseekV31, hermes, llama3, type ToolSyntax } from "../text/tool-syntax.ts";
+import { deepseekV31, hermes, llama3, renderToolCall, type ToolSyntax } from "../text/tool-syntax.ts";
 import { ToolCallParser } from "../text/tool-calls.ts";
 import { createConstrainer, type ConstraintRequest } from "./constrainer.ts";
 import type { ConstraintSpec } from "./spec.ts";
@@ -157,6 +157,18 @@ describe.each([["Hermes", hermes], ["DeepSeek", deepseekV31], ["Llama 3", llama3
       if (calls[0]?.name === "weather") expect([Object.keys(value), typeof value["city"], Number.isInteger(value["days"])]).toEqual([["city", "days"], "string", true]);
       else expect([calls[0]?.name, value]).toEqual(["stop", {}]);
     }
+  });
+
+  test.each([{}, { description: "anything" }, { anyOf: [{ required: ["a"] }, { type: "null" }] }, { type: ["null", "object"], nullable: true }])("are given an object where the schema leaves the type open: %j", async (parameters) => {
+    const spec = { type: "tool_calls", syntax, tools: [{ name: "f", parameters, strict: true }], required: true, parallel: false } as const;
+    const constraint = ((await createConstrainer(withoutTags, [end]).constraintFor({ spec, thinking: "none" })) as () => TokenConstraint)();
+    say(constraint, renderToolCall(syntax, "f", "").slice(0, -syntax.after.length));
+    expect(allowed(constraint)).toEqual(["{".charCodeAt(0)]);
+  });
+
+  test("are refused where their arguments may be no object", async () => {
+    const spec = { type: "tool_calls", syntax, tools: [{ name: "f", parameters: { type: ["array", "string"] }, strict: true }], required: true, parallel: false } as const;
+    await expect(createConstrainer(withoutTags, [end]).constraintFor({ spec, thinking: "none" })).rejects.toMatchObject({ code: "bad_argument", facts: { where: "tools.0.function.parameters.type" } });
   });
 
   test("stand behind any text where they are not required", async () => {

@@ -221,6 +221,8 @@ describe("a schema is refused", () => {
     [{ anyOf: [] }, "bad_argument", "#/anyOf"],
     [{ enum: ["a"], minLength: 3 }, "unsupported", "#/minLength"],
     [{ type: "string", maxLength: 1e6 }, "bad_argument", "#"],
+    [{ type: "integer", minimum: 2 ** 53 }, "bad_argument", "#/minimum"],
+    [{ type: "integer", exclusiveMaximum: -(2 ** 53) }, "bad_argument", "#/exclusiveMaximum"],
   ])("%j", (schema, code, path) => expect(refusal(schema)).toEqual([code, `json_schema.schema${path}`]));
 
   test.each([[false], [{ $ref: "#" }], [{ anyOf: [{ $ref: "#" }, { type: "null" }] }], [{ type: "integer", minimum: 3, maximum: 2 }], [{ allOf: [{ $ref: "#" }] }], [{ type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }]])(

@@ -236,6 +236,8 @@ function string(schema: SchemaObject, at: SchemaPlace): Expression {
 function number(schema: SchemaObject, integer: boolean, at: SchemaPlace): Expression {
   const bound = (keyword: string): number | undefined => {
     const value = schema[keyword];
+    // A bound that JSON's readers round is not the bound that was written.
+    if (integer && typeof value === "number" && Math.abs(value) > Number.MAX_SAFE_INTEGER) throw at.in(keyword).error("too large a bound of integers", value, `at most ${Number.MAX_SAFE_INTEGER}`);
     if (value === undefined || (typeof value === "number" && Number.isFinite(value))) return value;
     throw at.in(keyword).error("not a number", value);
   };

@@ -36,13 +36,22 @@ export function toolCallsGrammar({ syntax, tools, required, parallel }: ToolCall
   if (tools.length === 0) throw new LongjingError("bad_argument", "There is no tool to call", { where: "tools" });
   const rules = new Map([...jsonRules, ...(instead?.rules ?? [])]);
   const calls = tools.map(({ name, parameters, strict }, index) => {
-    const args = strict ? new SchemaCompiler(parameters, `tools.${index}.function.parameters`, rules, `tool ${index} `).compile() : json.object;
+    const args = strict ? new SchemaCompiler(ofObjects(parameters, index), `tools.${index}.function.parameters`, rules, `tool ${index} `).compile() : json.object;
     return sequence(head(syntax.before, name), args, literal(syntax.after));
   });
   rules.set("a call", choice(...calls));
   rules.set(anyCalls, wrapped(syntax, sequence(rule("a call"), parallel ? repeat(sequence(optional(literal("\n")), rule("a call")), 0) : empty)));
   rules.set("turn with calls", required ? rule(anyCalls) : instead === undefined ? freely(syntax) : choice(rule(anyCalls), rule(instead.root)));
   return { root: "turn with calls", rules };
+}
+
+/** Arguments are an object, also where their schema says nothing of types. @throws LongjingError "bad_argument" where it forbids objects */
+function ofObjects(parameters: unknown, index: number): unknown {
+  if (typeof parameters !== "object" || parameters === null) return parameters === true ? { type: "object" } : parameters;
+  const { nullable: _nullable, ...schema } = parameters as Readonly<Record<string, unknown>>;
+  const types = [schema["type"] ?? "object"].flat();
+  if (!types.includes("object")) throw new LongjingError("bad_argument", "The arguments of a call are an object", { where: `tools.${index}.function.parameters.type`, got: schema["type"], expected: '"object"' });
+  return { ...schema, type: "object" };
 }
 
 /** Between the marks that a family puts around all calls, if it has such. */
