@@ -234,6 +234,18 @@ describe("sample", () => {
   });
 });
 
+describe("a tiny temperature", () => {
+  test.each([5e-324, 1e-308])("draws the most likely token, whatever the filters (%s)", (temperature) => {
+    const rows = fc.uniqueArray(fc.integer({ min: -100, max: 100 }), { minLength: 2, maxLength: 12 });
+    fc.assert(
+      fc.property(rows, fc.constantFrom({ top_p: 0.9 }, { top_k: 2 }, { min_p: 0.1 }, { presence_penalty: 0.1 }, {}), (row, filter) => {
+        const { token_id } = sample(Float32Array.from(row), { max_tokens: 1, temperature, ...filter }, nothing, scripted(0.5), samplerScratch(row.length));
+        expect(token_id).toBe(row.indexOf(Math.max(...row)));
+      }),
+    );
+  });
+});
+
 describe("checkSamplingParams", () => {
   test("everything the sampler is tested on passes", () => {
     fc.assert(fc.property(params, (some) => checkSamplingParams(some, 10)));
@@ -241,7 +253,7 @@ describe("checkSamplingParams", () => {
 
   test.each([
     { temperature: -1 }, { temperature: NaN }, { top_k: 1.5 }, { top_k: -1 }, { top_p: 0 }, { top_p: 1.1 }, { min_p: -0.1 },
-    { repetition_penalty: 0 }, { presence_penalty: 3 }, { frequency_penalty: -3 }, { max_tokens: 0 }, { top_logprobs: 21 },
+    { repetition_penalty: 0 }, { repetition_penalty: 5e-324 }, { presence_penalty: 3 }, { frequency_penalty: -3 }, { max_tokens: 0 }, { top_logprobs: 21 },
     { logit_bias: new Map([[10, 1]]) }, { logit_bias: new Map([[1, 101]]) }, { stop_token_ids: [10] },
   ])("%o is refused", (some) => {
     expect(() => checkSamplingParams({ max_tokens: 1, ...some }, 10)).toThrow(expect.objectContaining({ code: "bad_argument" }));

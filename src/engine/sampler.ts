@@ -92,12 +92,19 @@ export function processLogits(
   penalise(scores, params, history);
   const temperature = params.temperature ?? 1;
   if (temperature === 0) return scores;
-  if (temperature !== 1) for (let i = 0; i < scores.length; i++) scores[i] = (scores[i] as number) / temperature;
+  if (temperature !== 1) divide(scores, temperature);
   const { top_k = 0, top_p = 1, min_p = 0 } = params;
   if (top_k > 0 && top_k < scores.length) keepTopK(scores, top_k, scratch.weights);
   if (top_p < 1) keepTopP(scores, top_p, scratch.weights);
   if (min_p > 0) drop(scores, (scores[argmax(scores)] as number) + Math.log(min_p));
   return scores;
+}
+
+/** Only differences count: where a tiny temperature would make the largest infinite, it becomes 0. */
+function divide(scores: Float64Array, temperature: number): void {
+  const top = scores[argmax(scores)] as number;
+  const shift = Number.isFinite(top) && !Number.isFinite(top / temperature) ? top : 0;
+  for (let i = 0; i < scores.length; i++) scores[i] = ((scores[i] as number) - shift) / temperature;
 }
 
 function isAdjusted(params: SamplingParams): boolean {

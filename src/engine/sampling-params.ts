@@ -10,7 +10,7 @@ export function checkSamplingParams(params: SamplingParams, vocabSize: number): 
   check("top_k", top_k, Number.isInteger(top_k) && top_k >= 0, "an integer, at least 0 (0 keeps all)");
   check("top_p", top_p, top_p > 0 && top_p <= 1, "above 0, at most 1");
   check("min_p", min_p, min_p >= 0 && min_p <= 1, "from 0 to 1");
-  check("repetition_penalty", repetition_penalty, repetition_penalty > 0 && repetition_penalty < Infinity, "above 0");
+  check("repetition_penalty", repetition_penalty, repetition_penalty >= 0.01 && repetition_penalty < Infinity, "a finite number, at least 0.01");
   check("presence_penalty", presence_penalty, Math.abs(presence_penalty) <= 2, "from -2 to 2");
   check("frequency_penalty", frequency_penalty, Math.abs(frequency_penalty) <= 2, "from -2 to 2");
   const least = params.prompt_logprobs === undefined ? 1 : 0;

@@ -2,6 +2,9 @@ import { z } from "zod";
 import type { SamplingParams } from "../engine/types.ts";
 import { LongjingError } from "../errors/index.ts";
 
+/** Choices of one prompt. */
+const mostChoices = 16;
+
 const between = (low: number, high: number) => z.number().min(low).max(high).nullish();
 
 export const whole = (low: number, high: number) => z.int().min(low).max(high).nullish();
@@ -13,16 +16,17 @@ export const modelName = z.string().nullish().transform((name) => name ?? "");
 export const samplingFields = {
   stream: z.boolean().nullish(),
   stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
-  n: whole(1, 16),
+  n: whole(1, mostChoices),
   max_tokens: whole(1, 2 ** 31),
   temperature: between(0, 2),
   top_p: z.number().gt(0).max(1).nullish(),
   top_k: whole(-1, 2 ** 31),
   min_p: between(0, 1),
-  repetition_penalty: z.number().gt(0).max(10).nullish(),
+  repetition_penalty: between(0.01, 10),
   presence_penalty: between(-2, 2),
   frequency_penalty: between(-2, 2),
-  seed: whole(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
+  // Each choice has the next seed, which must be another number.
+  seed: whole(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER - mostChoices),
   stop: z
     .union([z.string().min(1), z.array(z.string().min(1)).max(16)], { error: "must be a string or up to 16 of them, none empty" })
     .nullish(),
