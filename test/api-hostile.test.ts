@@ -15,6 +15,25 @@ describe("whatever is sent", () => {
   );
   const paths = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/tokenize", "/detokenize", "/apply-template"];
 
+  test.each(paths)("%s refuses JSON that is nested without end", async (path) => {
+    const reported: unknown[] = [];
+    const app = createApp({ models: [fakeModel()], report: (error) => reported.push(error) });
+    for (const [open, close] of [["[", "]"], ['{"a":', "}"]] as const) {
+      const deep = `${open.repeat(100_000)}1${close.repeat(100_000)}`;
+      for (const sent of [deep, `{"messages":${deep},"max_tokens":1}`, `{"messages":[{"role":"user","content":"hi"}],"max_tokens":1,"metadata":${deep}}`]) {
+        const response = await app.request(path, { method: "POST", body: sent });
+        expect(response.status).toBe(400);
+      }
+    }
+    expect(reported).toEqual([]);
+  });
+
+  test.each([{ seed: Number.MAX_SAFE_INTEGER, n: 3 }, { repetition_penalty: 5e-324 }])("of numbers that cannot be counted on, %j is refused", async (fields) => {
+    const body = JSON.stringify({ messages: [{ role: "user", content: "hi" }], ...fields });
+    const response = await createApp({ models: [fakeModel()] }).request("/v1/chat/completions", { method: "POST", body });
+    expect(response.status).toBe(400);
+  });
+
   test.each(paths)("%s answers, or says what is wrong with it", async (path) => {
     const reported: unknown[] = [];
     const app = createApp({ models: [fakeModel({ max_model_len: 400 })], report: (error) => reported.push(error) });

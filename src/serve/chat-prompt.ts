@@ -1,6 +1,7 @@
 import { renderToolCall, renderToolResult, resultRole, tags, toolInstructions, toolSyntaxOf, type ChatMessage, type ToolSyntax } from "../text/index.ts";
 import type { AssistantMessage, ServedMessage, ToolCall } from "./chat-messages.ts";
 import type { ChatRequest } from "./chat-request.ts";
+import { isTooDeep } from "./json-depth.ts";
 import type { ServedModel } from "./model.ts";
 
 /** The text that a model goes on with. */
@@ -106,6 +107,7 @@ function withParsedArguments(call: ToolCall): unknown {
 }
 
 function parsedObject(text: string): object | undefined {
+  if (isTooDeep(text)) return undefined;
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === "object" && value !== null ? value : undefined;

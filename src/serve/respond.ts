@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import { LongjingError } from "../errors/index.ts";
 import { describeError, errorForm } from "./errors.ts";
+import { isTooDeep, mostJsonDepth } from "./json-depth.ts";
 import type { Models } from "./models.ts";
 import { orSilence, sseBody, sseHeaders, type SseMessage } from "./sse.ts";
 
@@ -16,6 +17,7 @@ export interface Api {
 /** Parsed body, or `bad_argument`. */
 export async function readJson(c: Context): Promise<unknown> {
   const text = await c.req.text();
+  if (isTooDeep(text)) throw new LongjingError("bad_argument", "The request body is nested too deeply", { where: "request body", expected: `at most ${mostJsonDepth} levels` });
   try {
     return JSON.parse(text) as unknown;
   } catch (cause) {
