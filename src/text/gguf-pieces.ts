@@ -1,7 +1,8 @@
+import { LongjingError } from "../errors/index.ts";
 import type { TokenizerFiles } from "./bpe.ts";
 import { tokenTypes as types } from "./gguf-pre-tokenizers.ts";
 import type { GgufTokenizerKeys } from "./gguf-tokenizer-keys.ts";
-import { byteToken, spaceMark, type PieceVocabulary } from "./piece-tokenizer.ts";
+import { byteToken, longestPiece, spaceMark, type PieceVocabulary } from "./piece-tokenizer.ts";
 
 /** The vocabulary of a GGUF file whose `tokenizer.ggml.model` is "llama", with what llama.cpp takes for a key that is missing. */
 export function readPieces(given: GgufTokenizerKeys, tokens: readonly string[]): PieceVocabulary {
@@ -80,9 +81,11 @@ export function pieceFiles(vocabulary: PieceVocabulary): TokenizerFiles {
   };
 }
 
-/** Every split of a piece into two others, the highest score of a piece first. A piece has few characters, so that this is quick. */
+/** Every split of a piece into two others, the highest score of a piece first. */
 function mergesOf({ tokens, order: ordered }: PieceVocabulary): [string, string][] {
   const scores = "scores" in ordered ? ordered.scores : [];
+  const long = tokens.find((token) => token.length > longestPiece);
+  if (long !== undefined) throw new LongjingError("unsupported", "A piece is too long to be merged from others", { got: `${long.length} characters`, expected: `${longestPiece} at most`, where: "tokenizer.ggml.tokens" });
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const order = tokens.map((_, id) => id).toSorted((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0));
   return order.flatMap((id) => {

@@ -67,11 +67,22 @@ describe("SentencePiece's tokenizer of a GGUF file", () => {
     expect(tokenizer(words).encodeWithOffsets("a茶茶a").offsets).toEqual([[0, 0], [0, 1], [1, 3], [3, 4]]);
   });
 
+  it("takes the longest of the added tokens that begin at a place", () => {
+    const tokens = ["<unk>", "<s>", "</s>", "\u2581", "a", "<t>", "<t><t>", "t"];
+    const { encode } = tokenizer({ tokens, scores: [], token_type: [2, 3, 3, 1, 1, 4, 4, 1], add_space_prefix: false });
+    expect(encode("<t><t><t>a<t")).toEqual([6, 5, 4, 0, 7]);
+  });
+
   test("a text is not merged in quadratic time", () => {
     const start = performance.now();
     tokenizer().encode("the tea ".repeat(20_000));
     expect(performance.now() - start).toBeLessThan(20_000);
   });
+});
+
+test("a piece that is longer than any real one makes no merges", () => {
+  const long = new Map(metadata()).set("tokenizer.ggml.tokens", ["<unk>", "<s>", "</s>", "a".repeat(2 ** 20)]);
+  expect(() => tokenizerFromGguf(long, "model.gguf")).toThrow(expect.objectContaining({ code: "unsupported" }));
 });
 
 test("the hub's files merge what two pieces make, highest score first", () => {

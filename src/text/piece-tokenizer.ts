@@ -25,6 +25,9 @@ export interface PieceVocabulary {
 /** What stands for a space. */
 export const spaceMark = "\u2581";
 
+/** A real piece has some dozens of characters; where merges are asked for, every split of one is looked at. */
+export const longestPiece = 2 ** 9;
+
 export const byteToken = (byte: number): string => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
 const bytePattern = /^<0x([0-9A-F]{2})>$/;
 
@@ -40,7 +43,7 @@ export function pieceTokenizer(vocabulary: PieceVocabulary): Tokenizer {
   const contents = new Map(added.map((token) => [token.content, token]));
   const addedIds = new Set(added.map(({ id }) => id));
   const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
-  const segments = splitAt([...contents.keys()]);
+  const segments = splitAt(new Set(contents.keys()));
   const place = (text: string): PlacedToken[] => {
     const out: PlacedToken[] = [];
     let at = 0;
@@ -117,10 +120,26 @@ function decoding(bytes: readonly Uint8Array[], prefixed: ReadonlySet<number>, s
   };
 }
 
-/** Parts a text at the longest marker that begins at each place. */
-function splitAt(markers: readonly string[]): (text: string) => string[] {
-  const longestFirst = markers.filter((marker) => marker !== "").toSorted((a, b) => b.length - a.length);
-  if (longestFirst.length === 0) return (text) => (text === "" ? [] : [text]);
-  const boundary = new RegExp(`(${longestFirst.map((marker) => marker.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("|")})`, "u");
-  return (text) => text.split(boundary).filter((part) => part !== "");
+/** Parts a text at the longest marker that begins at each place. However many there are, only their lengths are tried. */
+function splitAt(markers: ReadonlySet<string>): (text: string) => string[] {
+  const lengths = new Map<string, Set<number>>();
+  for (const marker of markers) {
+    const first = marker.charAt(0);
+    const known = lengths.get(first);
+    if (known === undefined) lengths.set(first, new Set([marker.length]));
+    else known.add(marker.length);
+  }
+  const longestFirst = new Map(Array.from(lengths, ([first, sizes]) => [first, [...sizes].toSorted((a, b) => b - a)]));
+  return (text) => {
+    const parts: string[] = [];
+    let from = 0;
+    for (let at = 0; at < text.length; at++) {
+      const size = longestFirst.get(text.charAt(at))?.find((length) => markers.has(text.slice(at, at + length)));
+      if (size === undefined) continue;
+      parts.push(text.slice(from, at), text.slice(at, at + size));
+      from = at + size;
+      at = from - 1;
+    }
+    return [...parts, text.slice(from)].filter((part) => part !== "");
+  };
 }

@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import { tokenTypes as types } from "./gguf-pre-tokenizers.ts";
-import { byteToken, type PieceVocabulary } from "./piece-tokenizer.ts";
+import { byteToken, longestPiece, type PieceVocabulary } from "./piece-tokenizer.ts";
 
 /** Metadata for `writeGguf`: a list of numbers holds integers, unless it is said to hold float32. */
 type Keys = Record<string, string | number | boolean | readonly string[] | readonly number[] | { readonly f32s: readonly number[] }>;
@@ -12,6 +12,7 @@ type Keys = Record<string, string | number | boolean | readonly string[] | reado
  */
 export function piecesToGguf(vocabulary: PieceVocabulary, rows: number): Keys {
   const { tokens, added, unknown, bos, eos, pad, addBos, addEos, spacePrefix, chatTemplate } = vocabulary;
+  if (tokens.some(({ length }) => length > longestPiece)) throw refused("A piece is too long to be merged from others", `more than ${longestPiece} characters`, `${longestPiece} at most`);
   if (tokens.length > rows) throw new LongjingError("bad_config", "The model has no row for a token", { got: tokens.length - 1, expected: `less than ${rows}`, where: "tokenizer.json" });
   const bytes = new Set(Array.from({ length: 256 }, (_, byte) => byteToken(byte)));
   const spelled = new Set(tokens);
