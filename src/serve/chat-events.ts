@@ -6,6 +6,7 @@ import { chatPrompt } from "./chat-prompt.ts";
 import type { ChatRequest } from "./chat-request.ts";
 import { merge } from "./merge.ts";
 import type { ServedModel } from "./model.ts";
+import { encodePrompt } from "./prompt-tokens.ts";
 import type { CompletionSettings } from "./request-fields.ts";
 import { TokenTrail } from "./token-trail.ts";
 
@@ -59,7 +60,7 @@ export interface ChatAnswer {
  */
 export async function chatEvents(model: ServedModel, request: ChatRequest, signal: AbortSignal): Promise<ChatAnswer> {
   const prompt = chatPrompt(model, request);
-  const prompt_ids = model.tokenizer.encode(prompt.text);
+  const prompt_ids = encodePrompt(model, prompt.text);
   const max_tokens = completionBudget(model, prompt_ids.length, request.max_tokens);
   const constraint = await answerConstraint(model, request, prompt, max_tokens);
   const events = completionEvents(model, request, { prompt_ids, max_tokens, signal, constraint }, () => answerReader(model, request, prompt));

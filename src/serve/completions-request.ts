@@ -3,6 +3,7 @@ import { LongjingError } from "../errors/index.ts";
 import { beforeMiddle, middleMarks, middleTokens } from "../text/index.ts";
 import { answerFormatOf, formatFields, type AnswerFormat } from "./answer-format.ts";
 import type { ServedModel } from "./model.ts";
+import { encodePrompt } from "./prompt-tokens.ts";
 import { modelName, parseBody, samplingFields, settingsOf, unknownFields, whole, type CompletionSettings } from "./request-fields.ts";
 
 /** A request to go on with texts. */
@@ -61,10 +62,10 @@ export function parseCompletionRequest(body: unknown): CompletionRequest {
 }
 
 /** @throws LongjingError "unsupported" when the model cannot fill in a middle */
-export function promptIds({ tokenizer }: ServedModel, prompt: string | readonly number[], suffix: string | undefined): readonly number[] {
-  const encode = (text: string | readonly number[], addSpecialTokens: boolean): readonly number[] => (typeof text === "string" ? tokenizer.encode(text, { addSpecialTokens }) : text);
+export function promptIds(model: ServedModel, prompt: string | readonly number[], suffix: string | undefined): readonly number[] {
+  const encode = (text: string | readonly number[], addSpecialTokens: boolean): readonly number[] => (typeof text === "string" ? encodePrompt(model, text, { addSpecialTokens }) : text);
   if (suffix === undefined) return encode(prompt, true);
-  const marks = middleTokens(tokenizer);
+  const marks = middleTokens(model.tokenizer);
   if (marks === null) throw new LongjingError("unsupported", "This model was not trained to fill in a middle", { where: "suffix", expected: `a vocabulary with ${middleMarks.map(([first]) => first).join(" or ")}` });
   return [...encode("", true), ...beforeMiddle(marks, encode(prompt, false), encode(suffix, false))];
 }

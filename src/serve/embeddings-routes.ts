@@ -2,6 +2,7 @@ import type { Hono } from "hono";
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { errorResponse } from "./errors.ts";
+import { encodePrompt } from "./prompt-tokens.ts";
 import { modelName, parseBody, unknownFields, whole } from "./request-fields.ts";
 import { abortOf, nameIgnored, readJson, respondJson, type Api } from "./respond.ts";
 
@@ -22,11 +23,11 @@ export function addEmbeddingRoutes(app: Hono, api: Api): void {
   app.post("/embeddings", async (c) => {
     const body = await readJson(c);
     const { model: name, input, encoding_format, dimensions } = parseBody(known, body);
-    const { id, engine, tokenizer } = await api.models.find(name, c);
-    const { embed } = engine;
+    const model = await api.models.find(name, c);
+    const { id, engine: { embed } } = model;
     if (embed === undefined) return errorResponse(c, 501, `The model ${id} makes no embeddings`, "unsupported");
     const abort = abortOf(c);
-    const prompts = input.map((text) => (typeof text === "string" ? tokenizer.encode(text, { addSpecialTokens: true }) : text));
+    const prompts = input.map((text) => (typeof text === "string" ? encodePrompt(model, text, { addSpecialTokens: true }) : text));
     const prompt_tokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
     nameIgnored(c, unknownFields(known, body));
     const answer = async (): Promise<object> => {

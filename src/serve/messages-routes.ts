@@ -4,6 +4,7 @@ import { chatEvents } from "./chat-events.ts";
 import { chatPrompt } from "./chat-prompt.ts";
 import { parseCountRequest, parseMessagesRequest } from "./messages-request.ts";
 import { toMessage, toMessageEvents } from "./messages-wire.ts";
+import { encodePrompt } from "./prompt-tokens.ts";
 import { abortOf, nameIgnored, readJson, respondJson, respondStream, type Api } from "./respond.ts";
 
 /** `/messages`, as Anthropic has it. */
@@ -22,7 +23,7 @@ export function messagesRoutes(api: Api): Hono {
   app.post("/messages/count_tokens", async (c) => {
     const request = parseCountRequest(await readJson(c));
     const model = await api.models.find(request.model, c);
-    return c.json({ input_tokens: model.tokenizer.encode(chatPrompt(model, request).text).length });
+    return c.json({ input_tokens: encodePrompt(model, chatPrompt(model, request).text).length });
   });
   return app;
 }

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { message } from "./chat-messages.ts";
 import { chatPrompt } from "./chat-prompt.ts";
+import { encodePrompt } from "./prompt-tokens.ts";
 import { modelName, parseBody } from "./request-fields.ts";
 import { readJson, type Api } from "./respond.ts";
 import { thinkingFields, thinkingOf } from "./thinking.ts";
@@ -34,7 +35,7 @@ export function addTokenRoutes(app: Hono, { models }: Api): void {
     // llama-server adds special tokens when it is asked to, vLLM unless it is told not to.
     const addSpecialTokens = typeof data.prompt !== "string" ? (data.add_special ?? false) : (data.add_special_tokens ?? true);
     if ((text === undefined) === !data.messages) throw new LongjingError("bad_argument", "The request is not acceptable: either a text or messages", { where: "prompt", expected: "prompt or messages" });
-    const tokens = text === undefined ? model.tokenizer.encode(chatPrompt(model, promptRequest(data, data.messages ?? [])).text) : model.tokenizer.encode(text, { addSpecialTokens });
+    const tokens = text === undefined ? encodePrompt(model, chatPrompt(model, promptRequest(data, data.messages ?? [])).text) : encodePrompt(model, text, { addSpecialTokens });
     return c.json({ count: tokens.length, max_model_len: model.engine.max_model_len, tokens });
   });
   app.post("/detokenize", async (c) => {
