@@ -1,7 +1,7 @@
 import { Template } from "@huggingface/jinja";
 import { LongjingError } from "../errors/index.ts";
 import { renderBounded } from "./bounded-interpreter.ts";
-import { pythonStrip, withPythonStrip } from "./python-strip.ts";
+import { withRawText } from "./template-source.ts";
 import type { SpecialTokens } from "./tokenizer.ts";
 
 /** A message as the OpenAI API has it; templates read whichever fields they know. */
@@ -52,8 +52,8 @@ export interface MarkedChat {
 }
 
 /**
- * Renders a Hugging Face chat template as transformers' `apply_chat_template` does. Variables that are null are undefined to
- * the template. Whoever wrote the template, rendering ends: after a number of steps and characters it is refused.
+ * Renders a Hugging Face chat template as transformers' `apply_chat_template` does. A special token that is
+ * null is undefined to the template; `tools` and `documents` that are not given are none. Whoever wrote the template, rendering ends: after a number of steps and characters it is refused.
  * @throws LongjingError `bad_config` when the template does not parse; the renderer throws `bad_argument` when the template
  * refuses the messages, `too_large` when it takes too long or writes too much.
  */
@@ -124,12 +124,12 @@ function parse(template: string): Template {
   if (template.length > longestTemplate || blank.test(template)) {
     throw new LongjingError("bad_config", "the chat template is too long", { got: `${template.length} characters`, expected: `${longestTemplate} at most, and fewer than ${longestBlank} of white space in a row`, where: "chat_template" });
   }
-  return orThrow("bad_config", "the chat template does not parse", () => withPythonStrip(new Template(withGenerationBlocks(template).source)));
+  return orThrow("bad_config", "the chat template does not parse", () => new Template(withRawText(withGenerationBlocks(template).source)));
 }
 
 function render(template: Template, messages: readonly ChatMessage[], variables: ChatVariables = {}, marks: Readonly<Record<string, string>>): string {
-  const given = Object.entries(variables).filter(([, value]) => value !== null && value !== undefined);
-  const scope = { add_generation_prompt: false, ...Object.fromEntries(given), ...pythonStrip, ...marks, messages };
+  const given = Object.entries(variables).filter(([name, value]) => value !== undefined && !(value === null && name.endsWith("_token")));
+  const scope = { add_generation_prompt: false, tools: null, documents: null, ...Object.fromEntries(given), ...marks, messages };
   return orThrow("bad_argument", "the chat template refused the messages", () => renderBounded(template, scope));
 }
 
