@@ -101,6 +101,21 @@ test("any answer with tools says the same streamed and whole", async () => {
 });
 
 describe("an answer", () => {
+  test("leaves out what cannot be enforced where it is not strict, and says so", async () => {
+    const { post } = serve({ say: () => call("f", { a: [1] }) });
+    const loose = { type: "object", properties: { a: { type: "array", items: { type: "integer" }, uniqueItems: true } }, required: ["a"], minProperties: 2 };
+    const asked = (strict: boolean): Body[] => [
+      { tools: [{ type: "function", function: { name: "f", parameters: loose, strict } }], tool_choice: "required" },
+      { response_format: { type: "json_schema", json_schema: { name: "x", schema: loose, strict } } },
+    ];
+    for (const [i, body] of asked(false).entries()) {
+      const response = await post("/v1/chat/completions", { messages: hi, max_tokens: 60, ...body });
+      const holder = ["tools", "response_format"][i];
+      expect([response.status, response.headers.get("x-ignored-fields")]).toEqual([200, `${holder}.uniqueItems, ${holder}.minProperties`]);
+    }
+    for (const body of asked(true)) expect((await post("/v1/chat/completions", { messages: hi, ...body })).status).toBe(400);
+  });
+
   const schema = { type: "object", properties: { n: { type: "integer" }, name: { type: "string" } }, required: ["n", "name"], additionalProperties: false };
 
   test.each([

@@ -4,7 +4,7 @@ import { asJson, colon, comma, enclosed, json, jsonRules, jsonText } from "./jso
 import { numberWithin } from "./number-range.ts";
 import { mostCopies, parseRegex } from "./regex.ts";
 import { mergeSchemas } from "./schema-merge.ts";
-import { checkSchema, count, listOf, recordOf, restrictions, SchemaPlace, textOf, typesOf, type JsonType, type Schema, type SchemaObject } from "./schema-node.ts";
+import { checkSchema, count, listOf, recordOf, restrictions, SchemaPlace, textOf, typesOf, unimplied, type JsonType, type Schema, type SchemaObject } from "./schema-node.ts";
 
 const mostDepth = 200;
 const mostSchemas = 20_000;
@@ -155,8 +155,8 @@ export class SchemaCompiler {
     if (stray !== undefined) throw at.in("required").error("not a name", stray);
     const rest = schema["additionalProperties"] ?? schema["properties"] === undefined;
     const undeclared = [...new Set(required as readonly string[])].filter((name) => !Object.hasOwn(declared, name));
-    if (count(schema, "minProperties", at, 0) > new Set(required).size) throw at.unsupported("minProperties");
-    if (schema["maxProperties"] !== undefined && (rest !== false || count(schema, "maxProperties", at, 0) < Object.keys(declared).length)) throw at.unsupported("maxProperties");
+    for (const keyword of ["minProperties", "maxProperties"]) count(schema, keyword, at, 0);
+    for (const keyword of unimplied(schema)) throw at.unsupported(keyword);
     const members = [
       ...Object.entries(declared).map(([name, value]) => ({ name, value: this.#any(value, at.in("properties", name)), optional: !required.includes(name) })),
       ...undeclared.map((name) => ({ name, value: schema["additionalProperties"] === undefined ? json.value : this.#any(rest, at.in("additionalProperties")), optional: false })),

@@ -30,6 +30,19 @@ export function restrictions(schema: SchemaObject): string[] {
   return Object.keys(schema).filter((key) => known.has(key) || unsupported.includes(key) || key === "uniqueItems");
 }
 
+/** Whether a schema's keyword would forbid something and is never enforced. */
+export const isUnsupported = (schema: SchemaObject, keyword: string): boolean => unsupported.includes(keyword) || (keyword === "uniqueItems" && schema[keyword] === true);
+
+/** Counts of properties that the other keywords do not imply, which is how alone they are enforced. */
+export function unimplied({ required, properties, additionalProperties, minProperties, maxProperties }: SchemaObject): string[] {
+  const needed = Array.isArray(required) ? new Set(required).size : 0;
+  const declared = Object.keys(Object(properties) as object).length;
+  const open = (additionalProperties ?? properties === undefined) !== false;
+  const few = typeof minProperties === "number" && minProperties > needed;
+  const many = typeof maxProperties === "number" && (open || maxProperties < declared);
+  return [...(few ? ["minProperties"] : []), ...(many ? ["maxProperties"] : [])];
+}
+
 /** A place in a schema, for messages: a JSON pointer behind the name of what holds it. */
 export class SchemaPlace {
   readonly #base: string;
@@ -66,9 +79,8 @@ export function checkSchema(value: unknown, at: SchemaPlace): Schema {
   if (typeof value === "boolean") return value;
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw at.error("not a schema", value, "an object or a boolean");
   const schema = value as SchemaObject;
-  const stray = unsupported.find((keyword) => Object.hasOwn(schema, keyword));
+  const stray = [...unsupported, "uniqueItems"].find((keyword) => Object.hasOwn(schema, keyword) && isUnsupported(schema, keyword));
   if (stray !== undefined) throw at.unsupported(stray);
-  if (schema["uniqueItems"] === true) throw at.unsupported("uniqueItems");
   return schema;
 }
 

@@ -1,4 +1,4 @@
-import type { ConstraintSpec } from "../constrain/index.ts";
+import { enforceable, type ConstraintSpec } from "../constrain/index.ts";
 import type { TokenConstraint } from "../engine/types.ts";
 import { LongjingError } from "../errors/index.ts";
 import { toolSyntaxOf } from "../text/index.ts";
@@ -35,6 +35,6 @@ function specOf(model: ServedModel, { tools, format }: Asked): ConstraintSpec | 
     required: tools.choice === "required",
     parallel: tools.parallel,
     ...(instead === undefined ? {} : { instead }),
-    tools: tools.tools.map(({ name, parameters, strict }) => ({ name, parameters, strict: strict || tools.choice === "required" })),
+    tools: tools.tools.map(({ name, parameters, strict }) => ({ name, parameters: strict ? parameters : enforceable(parameters).schema, strict: strict || tools.choice === "required" })),
   };
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { enforceable } from "../constrain/index.ts";
 import { LongjingError } from "../errors/index.ts";
 
 /** What the answer, behind any thinking, must be. */
@@ -55,8 +56,17 @@ export function answerFormatOf(data: Fields): AnswerFormat {
   return asked[0] ?? { type: "text" };
 }
 
+/** Keywords of a schema that was not asked for to the letter which cannot be enforced, as fields that have no effect. */
+export function ignoredOfFormat({ response_format: format }: Fields): string[] {
+  if (format?.type !== "json_schema" || format.json_schema.strict === true) return [];
+  return enforceable(format.json_schema.schema).left_out.map((keyword) => `response_format.${keyword}`);
+}
+
 function fromResponseFormat(format: z.infer<typeof responseFormat>): AnswerFormat {
-  if (format.type === "json_schema") return { type: "json_schema", schema: format.json_schema.schema ?? {} };
+  if (format.type === "json_schema") {
+    const { schema: asked, strict } = format.json_schema;
+    return { type: "json_schema", schema: (strict === true ? asked : (enforceable(asked).schema as JsonSchema | null | undefined)) ?? {} };
+  }
   if (format.type === "json_object" && format.schema) return { type: "json_schema", schema: format.schema };
   return format.type === "json_object" ? { type: "json_object" } : format;
 }

@@ -1,10 +1,10 @@
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
-import { answerFormatOf, formatFields, type AnswerFormat } from "./answer-format.ts";
+import { answerFormatOf, formatFields, ignoredOfFormat, type AnswerFormat } from "./answer-format.ts";
 import { checkMessages, message, type ServedMessage } from "./chat-messages.ts";
 import { modelName, parseBody, samplingFields, settingsOf, unknownFields, whole, type CompletionSettings } from "./request-fields.ts";
 import { thinkingFields, thinkingOf, type Thinking } from "./thinking.ts";
-import { toolFields, toolUseOf, type ToolUse } from "./tools.ts";
+import { ignoredOfTools, toolFields, toolUseOf, type ToolUse } from "./tools.ts";
 
 /** A request for an answer after parsing: every field has one form and the caller's silence is `undefined`. */
 export interface ChatRequest extends CompletionSettings {
@@ -52,7 +52,7 @@ export function parseChatRequest(body: unknown): ChatRequest {
     tools,
     format,
     template: data.chat_template_kwargs ?? {},
-    ignored: unknownFields(known, body),
+    ignored: [...unknownFields(known, body), ...ignoredOfTools(tools), ...ignoredOfFormat(data)],
   };
 }
 

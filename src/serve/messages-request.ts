@@ -3,7 +3,7 @@ import { checkMessages, toolName, type ServedMessage, type ToolCall } from "./ch
 import { withPrefix, type ChatRequest } from "./chat-request.ts";
 import { modelName, parseBody, settingsOf, unknownFields, whole } from "./request-fields.ts";
 import { effort, thinkingByEffort } from "./thinking.ts";
-import { tool, toolUse, type ToolUse } from "./tools.ts";
+import { ignoredOfTools, tool, toolUse, type ToolUse } from "./tools.ts";
 
 const textBlock = z.object({ type: z.literal("text"), text: z.string() });
 const text = z.union([z.string(), z.array(textBlock).transform((blocks) => blocks.map((block) => block.text).join(""))], { error: "must be a string or a list of text blocks" });
@@ -68,6 +68,7 @@ function toChatRequest(data: Fields, body: unknown): ChatRequest {
   const { stream, temperature, top_p, top_k, stop_sequences: stop, metadata } = data;
   const asked = thinkingByEffort(data.output_config?.effort ?? undefined, data.model);
   checkMessages(messages);
+  const use = toolUseOf(data);
   return {
     ...settingsOf({ stream, temperature, top_p, top_k, stop, user: metadata?.user_id }, undefined),
     model: data.model,
@@ -76,10 +77,10 @@ function toChatRequest(data: Fields, body: unknown): ChatRequest {
     logprobs: false,
     max_tokens: data.max_tokens,
     thinking: !data.thinking ? asked : { ...asked, enabled: { enabled: true, disabled: false, adaptive: undefined }[data.thinking.type], budget: data.thinking.budget_tokens ?? asked.budget },
-    tools: toolUseOf(data),
+    tools: use,
     format: data.output_config?.format ? { type: "json_schema", schema: data.output_config.format.schema } : { type: "text" },
     template: {},
-    ignored: unknownFields(known, body),
+    ignored: [...unknownFields(known, body), ...ignoredOfTools(use)],
   };
 }
 

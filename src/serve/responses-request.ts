@@ -5,7 +5,7 @@ import { checkMessages, toolName, type AssistantMessage, type ServedMessage } fr
 import type { ChatRequest } from "./chat-request.ts";
 import { modelName, parseBody, samplingFields, settingsOf, unknownFields, whole } from "./request-fields.ts";
 import { effort, thinkingByEffort } from "./thinking.ts";
-import { tool, toolUse, type ToolUse } from "./tools.ts";
+import { ignoredOfTools, tool, toolUse, type ToolUse } from "./tools.ts";
 
 const refusal = z.object({ type: z.literal("refusal"), refusal: z.string() }).transform((part) => ({ text: part.refusal }));
 const textPart = z.object({ type: z.enum(["input_text", "output_text", "text", "summary_text", "reasoning_text"]), text: z.string() });
@@ -86,6 +86,7 @@ export function parseResponsesRequest(body: unknown): { readonly request: ChatRe
   const messages: ServedMessage[] = [...(instructions ? [{ role: "system" as const, content: instructions }] : []), ...turnsOf(fields.input)];
   checkMessages(messages, "input");
   const logprobs = typeof fields.top_logprobs === "number" || (fields.include ?? []).includes("message.output_text.logprobs");
+  const tools = toolUseOf(fields);
   const request: ChatRequest = {
     ...settingsOf(fields, logprobs ? (fields.top_logprobs ?? 0) : undefined),
     model,
@@ -93,10 +94,10 @@ export function parseResponsesRequest(body: unknown): { readonly request: ChatRe
     logprobs,
     max_tokens: fields.max_output_tokens ?? undefined,
     thinking: thinkingByEffort(fields.reasoning?.effort ?? undefined, model),
-    tools: toolUseOf(fields),
+    tools,
     format: formatOf(fields),
     template: {},
-    ignored: unknownFields(known, body),
+    ignored: [...unknownFields(known, body), ...ignoredOfTools(tools)],
   };
   if (messages.every(({ role }) => role === "system")) throw new LongjingError("bad_argument", "The request is not acceptable: nobody says anything", { where: "input" });
   return { request, fields };

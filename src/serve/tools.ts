@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
+import { enforceable } from "../constrain/index.ts";
 import type { ToolDefinition } from "../text/index.ts";
 import { toolName } from "./chat-messages.ts";
 
@@ -62,6 +63,13 @@ export function toolUseOf(data: Fields): ToolUse | undefined {
 
 export function tool(name: string, description: string | null | undefined, parameters: Readonly<Record<string, unknown>> | null | undefined, strict: boolean | null | undefined): Tool {
   return { name, ...(description ? { description } : {}), parameters: parameters ?? { type: "object", properties: {} }, strict: strict ?? false };
+}
+
+/** Keywords that are not enforced where a call is required by a tool that is not strict, as fields that have no effect. */
+export function ignoredOfTools(use: ToolUse | undefined): string[] {
+  if (use?.choice !== "required") return [];
+  const left = use.tools.flatMap(({ strict, parameters }) => (strict ? [] : enforceable(parameters).left_out));
+  return [...new Set(left)].map((keyword) => `tools.${keyword}`);
 }
 
 /** `allowed`: the only names that may be called. */
