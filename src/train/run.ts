@@ -111,11 +111,11 @@ function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
     changed,
     log: log.append,
     save(contents) {
-      // The checkpoint counts on these lines: they must outlive a power cut that it outlives.
+      // The checkpoint counts on these lines: they must outlive a power cut that it outlives. So must what it has cost: work that a
+      // kill then loses was done all the same.
       log.sync();
-      const path = saveCheckpoint(dir, { ...contents, log_lines: log.lines }, keepLast);
       writeLedger();
-      return path;
+      return saveCheckpoint(dir, { ...contents, log_lines: log.lines }, keepLast);
     },
     account(stage, spent) {
       ledger = addWork(ledger, stage, spent);
