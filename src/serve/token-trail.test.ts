@@ -40,7 +40,7 @@ test.each([
   [["<", "thi", "nk>", "t", "</think", ">\n4", "2"], [3, 5, 6]],
   [["<answer>", "", "é", "</answer>", "b"], [1, 2, 4]],
   [["<answer>", "", "", "</answer>"], []],
-  [["<answer>", "</", "b>", "<think>", "</answer>"], [1, 2, 3]],
+  [["<answer>", "</", "b>", "<think>", "</answer>"], [1, 2]],
 ])("of %j the answer has the tokens %j", (tokens, expected) => {
   expect(trailOf(tokens).taken).toEqual(expected);
 });
