@@ -6,7 +6,7 @@ export type Block =
       readonly type: "reasoning" | "text";
       readonly text: string;
       /** Of its tokens, when the request asked for them. */
-      readonly logprobs?: readonly TokenLogprob[];
+      readonly logprobs?: TokenLogprob[];
     }
   /** `text` is the JSON of the arguments. */
   | { readonly type: "call"; readonly id: string; readonly name: string; readonly text: string };
@@ -36,10 +36,13 @@ export async function* toBlocks(events: AsyncIterable<ChatEvent>): AsyncGenerato
   }
 }
 
+/** The list of log-probabilities is the block's own and grows in place: a copy for each token would make a long answer quadratic. */
 function grown(block: Block, event: Extract<ChatEvent, { readonly text: string }>): Block {
   const text = block.text + event.text;
   if (block.type === "call" || !("logprobs" in event) || event.logprobs === undefined) return { ...block, text };
-  return { ...block, text, logprobs: [...(block.logprobs ?? []), ...event.logprobs] };
+  const { logprobs = [] } = block;
+  for (const token of event.logprobs) logprobs.push(token);
+  return { ...block, text, logprobs };
 }
 
 /** The block that an event begins, where it does not go on with the one that is open. */
