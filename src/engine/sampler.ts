@@ -100,10 +100,13 @@ export function processLogits(
   return scores;
 }
 
-/** Only differences count: where a tiny temperature would make the largest infinite, it becomes 0. */
+/** Below it a score could become infinite: they come from float32, and penalties make them at most a hundred times as large. */
+const tinyTemperature = 1e-260;
+
+/** Only differences count, so that under a tiny temperature the largest becomes 0. */
 function divide(scores: Float64Array, temperature: number): void {
-  const top = scores[argmax(scores)] as number;
-  const shift = Number.isFinite(top) && !Number.isFinite(top / temperature) ? top : 0;
+  const top = temperature < tinyTemperature ? (scores[argmax(scores)] as number) : 0;
+  const shift = Number.isFinite(top) ? top : 0;
   for (let i = 0; i < scores.length; i++) scores[i] = ((scores[i] as number) - shift) / temperature;
 }
 
