@@ -2,7 +2,7 @@ import { LongjingError } from "../errors/index.ts";
 import type { TokenizerFiles } from "./bpe.ts";
 import { tokenTypes as types } from "./gguf-pre-tokenizers.ts";
 import type { GgufTokenizerKeys } from "./gguf-tokenizer-keys.ts";
-import { byteToken, longestPiece, spaceMark, type PieceVocabulary } from "./piece-tokenizer.ts";
+import { byteToken, longestPiece, spaceMark, splitsOf, type PieceVocabulary } from "./piece-tokenizer.ts";
 
 /** The vocabulary of a GGUF file whose `tokenizer.ggml.model` is "llama", with what llama.cpp takes for a key that is missing. */
 export function readPieces(given: GgufTokenizerKeys, tokens: readonly string[]): PieceVocabulary {
@@ -88,10 +88,5 @@ function mergesOf({ tokens, order: ordered }: PieceVocabulary): [string, string]
   if (long !== undefined) throw new LongjingError("unsupported", "A piece is too long to be merged from others", { got: `${long.length} characters`, expected: `${longestPiece} at most`, where: "tokenizer.ggml.tokens" });
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const order = tokens.map((_, id) => id).toSorted((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0));
-  return order.flatMap((id) => {
-    const token = tokens[id]!;
-    const splits: [string, string][] = [];
-    for (let at = 1; at < token.length; at++) if (ids.has(token.slice(0, at)) && ids.has(token.slice(at))) splits.push([token.slice(0, at), token.slice(at)]);
-    return splits.toSorted(([a, c], [b, d]) => ids.get(a)! - ids.get(b)! || ids.get(c)! - ids.get(d)!);
-  });
+  return order.flatMap((id) => splitsOf(tokens[id]!, ids).toSorted(([a, c], [b, d]) => ids.get(a)! - ids.get(b)! || ids.get(c)! - ids.get(d)!));
 }

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { chatTemplateOf } from "./named-templates.ts";
 import { spaceMark, type PieceVocabulary } from "./piece-tokenizer.ts";
+import { configFile, mergeList, ranksOf, tokenId, vocabulary } from "./tokenizer-file.ts";
 
 const kind = z.looseObject({ model: z.looseObject({ type: z.literal("BPE") }), decoder: z.looseObject({ type: z.literal("Sequence"), decoders: z.array(z.looseObject({ type: z.string() })) }) });
 
@@ -10,25 +11,15 @@ const prepended = z.looseObject({ type: z.literal("Prepend"), prepend: z.literal
 const plain = z.literal(false).default(false);
 const special = z.looseObject({ SpecialToken: z.looseObject({ id: z.string() }) });
 const sequence = z.looseObject({ Sequence: z.looseObject({ id: z.literal("A") }) });
-const id = z.int().nonnegative().lt(2 ** 24);
-
-/** Loops of our own: a schema looks at each of a hundred thousand entries ten times as long. */
-const vocabulary = z.custom<Readonly<Record<string, number>>>((value) => typeof value === "object" && value !== null && Object.values(value).every((each) => id.safeParse(each).success), "tokens with ids");
-const merge = (value: unknown): boolean => (typeof value === "string" ? value.split(" ").length === 2 : Array.isArray(value) && value.length === 2 && value.every((part) => typeof part === "string"));
-const mergeList = z.custom<readonly (string | readonly [string, string])[]>((value) => Array.isArray(value) && value.every(merge), "pairs of tokens");
-
 /** What transformers makes of SentencePiece's BPE: spaces are marked ahead of the merges, and nothing else happens to a text. */
 const file = z.looseObject({
   normalizer: z.looseObject({ type: z.literal("Sequence"), normalizers: z.union([z.tuple([prepended, replaced]), z.tuple([replaced])]) }),
   pre_tokenizer: z.null().optional(),
-  post_processor: z.looseObject({ type: z.literal("TemplateProcessing"), single: z.array(z.union([special, sequence])), special_tokens: z.record(z.string(), z.looseObject({ ids: z.array(id) })) }).nullish(),
+  post_processor: z.looseObject({ type: z.literal("TemplateProcessing"), single: z.array(z.union([special, sequence])), special_tokens: z.record(z.string(), z.looseObject({ ids: z.array(tokenId) })) }).nullish(),
   model: z.looseObject({ vocab: vocabulary, merges: mergeList, unk_token: z.string().nullish(), fuse_unk: z.literal(true), byte_fallback: z.boolean().default(false), ignore_merges: plain, dropout: z.null().optional() }),
-  added_tokens: z.array(z.looseObject({ id, content: z.string().min(1), special: z.boolean().default(false), normalized: plain, lstrip: plain, rstrip: plain, single_word: plain })),
+  added_tokens: z.array(z.looseObject({ id: tokenId, content: z.string().min(1), special: z.boolean().default(false), normalized: plain, lstrip: plain, rstrip: plain, single_word: plain })),
 });
 type PieceFile = z.infer<typeof file>;
-
-const name = z.union([z.string(), z.looseObject({ content: z.string() }).transform(({ content }) => content)]).nullish();
-const configFile = z.looseObject({ bos_token: name, eos_token: name, pad_token: name, chat_template: z.unknown().optional() });
 
 /**
  * The vocabulary of SentencePiece's BPE, as Llama 2's and Mistral's, from the two files of a tokenizer on the hub.
@@ -48,7 +39,7 @@ export function piecesOfFiles(tokenizerJson: unknown, tokenizerConfig: unknown):
   const [bos, eos] = [idOf(config.data.bos_token), idOf(config.data.eos_token)];
   return {
     tokens: Array.from(tokens, (token, at) => token ?? `[UNUSED_${at}]`),
-    order: { ranks: new Map(model.merges.map((pair, rank) => [typeof pair === "string" ? pair : pair.join(" "), rank])) },
+    order: { ranks: ranksOf(model.merges) },
     byteFallback: model.byte_fallback,
     added: added_tokens.map(({ id: at, content, special: isSpecial }) => ({ id: at, content, special: isSpecial })),
     unknown: idOf(model.unk_token),

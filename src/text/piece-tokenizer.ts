@@ -28,6 +28,13 @@ export const spaceMark = "\u2581";
 /** A real piece has some dozens of characters; where merges are asked for, every split of one is looked at. */
 export const longestPiece = 2 ** 9;
 
+/** Every split of a piece into two others. */
+export function splitsOf(piece: string, ids: ReadonlyMap<string, number>): [left: string, right: string][] {
+  const splits: [string, string][] = [];
+  for (let at = 1; at < piece.length; at++) if (ids.has(piece.slice(0, at)) && ids.has(piece.slice(at))) splits.push([piece.slice(0, at), piece.slice(at)]);
+  return splits;
+}
+
 export const byteToken = (byte: number): string => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
 const bytePattern = /^<0x([0-9A-F]{2})>$/;
 

@@ -1,16 +1,16 @@
 import { LongjingError } from "../errors/index.ts";
 import { tokenTypes as types } from "./gguf-pre-tokenizers.ts";
-import { byteToken, longestPiece, type PieceVocabulary } from "./piece-tokenizer.ts";
+import { byteToken, longestPiece, splitsOf, type PieceVocabulary } from "./piece-tokenizer.ts";
 
-/** Metadata for `writeGguf`: a list of numbers holds integers, unless it is said to hold float32. */
-type Keys = Record<string, string | number | boolean | readonly string[] | readonly number[] | { readonly f32s: readonly number[] }>;
+/** Metadata for `writeGguf`: a number is an id or a count; a list of numbers holds integers, unless it is said to hold float32. */
+export type TokenizerMetadata = Record<string, string | number | boolean | readonly string[] | readonly number[] | { readonly f32s: readonly number[] }>;
 
 /**
  * The `tokenizer.*` metadata of a GGUF file for a SentencePiece vocabulary: the inverse of `readPieces`.
  * @param rows of the model's embeddings: ids without a token are written as unused ones
  * @throws LongjingError "bad_config" for more tokens than rows; "unsupported" for merges that no scores give, and without bytes
  */
-export function piecesToGguf(vocabulary: PieceVocabulary, rows: number): Keys {
+export function piecesToGguf(vocabulary: PieceVocabulary, rows: number): TokenizerMetadata {
   const { tokens, added, unknown, bos, eos, pad, addBos, addEos, spacePrefix, chatTemplate } = vocabulary;
   if (tokens.some(({ length }) => length > longestPiece)) throw refused("A piece is too long to be merged from others", `more than ${longestPiece} characters`, `${longestPiece} at most`);
   if (tokens.length > rows) throw new LongjingError("bad_config", "The model has no row for a token", { got: tokens.length - 1, expected: `less than ${rows}`, where: "tokenizer.json" });
@@ -51,15 +51,9 @@ function scoresOf({ tokens, order, added }: PieceVocabulary): number[] {
     splits[id]!++;
     last = id;
   }
-  const other = tokens.findIndex((token, id) => !markers.has(id) && splits[id] !== splitsOf(token, ids));
+  const other = tokens.findIndex((token, id) => !markers.has(id) && splits[id] !== splitsOf(token, ids).length);
   if (other !== -1) throw refused("A piece is made in fewer ways than its score allows", tokens[other], "a merge for every split into two pieces");
   return scores;
-}
-
-function splitsOf(token: string, ids: ReadonlyMap<string, number>): number {
-  let count = 0;
-  for (let at = 1; at < token.length; at++) if (ids.has(token.slice(0, at)) && ids.has(token.slice(at))) count++;
-  return count;
 }
 
 const refused = (message: string, got: unknown, expected: string): LongjingError => new LongjingError("unsupported", message, { got, expected, where: "tokenizer.json: model" });

@@ -3,7 +3,7 @@ import { LongjingError } from "../errors/index.ts";
 import type { TokenizerFiles } from "./bpe.ts";
 import { byteLevel, preTokenizers, tokenTypes, type PreTokenizer } from "./gguf-pre-tokenizers.ts";
 import { piecesOfFiles } from "./piece-files.ts";
-import { piecesToGguf } from "./pieces-to-gguf.ts";
+import { piecesToGguf, type TokenizerMetadata } from "./pieces-to-gguf.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 const tokenizerFile = z.looseObject({
@@ -20,9 +20,6 @@ const tokenizerFile = z.looseObject({
 /** One of the things that are done to a text, or several in a `Sequence`. */
 const step = z.looseObject({ type: z.string() });
 
-/** Numbers are token ids, or counts; a list of numbers holds the type of each token, or its score. */
-type Keys = Record<string, string | number | boolean | readonly string[] | readonly number[] | { readonly f32s: readonly number[] }>;
-
 /**
  * The `tokenizer.*` metadata of a GGUF file for the two files of a tokenizer on the hub: the inverse of `tokenizerFromGguf`.
  * llama.cpp knows the ways to split a text by name, so that only those can be written; it never normalises, which Qwen's
@@ -31,7 +28,7 @@ type Keys = Record<string, string | number | boolean | readonly string[] | reado
  * @throws LongjingError "bad_file" when they are neither a byte-level BPE tokenizer nor SentencePiece's; "bad_config" for more tokens than rows;
  *   "unsupported" for a split that llama.cpp has no name for, or other special tokens around a text than BOS and EOS
  */
-export function tokenizerToGguf(files: TokenizerFiles, rows: number): Keys {
+export function tokenizerToGguf(files: TokenizerFiles, rows: number): TokenizerMetadata {
   const pieces = piecesOfFiles(files.tokenizerJson, files.tokenizerConfig);
   if (pieces !== null) return piecesToGguf(pieces, rows);
   const tokenizer = createTokenizer(files.tokenizerJson, files.tokenizerConfig);
@@ -60,7 +57,7 @@ export function tokenizerToGguf(files: TokenizerFiles, rows: number): Keys {
 }
 
 /** Which special tokens a text gets: those that a word has with them and lacks without. */
-function surroundings(plain: readonly number[], whole: readonly number[], { bos, eos }: { bos: number | null; eos: number | null }): Keys {
+function surroundings(plain: readonly number[], whole: readonly number[], { bos, eos }: { bos: number | null; eos: number | null }): TokenizerMetadata {
   const begins = bos !== null && whole[0] === bos && plain[0] !== bos;
   const ends = eos !== null && whole.at(-1) === eos && plain.at(-1) !== eos;
   if (whole.length === plain.length + Number(begins) + Number(ends)) return { "tokenizer.ggml.add_bos_token": begins, "tokenizer.ggml.add_eos_token": ends };

@@ -7,6 +7,7 @@ import { chatTemplateOf } from "./named-templates.ts";
 import { piecesOfFiles } from "./piece-files.ts";
 import { pieceTokenizer } from "./piece-tokenizer.ts";
 import { preTokenizer, type PreTokenizer } from "./pre-tokenizer.ts";
+import { configFile, mergeList, ranksOf, tokenId, vocabulary } from "./tokenizer-file.ts";
 import { checkRules } from "./tokenizer-rules.ts";
 
 /** Text to ids and back, by the rules of a Hugging Face `tokenizer.json` with BPE over bytes or over SentencePiece's pieces. */
@@ -71,33 +72,11 @@ interface HubNode {
   score?: number;
 }
 
-const mostTokens = 2 ** 24;
-const isId = (id: unknown): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < mostTokens;
-const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> => typeof value === "object" && value !== null && !Array.isArray(value);
-const isMerge = (merge: unknown): boolean => typeof merge === "string" || (Array.isArray(merge) && merge.length === 2 && typeof merge[0] === "string" && typeof merge[1] === "string");
-
-/** Loops of our own: a schema looks at each of a hundred thousand entries ten times as long. */
-const vocabulary = z.custom<Readonly<Record<string, number>>>((value) => isRecord(value) && Object.values(value).every(isId), `tokens with ids below ${mostTokens}`);
-const mergeList = z.custom<readonly (string | readonly [string, string])[]>((value) => Array.isArray(value) && value.every(isMerge), "pairs of tokens");
-
-const id = z.int().nonnegative().lt(mostTokens);
-
 const tokenizerFile = z.looseObject({
   pre_tokenizer: z.unknown().optional(),
   model: z.looseObject({ type: z.literal("BPE"), vocab: vocabulary, merges: mergeList, unk_token: z.string().nullish() }),
   decoder: z.looseObject({ type: z.literal("ByteLevel") }),
-  added_tokens: z.array(z.looseObject({ id, content: z.string().min(1), special: z.boolean().default(false) })),
-});
-
-const tokenName = z
-  .union([z.string(), z.looseObject({ content: z.string() }).transform(({ content }) => content)])
-  .nullish();
-
-const configFile = z.looseObject({
-  bos_token: tokenName,
-  eos_token: tokenName,
-  pad_token: tokenName,
-  chat_template: z.unknown().optional(),
+  added_tokens: z.array(z.looseObject({ id: tokenId, content: z.string().min(1), special: z.boolean().default(false) })),
 });
 
 /**
@@ -110,8 +89,7 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
   const { model, ...file } = parse(tokenizerFile, tokenizerJson, "tokenizer.json");
   const { vocab, merges, ...rest } = model;
   const ids = new Map(Object.entries(vocab));
-  const ranks = new Map(merges.map((merge, rank) => [typeof merge === "string" ? merge : `${merge[0]} ${merge[1]}`, rank]));
-  return assembleTokenizer({ file: { ...file, model: rest }, config: tokenizerConfig, ids, ranks });
+  return assembleTokenizer({ file: { ...file, model: rest }, config: tokenizerConfig, ids, ranks: ranksOf(merges) });
 }
 
 export interface TokenizerRules {
