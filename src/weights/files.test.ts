@@ -81,7 +81,7 @@ describe("errors of the file system", () => {
   it("say what and where", async () => {
     const file = join(parent, "file.json");
     await writeFile(file, "{");
-    expect([await exists(file), await exists(parent), await exists(join(parent, "none"))]).toStrictEqual([true, true, false]);
+    expect([await exists(file), await exists(parent), await exists(join(parent, "none")), await exists(join(file, "below"))]).toStrictEqual([true, true, false, false]);
     await expect(readJson(join(parent, "none.json"), 10)).rejects.toMatchObject({
       code: "not_found",
       facts: { where: join(parent, "none.json") },

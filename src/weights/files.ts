@@ -28,9 +28,9 @@ export async function openFileSource(path: string): Promise<ByteSource> {
   });
 }
 
-/** Whether there is anything of that name. */
+/** Whether there is anything of that name; below a file there is nothing. */
 export async function exists(path: string): Promise<boolean> {
-  return atPath(path, async () => (await stat(path).catch(absent)) !== null);
+  return atPath(path, async () => (await stat(path).catch((error: unknown) => (codeOf(error) === "ENOTDIR" ? null : absent(error)))) !== null);
 }
 
 /** Whether a path leads to a file. @throws LongjingError "not_found" when it leads nowhere */
