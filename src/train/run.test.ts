@@ -82,7 +82,12 @@ describe("resuming", () => {
 
   test("with another configuration says what has changed, and keeps the new one", () => {
     openRun(dir, { config }).close();
-    const run = openRun(dir, { config: { ...config, seed: 2, steps: 5 }, resume: true });
+    const other = { config: { ...config, seed: 2, steps: 5 }, resume: true };
+    // One that gives up before anything came of it, as with a model that does not fit, leaves the run what it was made from.
+    openRun(dir, other).close();
+    expect(readRunConfig(dir)).toEqual(config);
+    const run = openRun(dir, other);
+    run.log({ stage: "walk", step: 1 });
     run.close();
     // A field that the run did not have is none that has changed.
     expect(run.changed).toEqual(["seed"]);

@@ -42,14 +42,15 @@ export interface Run {
   /** Adds to the ledger, which is written with the next checkpoint. */
   account(stage: string, spent: Spent): void;
   readonly ledger: Ledger;
-  /** Says that every stage is done. */
+  /** Says that every stage is done. @throws LongjingError "disk" */
   finish(): void;
   /** Writes the ledger and gives the folder back. */
   close(): void;
 }
 
 /**
- * Opens a run folder: `config.json`, `log.jsonl`, `ledger.json`, `checkpoints/`, and `lock` while it is open. Resuming cuts the
+ * Opens a run folder: `config.json`, `log.jsonl`, `ledger.json`, `checkpoints/`, and `lock` while it is open. Where a run goes on,
+ * another configuration takes the place of its own with the next line of its log, checkpoint, or end. Resuming cuts the
  * log back to the checkpoint, so that a resumed run's log, parameters and state equal those of a run that was never stopped.
  * @throws LongjingError "conflict" when the folder holds a run and `resume` is not set, or another process trains in it; "disk";
  *   "bad_file" when the log or ledger is damaged
@@ -83,7 +84,6 @@ export function readRunConfig(dir: string): JsonValue | null {
 
 function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
   const { config, resume = false, accept, keepLast = 2, assumptions, now = () => Date.now() / 1000 } = options;
-  const configPath = join(dir, "config.json");
   const oldConfig = readRunConfig(dir);
   if (oldConfig !== null && !resume) {
     throw new LongjingError("conflict", "The folder holds a run already", { where: dir, hint: "Go on with it with --resume, or choose another folder" });
@@ -94,7 +94,9 @@ function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
   // Where one is damaged, those before it may be wanted.
   if (warnings.length === 0) pruneCheckpoints(dir, keepLast);
   const changed = oldConfig === null ? [] : changedFields(oldConfig, config);
-  if (!isDeepStrictEqual(oldConfig, plain(config))) onDisk(configPath, () => replaceDurably(configPath, pretty(config)));
+  const writeConfig = configWriter(dir, oldConfig, config);
+  // Who goes on with a run may yet find that it cannot: what it was made from is replaced when something comes of it.
+  if (oldConfig === null) writeConfig();
   const resumedFrom = checkpoint === null ? null : basename(checkpoint.path);
   let ledger = startSession(readLedger(dir) ?? newLedger(thisHardware(), assumptions), now(), resumedFrom);
   let finished = false;
@@ -109,11 +111,15 @@ function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
     checkpoint,
     warnings,
     changed,
-    log: log.append,
+    log(line, measures) {
+      writeConfig();
+      log.append(line, measures);
+    },
     save(contents) {
       // The checkpoint counts on these lines: they must outlive a power cut that it outlives. So must what it has cost: work that a
       // kill then loses was done all the same.
       log.sync();
+      writeConfig();
       writeLedger();
       return saveCheckpoint(dir, { ...contents, log_lines: log.lines }, keepLast);
     },
@@ -124,6 +130,7 @@ function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
       return ledger;
     },
     finish() {
+      writeConfig();
       finished = true;
     },
     close() {
@@ -135,6 +142,16 @@ function openLocked(dir: string, options: RunOptions, unlock: () => void): Run {
         unlock();
       }
     },
+  };
+}
+
+/** Writes `config.json` once, where it is another than the one that is there. */
+function configWriter(dir: string, there: JsonValue | null, config: RunOptions["config"]): () => void {
+  const path = join(dir, "config.json");
+  let stands = isDeepStrictEqual(there, plain(config));
+  return () => {
+    if (!stands) onDisk(path, () => replaceDurably(path, pretty(config)));
+    stands = true;
   };
 }
 
