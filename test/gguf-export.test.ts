@@ -113,6 +113,13 @@ describe("rotations and norms that llama.cpp computes in its own way", () => {
   });
 });
 
+test("groups of experts that are all kept are one, as llama.cpp wants fewer kept than there are", async () => {
+  const folder = await model({ ...latent, n_group: 2, topk_group: 2 });
+  const file = await write(folder, ggufParameters(folder, "F32"));
+  expect((await open(file)).config).toMatchObject({ n_group: 1, topk_group: 1 });
+  expect(largestDifference(await logits(file), await logits(folder.path))).toBeLessThan(1e-4);
+});
+
 describe("blocks that are given as they are", () => {
   test("are written as they are, with their rows in llama.cpp's order", async () => {
     const folder = await model({ ...tiny, model_type: "llama" });

@@ -62,6 +62,8 @@ function headFields(config: ModelConfig): Fields {
 const sigmoid = 2;
 
 function latentFields(config: DeepseekV3Config): Fields {
+  // Where every group is kept, groups choose nothing; llama.cpp stops at a file that says so of more than one.
+  const grouped = config.topk_group < config.n_group;
   return {
     // llama.cpp wants the key where there is no low rank, too.
     "attention.q_lora_rank": config.q_lora_rank ?? 0,
@@ -75,8 +77,8 @@ function latentFields(config: DeepseekV3Config): Fields {
     expert_weights_scale: f32(config.routed_scaling_factor),
     expert_weights_norm: config.norm_topk_prob,
     expert_gating_func: sigmoid,
-    expert_group_count: config.n_group,
-    expert_group_used_count: config.topk_group,
+    expert_group_count: grouped ? config.n_group : 1,
+    expert_group_used_count: grouped ? config.topk_group : 1,
     leading_dense_block_count: config.first_k_dense_replace,
   };
 }
