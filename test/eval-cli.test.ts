@@ -97,6 +97,12 @@ describe("a suite", () => {
     expect(html).not.toMatch(/<script|<link|<img|@import|https?:\/\//);
   });
 
+  test.each([["--report", "none/report.html"], ["--report", "report.html/below"], ["--report", ""], ["--answers", ""]])("is not begun where %s %s cannot be written", async (option, name) => {
+    const { code, stdout, stderr } = await longjing(["eval", "parity", model, ...short, option, path(name), "--json"]);
+    expect({ stdout, stderr }).toMatchObject({ stdout: "", stderr: expect.stringContaining("cannot be written") });
+    expect(code).toBe(4);
+  });
+
   test("that reasoning-gym judges asks nothing where it is not there", async () => {
     writeFileSync(path("gym.jsonl"), `${JSON.stringify({ task: "ab", question: "?", answer: "A", metadata: {}, config: { seed: 1 }, index: 0 })}\n`);
     process.env["LONGJING_PYTHON"] = path("no-python");

@@ -1,4 +1,5 @@
-import { writeFile } from "node:fs/promises";
+import { access, constants, stat, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { LongjingError } from "../errors/index.ts";
 import { answersInFile, answersInMemory, configText, evaluateSets, requestsOf, type Estimate, type EvaluateSetsOptions, type QuestionSet, type SetMeasurement, type Suite, type SuiteResult } from "../eval/index.ts";
 import { version } from "../serve/version.ts";
@@ -13,6 +14,7 @@ import { openTerminal, type Terminal } from "./terminal.ts";
 /** Asks, judges, and says what came of it. */
 export async function evaluateSuite(named: Named, options: EvalOptions): Promise<void> {
   const terminal = openTerminal();
+  if (options.report !== undefined) await requireReportable(options.report);
   const asked = await suiteOf(named, options);
   const questions = await questionsOf(asked);
   let answerer: Answerer | undefined;
@@ -23,8 +25,9 @@ export async function evaluateSuite(named: Named, options: EvalOptions): Promise
     const { name, description, system, sampling, seed } = suite;
     const date = new Date().toISOString().slice(0, 10);
     const result: SuiteResult = { suite: name, description, model: answerer.model, endpoint: options.endpoint ?? null, version, commit: await revision(), date, seed, system, sampling, results };
-    if (options.report !== undefined) await writeReport(options.report, result);
+    // What was measured is said even where the page cannot be written.
     terminal.out(options.json ? `${JSON.stringify(result)}\n` : resultText(result));
+    if (options.report !== undefined) await writeReport(options.report, result);
   } finally {
     answerer?.close();
     questions.close();
@@ -84,8 +87,21 @@ function resultText({ model, sampling, results, seed }: SuiteResult): string {
   return `${table([header, ...results.map(columns)])}\n${model}: ${samples} ${samples === 1 ? "answer" : "answers"} each, temperature ${temperature ?? "its own"}, top_p ${top_p ?? "its own"}, at most ${max_tokens} tokens, seed ${seed}; 95 % intervals over problems\n`;
 }
 
+/** Looked at first: who measures for hours is not to learn at the end that the page has no place. */
+async function requireReportable(path: string): Promise<void> {
+  const there = await stat(path).catch(() => null);
+  if (there?.isDirectory()) throw new LongjingError("disk", "The report cannot be written: this is a folder", { where: path, expected: "FILE.html" });
+  await access(there === null ? `${dirname(path)}/.` : path, constants.W_OK).catch(unwritable(path));
+}
+
+const unwritable =
+  (where: string) =>
+  (cause: NodeJS.ErrnoException): never => {
+    throw new LongjingError("disk", "The report cannot be written", { where, got: cause.code, hint: "Name a file in a folder that is there and may be written" }, { cause });
+  };
+
 async function writeReport(path: string, result: SuiteResult): Promise<void> {
   const { reportPage } = await import("../eval/index.ts");
   const { publishedScores } = await import("./published.ts");
-  await writeFile(path, reportPage(result, await publishedScores()));
+  await writeFile(path, reportPage(result, await publishedScores())).catch(unwritable(path));
 }

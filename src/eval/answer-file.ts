@@ -53,7 +53,7 @@ const line = z.object({
  * @throws LongjingError "bad_file" for a line that is no answer, "disk" where the file cannot be written
  */
 export function answersInFile(path: string): AnswerStore {
-  const text = existsSync(path) ? readFileSync(path) : Buffer.alloc(0);
+  const text = onDisk(path, () => (existsSync(path) ? readFileSync(path) : Buffer.alloc(0)));
   const whole = text.lastIndexOf("\n") + 1;
   const records = text.toString("utf8", 0, whole).split("\n").flatMap((one, i) => (one === "" ? [] : [recordOf(one, `${path}:${i + 1}`)]));
   const memory = answersInMemory(records);
