@@ -25,10 +25,14 @@ const linearLayers = (specs: readonly ParameterSpec[]): ReadonlyMap<string, read
  */
 export function targetedModules(specs: readonly ParameterSpec[], target_modules: string | readonly string[]): readonly string[] {
   const targets = isTargeted(target_modules);
-  const found = [...linearLayers(specs).keys()].filter(targets);
-  if (found.length === 0) throw new LongjingError("bad_argument", "No linear layer of the model is targeted", { where: "target_modules", got: target_modules });
+  const layers = [...linearLayers(specs).keys()];
+  const found = layers.filter(targets);
+  if (found.length === 0) throw new LongjingError("bad_argument", "No linear layer of the model is targeted", { where: "target_modules", got: target_modules, expected: `"all-linear", or of ${lastParts(layers).join(", ")}` });
   return found;
 }
+
+/** The last parts of modules' names, each once. */
+export const lastParts = (modules: readonly string[]): string[] => [...new Set(modules.map((module) => module.slice(module.lastIndexOf(".") + 1)))];
 
 function isTargeted(target_modules: string | readonly string[]): (module: string) => boolean {
   if (typeof target_modules !== "string") return (module) => target_modules.some((target) => module === target || module.endsWith(`.${target}`));

@@ -1,5 +1,5 @@
 export type { LoraModule } from "./adapters.ts";
-export { applyAdapters, loraNames, loraSpecs, targetedModules } from "./adapters.ts";
+export { applyAdapters, lastParts, loraNames, loraSpecs, targetedModules } from "./adapters.ts";
 export type { DeepseekV3Config, LlamaConfig, ModelConfig, ModelType, Qwen2Config, Qwen3Config, Qwen3MoeConfig, RopeConfig } from "./config.ts";
 export { configToJson, parseConfig } from "./config.ts";
 export type { CacheLayout, CacheShape, CacheValues, Heads, ModelContext, PrefixLayout, TrainingLayout } from "./context.ts";

@@ -83,6 +83,12 @@ const weight = 1 / (batch * time);
 const isTensor = (x: unknown): x is DeviceTensor => typeof x === "object" && x !== null && "data" in x;
 const bytesOf = (parameters: ModelParameters): Buffer[] => leaves<DeviceTensor>(tensorsOf(parameters), isTensor).map(([, { data }]) => Buffer.from(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength));
 
+test("a target that is no linear layer is refused beside others that are", () => {
+  const targets = (...target_modules: string[]) => loraConfigFor(specs, "base", { ...loraDefaults, target_modules }).target_modules;
+  expect(targets("self_attn.q_proj", "v_proj")).toEqual(["q_proj", "v_proj"]);
+  for (const stray of ["nope", "q_proj,v_proj", "embed_tokens"]) expect(() => targets("q_proj", stray)).toThrow(expect.objectContaining({ code: "bad_argument", message: expect.stringContaining("down_proj") as string }));
+});
+
 describe.each(["auto", "float32"] as const)("on a base as %s", (dtype) => {
   test("it is read as it is asked for", async () => {
     const { base } = await adapted(dtype);

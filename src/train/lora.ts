@@ -1,5 +1,6 @@
 import { readBaseParameters, type ModelDtype } from "../engine/load.ts";
-import { loraSpecs, parameterCount, targetedModules, type ParameterSpec } from "../model/index.ts";
+import { LongjingError } from "../errors/index.ts";
+import { lastParts, loraSpecs, parameterCount, targetedModules, type ParameterSpec } from "../model/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import { loraConfigToText, loraScale, parseLoraConfig, type Checkpoint, type LoraConfig } from "../weights/index.ts";
 import { frozenBase, type FrozenBase } from "./frozen-base.ts";
@@ -22,11 +23,16 @@ export const loraDefaults = { r: 16, lora_alpha: 32, target_modules: "all-linear
 /** The adapter's configuration for a model, which is written beside its factors. @throws LongjingError "bad_argument"; "bad_config" */
 export function loraConfigFor(specs: readonly ParameterSpec[], base: string, { target_modules, ...options }: Required<LoraOptions>): LoraConfig {
   const modules = targetedModules(specs, target_modules);
+  // PEFT lets such a name pass. Who wrote it believes that the layer is trained.
+  const strays = typeof target_modules === "string" ? [] : target_modules.filter((name) => !modules.some((module) => module === name || module.endsWith(`.${name}`)));
+  if (strays.length > 0) throw new LongjingError("bad_argument", "The model has no linear layer of this name", { where: "target_modules", got: strays.join(" "), expected: `of ${lastParts(modulesOf(specs)).join(", ")}` });
   // What others read is a list: of last parts where they say the same.
-  const names = [...new Set(modules.map((module) => module.slice(module.lastIndexOf(".") + 1)))];
+  const names = lastParts(modules);
   const listed = targetedModules(specs, names).length === modules.length ? names : modules;
   return parseLoraConfig({ base_model_name_or_path: base, ...options, target_modules: listed }, "lora");
 }
+
+const modulesOf = (specs: readonly ParameterSpec[]): readonly string[] => targetedModules(specs, ".*");
 
 export interface AdapterOnBase {
   /** The adapter's parameters: all that is trained. */
