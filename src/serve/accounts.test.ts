@@ -44,6 +44,16 @@ test("what one process does with keys another sees at once, and a revoked key st
   for (const accounts of [server, command]) accounts.close();
 });
 
+test("a key's name can be read, and means no other key", async () => {
+  const accounts = await openAccounts(newFile());
+  const create = (name: string): string => keyId(accounts.create(name, freeTerms, 1))!;
+  for (const name of ["", " ", " a", "a\nb", "\u001B[31m", "a\u2028b", "x".repeat(101)]) expect(() => create(name)).toThrow(expect.objectContaining({ code: "bad_argument" }));
+  const id = create("王 & 李");
+  expect(() => create(id)).toThrow(expect.objectContaining({ code: "conflict" }));
+  expect(accounts.list().map(({ name }) => name)).toEqual(["王 & 李"]);
+  accounts.close();
+});
+
 test("the sums of a key are those of its entries, whatever was recorded", async () => {
   const path = newFile();
   const accounts = await openAccounts(path);

@@ -153,9 +153,13 @@ export class SqliteAccounts implements Accounts {
     this.#pending = [];
   }
 
-  /** Makes a key and returns it: it is not stored and cannot be shown again. @throws LongjingError "conflict" for a name in use */
+  /**
+   * Makes a key and returns it: it is not stored and cannot be shown again.
+   * @throws LongjingError "conflict" for a name in use, or the id of another key; "bad_argument" for one that no list could show
+   */
   create(name: string, given: KeyTerms, now: number): string {
-    if (this.list().some((key) => key.revoked === null && key.name === name)) throw new LongjingError("conflict", "A key of this name is in use", { where: "name", got: name });
+    if (!/^[^\s\p{C}](?:[^\p{C}\p{Zl}\p{Zp}]{0,98}[^\s\p{C}])?$/u.test(name)) throw new LongjingError("bad_argument", "A key's name is one line that can be read", { where: "name", got: name, expected: "1 to 100 characters, without spaces at its ends or control characters" });
+    if (this.list().some(({ id, revoked, ...key }) => id === name || (revoked === null && key.name === name))) throw new LongjingError("conflict", "A key of this name is in use", { where: "name", got: name });
     const { id, key, hash } = generateKey();
     this.#database
       .prepare(`INSERT INTO keys (id, name, hash, created, ${terms.join(", ")}) VALUES (?, ?, ?, ?, ${terms.map(() => "?").join(", ")})`)
