@@ -52,8 +52,9 @@ export interface MarkedChat {
 }
 
 /**
- * Renders a Hugging Face chat template as transformers' `apply_chat_template` does. A special token that is
- * null is undefined to the template; `tools` and `documents` that are not given are none. Whoever wrote the template, rendering ends: after a number of steps and characters it is refused.
+ * Renders a Hugging Face chat template as transformers' `apply_chat_template` does. A special token that is null is undefined to the
+ * template; `tools` and `documents` that are not given are none. Whoever wrote the template, rendering ends: after a number of steps
+ * and characters it is refused.
  * @throws LongjingError `bad_config` when the template does not parse; the renderer throws `bad_argument` when the template
  * refuses the messages, `too_large` when it takes too long or writes too much.
  */

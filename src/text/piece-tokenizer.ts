@@ -40,7 +40,8 @@ const bytePattern = /^<0x([0-9A-F]{2})>$/;
 
 /**
  * Encodes as llama.cpp and SentencePiece do: pairs are merged by the score of what they make, and characters that are no piece
- * become their bytes, or the unknown token. Ids behind an added token are read as they were written: without the space that the encoder puts there.
+ * become their bytes, or the unknown token. Ids behind an added token are read as they were written: without the space that the
+ * encoder puts there.
  */
 export function pieceTokenizer(vocabulary: PieceVocabulary): Tokenizer {
   const { tokens, added, spacePrefix, unknown, bos, eos, pad } = vocabulary;

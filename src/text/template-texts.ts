@@ -23,7 +23,7 @@ export function searching(budget: Budget, needle: string, text: string): void {
   budget.spend((needle.length * text.length) / comparisonsPerStep);
 }
 
-export const codePoints = (text: string): number => (/[\ud800-\udfff]/.test(text) ? Array.from(text).length : text.length);
+const codePoints = (text: string): number => (/[\ud800-\udfff]/.test(text) ? Array.from(text).length : text.length);
 
 type Method = (text: string, call: Call, budget: Budget) => Value;
 
