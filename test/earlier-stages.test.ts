@@ -1,10 +1,10 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { constant } from "../src/optim/index.ts";
 import { parity, type Task } from "../src/tasks/index.ts";
-import { average, loadTensors, rejectionSampling, runRecipe, sft, type Recipe, type Stage } from "../src/train/index.ts";
+import { average, evaluation, loadTensors, preflightStage, rejectionSampling, runRecipe, sft, type Recipe, type Stage } from "../src/train/index.ts";
 import { stageEnd } from "../src/train/checkpoint.ts";
 import { backend } from "./providers.ts";
 import { recipe as tiny } from "./tiny-recipe.ts";
@@ -47,8 +47,23 @@ test("the average of one stage is that stage", async () => {
   expect(await after("back")).toEqual(await after("right"));
 });
 
-test("a stage that has not ended is refused, and the run can go on without it", async () => {
+test("a stage that starts from one that does not come before it is refused before anything is trained", async () => {
   const folder = join(dir, "refused");
-  await expect(run(folder, [average({ of: ["left", "later"] })])).rejects.toMatchObject({ code: "not_found", message: expect.stringContaining("later") as string });
-  expect(await run(folder, [average({ of: ["left"] })])).toBe("finished");
+  for (const stage of [average({ of: ["left", "later"] }), average({ of: ["average"] }), sampling("anew", "later"), sampling("anew", "anew")])
+    await expect(run(folder, [stage])).rejects.toMatchObject({ code: "bad_argument", message: expect.stringContaining(stage.name) as string });
+  expect(existsSync(folder)).toBe(false);
+});
+
+test("a stage of nothing is refused where it is made", () => {
+  const schedule = constant({ learning_rate: 0 });
+  const none: readonly (() => Stage)[] = [
+    () => average({ of: [] as unknown as [string] }),
+    () => sft({ steps: 1, buckets: [], schedule, document }),
+    () => sft({ steps: 1, buckets: [{ time: 96, batch: 0 }], schedule, document }),
+    () => evaluation("e", parity, { count: 0, samples: 1, max_tokens: 8, level: 1 }),
+    () => evaluation("e", parity, { count: 1, samples: 0, max_tokens: 8, level: 1 }),
+    () => preflightStage({ task: parity, problem, problems: 0, num_generations: 2, max_tokens: 8 }),
+    () => rejectionSampling({ steps: 1, buckets: [{ time: 128, batch: 4 }], schedule, task: parity, problem, problems: 0.5, num_generations: 1, max_completion_length: 8 }),
+  ];
+  for (const make of none) expect(make).toThrow(expect.objectContaining({ code: "bad_argument" }));
 });

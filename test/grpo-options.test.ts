@@ -82,3 +82,17 @@ describe("what a step is made of", () => {
     expect(lines.every((line) => Number.isFinite(line.loss))).toBe(true);
   });
 });
+
+test.each<Partial<GrpoOptions<ParityGold>>>([
+  { reward_weights: { accuracy: Number.NaN } },
+  { reward_weights: { acuracy: 1 } },
+  { reward_funcs: [], reward_weights: {} },
+  { reward_funcs: [{ name: "a", reward: () => 0 }, { name: "a", reward: () => 1 }], reward_weights: {} },
+  { num_generations: 1 },
+  { prompts: 0.5 },
+  { max_rollouts: 0 },
+  { best_window_steps: 0 },
+  { temperature: 0 },
+])("%o is refused where the stage is made", (options) => {
+  expect(() => grpo({ ...common, ...options })).toThrow(expect.objectContaining({ code: "bad_argument" }));
+});

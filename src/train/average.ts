@@ -1,4 +1,5 @@
 import { parameterCount } from "../model/index.ts";
+import { requireCounts } from "./stage-options.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 
 export interface AverageOptions {
@@ -8,8 +9,9 @@ export interface AverageOptions {
   readonly of: readonly [string, ...string[]];
 }
 
-/** A stage that trains nothing: the policy becomes the mean of what earlier stages have left (model soups, arXiv 2203.05482). */
+/** A stage that trains nothing: the policy becomes the mean of what earlier stages have left (model soups, arXiv 2203.05482). @throws LongjingError "bad_argument" for none */
 export function average({ name = "average", of }: AverageOptions): Stage {
+  requireCounts(name, { "stages of which the mean is taken": of.length });
   const run = async (context: StageContext): Promise<StageProgress> => {
     const { state } = context;
     const mean = Object.fromEntries(state.specs.map((spec) => [spec.name, new Float32Array(parameterCount([spec]))]));
@@ -20,5 +22,5 @@ export function average({ name = "average", of }: AverageOptions): Stage {
     state.load(mean);
     return { step: 1, cursor: null };
   };
-  return { name, steps: 1, run };
+  return { name, steps: 1, after: of, run };
 }

@@ -8,6 +8,7 @@ import { BucketReader, type Bucket } from "./buckets.ts";
 import { trainingFlops } from "./ledger.ts";
 import { rowOf } from "./pack.ts";
 import { fill, type TextPair } from "./pretrain.ts";
+import { requireBuckets } from "./stage-options.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 import { TrainStep } from "./train-step.ts";
 
@@ -42,6 +43,7 @@ export interface BaseOptions {
  */
 export function base(options: BaseOptions): Stage {
   const { name = "base", steps, buckets, schedule, document } = options;
+  requireBuckets(name, buckets);
   const weightAt = options.mtp_loss_weight ?? ((step: number) => (step < (2 * steps) / 3 ? 0.3 : 0.1));
   const run = async (context: StageContext): Promise<StageProgress> => {
     const reader = new BucketReader(buckets, documentReader(context.tokenizer, context.seed, document, options.fim_rate ?? 0), context.resumed?.cursor);

@@ -14,6 +14,7 @@ import { distillLoss, type Divergence, type Objective } from "./objectives.ts";
 import { rowOf } from "./pack.ts";
 import { fill } from "./pretrain.ts";
 import type { SftOptions } from "./sft.ts";
+import { requireBuckets } from "./stage-options.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 import { TrainStep, type StepMetrics } from "./train-step.ts";
 
@@ -32,6 +33,7 @@ export interface DistillOptions extends SftOptions {
 /** Distillation by logits: the student's distribution of each token of a completion is moved to the teacher's. */
 export function distill(options: DistillOptions): Stage {
   const { name = "distill", steps, buckets, schedule, document } = options;
+  requireBuckets(name, buckets);
   const run = async (context: StageContext): Promise<StageProgress> => {
     const { state, tokenizer, seed, resumed } = context;
     const reader = new BucketReader(buckets, documentReader(tokenizer, seed, document, 0), resumed?.cursor);

@@ -8,6 +8,7 @@ import type { Problem, Task } from "../tasks/index.ts";
 import { documentEncoder, type DocumentEncoder } from "../text/index.ts";
 import type { JsonValue } from "./checkpoint.ts";
 import { runnerOptions } from "./frozen-base.ts";
+import { requireCounts } from "./stage-options.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 
 // Rows that an evaluation runs at once.
@@ -37,6 +38,8 @@ function account(context: StageContext, start: number, result: Pick<Evaluation, 
 
 /** A stage that measures: held-out accuracy, sampled and greedy, pass@k, length. It changes no parameter. */
 export function evaluation<G>(name: string, task: Task<G>, options: Omit<EvaluationOptions, "split" | "seed" | "signal" | "onProgress">): Stage {
+  const { count, samples, max_tokens } = options;
+  requireCounts(name, { count, samples, max_tokens });
   const run = async (context: StageContext): Promise<StageProgress> => {
     const start = context.now();
     const count = Math.min(options.count, context.maxSteps * problemsPerStep);
@@ -65,6 +68,7 @@ export interface PreflightOptions<G> {
 
 /** Says before RL whether it can work here: pass@1, pass@G, and the share of groups that would carry signal. */
 export function preflightStage<G>({ name = "preflight", task, problem, problems, num_generations, max_tokens, min_share_with_signal = 0.1 }: PreflightOptions<G>): Stage {
+  requireCounts(name, { problems, num_generations, max_tokens });
   const run = async (context: StageContext): Promise<StageProgress> => {
     const start = context.now();
     const count = Math.min(problems, context.maxSteps * problemsPerStep);

@@ -4,6 +4,7 @@ import { promptIds, rollout, saidTokens, type Group } from "../eval/rollout.ts";
 import { adamwDefaults, type AdamWOptions } from "../optim/adamw.ts";
 import type { Schedule } from "../optim/schedules.ts";
 import { random } from "../random/index.ts";
+import { LongjingError } from "../errors/index.ts";
 import type { DeviceTensor } from "../runtime/index.ts";
 import type { Problem, Task } from "../tasks/index.ts";
 import { documentEncoder, type DocumentEncoder } from "../text/index.ts";
@@ -17,6 +18,7 @@ import { generationFlops, trainingFlops } from "./ledger.ts";
 import { policyLossDefaults, type PolicyLossOptions } from "./objectives.ts";
 import { PolicyTrainer } from "./policy-trainer.ts";
 import { rewardFunctions, rewardWeights, scoreRollout, shownOf, solvedOf, type RewardOptions } from "./scored-rollout.ts";
+import { requireCounts } from "./stage-options.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 
 /** Names are TRL's GRPOConfig's where it has them. */
@@ -64,9 +66,24 @@ export interface GrpoOptions<G> extends RewardOptions<G> {
 /**
  * Group relative policy optimisation (DeepSeekMath, arXiv 2402.03300; DeepSeek-R1): sample groups, judge them, and move the policy
  * towards what did better than its group. The engine samples from the very buffers that the last step wrote.
+ * @throws LongjingError "bad_argument" for options with which nothing can be learnt
  */
 export function grpo<G>(options: GrpoOptions<G>): Stage {
-  return { name: options.name ?? "grpo", steps: options.steps, run: (context) => runGrpo(options, context) };
+  const { name = "grpo", temperature = 1 } = options;
+  requireGrpoOptions(name, options);
+  if (!(temperature > 0 && temperature < Number.POSITIVE_INFINITY)) throw new LongjingError("bad_argument", "A group is sampled by chance", { where: `${name}: temperature`, got: String(temperature), expected: "a number above 0" });
+  return { name, steps: options.steps, run: (context) => runGrpo(options, context) };
+}
+
+/** @throws LongjingError "bad_argument" */
+function requireGrpoOptions<G>(name: string, options: GrpoOptions<G>): void {
+  const { prompts, num_generations, max_completion_length, max_turn_length, max_tool_calling_iterations, minibatch, max_rollouts, best_window_steps, log_completions_steps } = options;
+  requireCounts(name, { prompts, max_completion_length, max_turn_length, minibatch, max_rollouts, best_window_steps, log_completions_steps });
+  requireCounts(name, { max_tool_calling_iterations }, 0);
+  // One alone is never better than its group.
+  requireCounts(name, { num_generations }, 2);
+  if (options.ref_model_sync_steps !== Number.POSITIVE_INFINITY) requireCounts(name, { ref_model_sync_steps: options.ref_model_sync_steps });
+  rewardWeights(options);
 }
 
 /** All that the next step depends on, beside tensors. */
@@ -114,8 +131,6 @@ function openMachinery<G>(options: GrpoOptions<G>, context: StageContext): Machi
   const { prompts, num_generations, max_completion_length, curriculum } = options;
   const { backend, config, state, tokenizer } = context;
   const encoder = documentEncoder(tokenizer);
-  // Before anything is sampled.
-  rewardWeights(options);
   const loss = { ...policyLossDefaults, max_completion_length, ...options.loss };
   const trainer = new PolicyTrainer(backend, config, state, tokenizer.padId ?? 0, { minibatch: options.minibatch, micro_batch: options.micro_batch, loss, optimizer: { ...adamwDefaults, weight_decay: 0, ...options.optimizer }, max_grad_norm: options.max_grad_norm ?? 1, blocking: context.blocking, memory: context.memory });
   // Problems are functions of their index and level, so the longest prompt that this run can meet is known before it starts.

@@ -5,6 +5,7 @@ import { byTime } from "./layout.ts";
 import { documentEncoder, type DocumentEncoder, type TextDocument, type TokenDocument } from "../text/index.ts";
 import { packRows } from "./pack.ts";
 import { nextTokenObjective, nextTokenTypes } from "./next-token.ts";
+import { requireCounts } from "./stage-options.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 import { TrainStep } from "./train-step.ts";
 
@@ -27,6 +28,7 @@ export interface PretrainOptions {
 
 /** Next-token prediction on generated transcripts; the loss counts completions only. SFT is the same on other documents. */
 export function pretrain({ name = "pretrain", steps, batch, time, schedule, optimizer, max_grad_norm = 1, documents }: PretrainOptions): Stage {
+  requireCounts(name, { batch, time });
   const run = async (context: StageContext): Promise<StageProgress> => {
     const { backend, config, state, tokenizer } = context;
     const rows = batch * time;

@@ -90,10 +90,11 @@ type SharedContext = Pick<StageContext, "backend" | "config" | "tokenizer" | "st
  * @returns "stopped" when the signal has ended it before its last stage was done
  * @throws LongjingError "conflict" when the folder holds a run and `resume` is not set, or a run of another recipe or seed, or one
  *   whose later stages are built on fewer steps of an earlier one than are planned now;
- *   "bad_file"; "disk"; what the stages throw
+ *   "bad_argument" for stages in the wrong order; "bad_file"; "disk"; what the stages throw
  */
 export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Promise<"finished" | "stopped"> {
   const { backend, dir, report = () => {}, signal = new AbortController().signal } = options;
+  requireEarlier(recipe);
   const { seed, lora, recipe_sha256 } = choicesOf(recipe, options);
   const { files, tokenizer, config, specs, initial, frozen, weights } = await startOf(recipe, options, seed, lora);
   const chosen = { ...(options.base && { base: options.base.name }), ...(lora && { lora: { ...lora } }), ...(options.maxSteps !== undefined && { max_steps: options.maxSteps }), ...(recipe_sha256 !== undefined && { recipe_sha256 }) };
@@ -129,6 +130,15 @@ export async function runRecipe(recipe: Recipe, options: RecipeRunOptions): Prom
     return "finished";
   } finally {
     run.close();
+  }
+}
+
+/** @throws LongjingError "bad_argument" for a stage that starts from one that does not come before it */
+function requireEarlier({ stages }: Recipe): void {
+  for (const [index, { name, after = [] }] of stages.entries()) {
+    const earlier = stages.slice(0, index).map((stage) => stage.name);
+    const stray = after.find((one) => !earlier.includes(one));
+    if (stray !== undefined) throw new LongjingError("bad_argument", "A stage starts from one that does not come before it", { where: name, got: stray, expected: earlier.length === 0 ? "an earlier stage, and there is none" : earlier });
   }
 }
 

@@ -7,6 +7,7 @@ import { withGenerator } from "./evaluation.ts";
 import { generationFlops } from "./ledger.ts";
 import type { TextPair } from "./pretrain.ts";
 import { sft, type SftOptions } from "./sft.ts";
+import { requireBuckets, requireCounts } from "./stage-options.ts";
 import type { Stage, StageContext, StageProgress } from "./stage.ts";
 
 export interface RejectionSamplingOptions<G> extends Omit<SftOptions, "document"> {
@@ -38,7 +39,9 @@ export interface RejectionSamplingOptions<G> extends Omit<SftOptions, "document"
  * checkpoints, so that a resumed stage goes on with the very same ones.
  */
 export function rejectionSampling<G>(options: RejectionSamplingOptions<G>): Stage {
-  const { name = "rejection-sampling", steps, general, from } = options;
+  const { name = "rejection-sampling", steps, general, from, problems, num_generations, max_completion_length, samples_per_problem } = options;
+  requireCounts(name, { problems, num_generations, max_completion_length, samples_per_problem });
+  requireBuckets(name, options.buckets);
   const run = async (context: StageContext): Promise<StageProgress> => {
     const saved = context.resumed?.cursor as { readonly kept: readonly TextPair[]; readonly training: JsonValue } | null | undefined;
     const kept = saved?.kept ?? (await sampled(options, name, context));
@@ -56,7 +59,7 @@ export function rejectionSampling<G>(options: RejectionSamplingOptions<G>): Stag
     });
     return withKept(progress);
   };
-  return { name, steps, run };
+  return { name, steps, ...(from !== undefined && { after: [from] }), run };
 }
 
 // Problems that are answered together.

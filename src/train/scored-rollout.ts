@@ -73,12 +73,16 @@ export function scoreRollout<G>(options: ScoringOptions<G>, groups: readonly Gro
 
 const rewardNames = <G>(options: RewardOptions<G>): string[] => [...rewardFunctions(options).map(({ name }) => name), ...(options.soft_punish_cache === undefined ? [] : ["overlong"])];
 
-/** One for each function. @throws LongjingError "bad_argument" for a weight of none */
+/** One for each function. @throws LongjingError "bad_argument" for a weight of none, or that is no number; for no functions, or two of one name */
 export function rewardWeights<G>(options: RewardOptions<G>): number[] {
   const { reward_weights = {}, reward_funcs } = options;
   const names = rewardNames(options);
   const stray = Object.keys(reward_weights).find((name) => !names.includes(name));
   if (stray !== undefined) throw new LongjingError("bad_argument", "A weight is of no reward function", { where: "reward_weights", got: stray, expected: names });
+  const endless = Object.entries(reward_weights).find(([, weight]) => !Number.isFinite(weight));
+  if (endless !== undefined) throw new LongjingError("bad_argument", "A weight is no number", { where: `reward_weights: ${endless[0]}`, got: String(endless[1]), expected: "a finite number" });
+  const again = names.find((name, i) => names.indexOf(name) < i);
+  if (again !== undefined || rewardFunctions(options).length === 0) throw new LongjingError("bad_argument", "Reward functions are told apart by their names, and there is at least one", { where: "reward_funcs", got: names });
   return names.map((name) => reward_weights[name] ?? (name === "format" && !reward_funcs ? formatWeight : 1));
 }
 

@@ -58,5 +58,7 @@ export interface Stage {
   readonly name: string;
   /** Steps if nothing ends it early: for progress and ETA. */
   readonly steps: number;
+  /** Stages whose ends it asks for (`parametersAfter`): a recipe in which they do not come before it is refused. */
+  readonly after?: readonly string[];
   run(context: StageContext): Promise<StageProgress>;
 }
