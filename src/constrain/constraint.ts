@@ -3,14 +3,16 @@ import { LongjingError } from "../errors/index.ts";
 import { tooAmbiguous, type Machine, type Situation } from "./machine.ts";
 import type { TokenMasks } from "./masks.ts";
 
-/** Places and edges that may be looked at for one sequence; usual schemas need less than a twentieth. */
+/** Places and edges that a mask or a step may look at as of right: a grammar without ambiguity needs some for each new state, and has many. */
+const usualWork = 5_000;
+/** What masks and steps of one sequence may look at beyond that. */
 const mostWork = 1_000_000;
 
 /** Counts what `machine` has done since it began its last token against a sequence's share. @throws LongjingError "bad_argument" beyond it */
 export function workCounter(machine: Machine): () => void {
   let left = mostWork;
   return () => {
-    left -= machine.work;
+    left -= Math.max(0, machine.work - usualWork);
     if (left < 0) throw tooAmbiguous();
   };
 }

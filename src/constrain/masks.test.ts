@@ -176,6 +176,20 @@ describe("usual constraints", () => {
   });
 });
 
+test("a sequence that is long, of texts that are bounded, has work for all of it", () => {
+  const [names, most] = [["a", "b", "c"], 3000];
+  const properties = Object.fromEntries(names.map((name) => [name, { type: "string", maxLength: most }]));
+  const masks = masksOf({ type: "json_schema", schema: { type: "object", properties, required: names } });
+  const constraint = grammarConstraint(masks, [300]);
+  const mask = new Uint32Array(10);
+  for (const byte of encoder.encode(JSON.stringify(Object.fromEntries(names.map((name) => [name, "x".repeat(most)]))))) {
+    constraint.mask(mask);
+    constraint.accept(byte);
+  }
+  constraint.mask(mask);
+  expect(bit(mask, 300)).toBe(true);
+});
+
 describe("a grammar that is read in many ways", () => {
   test.each(["root ::= a | b\na ::= [x] root? | \"xx\" a\nb ::= [x] root \"y\" | \"x\"", 'root ::= s\ns ::= "x" s "y"? | "x" t?\nt ::= s s? | "z"'])("stays small: %s", (grammar) => {
     const { machine } = masksOf({ type: "grammar", grammar });
