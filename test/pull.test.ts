@@ -215,6 +215,7 @@ describe("nothing enters the cache", () => {
     ["a.gguf", "GGUF and so on"],
     ["vocab.json", '{"error": 0, "<": 1}'],
     ["chat_template.jinja", "<|system|>{{ x }}"],
+    ["README.md", '<div align="center">A model</div>'],
     ["merges.txt", "#version: 0.2\n< /"],
     ["notes.txt", ""],
   ])("but what its name promises does, without a digest too: %s", async (path, body) => {

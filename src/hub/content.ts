@@ -15,8 +15,8 @@ export async function contentFault(path: string, size: number, read: ReadAt): Pr
   if (path.endsWith(".json")) return size > mostJsonBytes || isJson(await read(0, size)) ? null : "no JSON";
   if (path.endsWith(".safetensors")) return (await isSafetensors(size, read)) ? null : "no safetensors header";
   if (path.endsWith(".gguf")) return new TextDecoder().decode(await read(0, 4)) === "GGUF" ? null : "no GGUF header";
-  // A template may begin with a tag of its model's.
-  return !path.endsWith(".jinja") && (await firstCharacter(size, read)) === "<" ? "a page" : null;
+  // A template may begin with a tag of its model's, a card with one of HTML's.
+  return !/\.(?:jinja|md)$/.test(path) && (await firstCharacter(size, read)) === "<" ? "a page" : null;
 }
 
 function parsed(bytes: Uint8Array): unknown {
