@@ -21,6 +21,9 @@ test.each([
   [["serve", "--port", "70000"], 2],
   [["serve", "--host", "0.0.0.0"], 2],
   [["chat", "/nowhere/at/all"], 2],
+  [["top", "nonsense"], 2],
+  [["top", "127.0.0.1:3141"], 2],
+  [["top", "localhost:3141"], 2],
 ])("%j ends with %d, one block on stderr and nothing on stdout", async (args, expected) => {
   const { code, stdout, stderr } = await longjing(args);
   expect(code).toBe(expected);

@@ -137,7 +137,7 @@ async function benchDecoding(model: string, names: readonly string[], { repetiti
 
 function say(result: object, json: true | undefined): void {
   const whole = { ...result, max_rss_mb: Math.round(process.resourceUsage().maxRSS / 1024) };
-  const text = Object.entries(whole).map(([name, value]) => `${name.padEnd(18)}${show(value)}\n`).join("");
+  const text = Object.entries(whole).map(([name, value]) => `${name.padEnd(20)}${show(value)}\n`).join("");
   openTerminal().out(json ? `${JSON.stringify(whole)}\n` : text);
 }
 

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
+import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
 import { wholeNumber } from "./options.ts";
 import { parseMetrics } from "./prometheus-text.ts";
@@ -25,6 +26,7 @@ export function addTop(program: Command): void {
 
 async function top(url: string, options: TopOptions): Promise<void> {
   const terminal = openTerminal();
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) throw new LongjingError("bad_argument", "This is no address of a server", { where: "url", got: url, expected: "http://HOST:PORT" });
   const key = options.apiKey ?? process.env.LONGJING_API_KEY;
   const headers = key === undefined ? {} : { authorization: `Bearer ${key}` };
   if (options.json) return terminal.out(`${JSON.stringify(topView(await look(url, headers), null))}\n`);
@@ -38,8 +40,17 @@ async function top(url: string, options: TopOptions): Promise<void> {
 
 async function look(url: string, headers: Readonly<Record<string, string>>): Promise<Snapshot> {
   const [metrics, models] = await Promise.all(["/metrics", "/v1/models"].map((path) => get(new URL(path, url), headers)));
-  const { data } = JSON.parse(models!) as { data: { id: string }[] };
+  const { data } = listed(models!, url);
   return { at: performance.now() / 1000, samples: parseMetrics(metrics!), models: data.map(({ id }) => id) };
+}
+
+/** @throws LongjingError "network" for what another kind of server says */
+function listed(text: string, where: string): { readonly data: readonly { readonly id: string }[] } {
+  try {
+    return z.object({ data: z.array(z.object({ id: z.string() })) }).parse(JSON.parse(text));
+  } catch (cause) {
+    throw new LongjingError("network", "Another kind of server answers", { where, expected: "`longjing serve`" }, { cause });
+  }
 }
 
 async function get(url: URL, headers: Readonly<Record<string, string>>): Promise<string> {
