@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { LongjingError } from "../errors/index.ts";
 import { fixture, readFixture } from "../../test/fixtures.ts";
+import { softmaxScaleFactor } from "../nn/rope.ts";
 import { configToJson, configToText, parseConfig } from "./config.ts";
 import type { ModelConfig } from "./config.ts";
 
@@ -149,6 +150,16 @@ describe("defaults", () => {
   it("make yarn's factor of the two context lengths", () => {
     const rope_scaling = { type: "yarn", original_max_position_embeddings: 1024, factor: null };
     expect(parse({ ...llama, max_position_embeddings: 4096, rope_scaling }).rope.factor).toBe(4);
+  });
+
+  it("keep what DeepSeek scales its softmax by, whatever scales the rotation", () => {
+    const scaled = { factor: 4, mscale_all_dim: 0.7 };
+    const bands = { low_freq_factor: 1, high_freq_factor: 4 };
+    for (const rope_scaling of [{ ...scaled, type: "linear" }, { ...scaled, ...bands, type: "llama3" }]) {
+      const config = parse({ ...deepseek, rope_scaling });
+      expect(softmaxScaleFactor(config.rope)).toBeCloseTo((0.07 * Math.log(4) + 1) ** 2, 12);
+      expect(parse(configToJson(config, "float32"))).toStrictEqual(config);
+    }
   });
 });
 

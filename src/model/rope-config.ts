@@ -20,7 +20,7 @@ export interface RopeConfig {
   readonly beta_slow?: number;
   /** yarn: with `mscale_all_dim`, the factor on cos and sin is the ratio of the two. */
   readonly mscale?: number;
-  /** yarn: deepseek_v3 also scales its softmax by it. */
+  /** yarn, and of deepseek_v3 all types but `default`, whose softmax is scaled by it. */
   readonly mscale_all_dim?: number;
   /** yarn: multiplies cos and sin in place of what the factor and the two mscales give. */
   readonly attention_factor?: number;
@@ -31,14 +31,16 @@ export type RopeType = "default" | "linear" | "llama3" | "yarn";
 const theta = { rope_theta: z.number().gt(1).max(1e18).default(10_000) };
 const factor = z.number().min(1).max(1e6);
 const scale = z.number().min(0).max(1e6);
+const softmax = { mscale_all_dim: scale.exactOptional() };
 
 /** `contextLength` is what transformers takes for the original context where a file does not name it. */
 const schemas = {
   default: () => z.object(theta),
-  linear: () => z.object({ ...theta, factor }),
+  linear: () => z.object({ ...theta, ...softmax, factor }),
   llama3: (contextLength: number) =>
     z.object({
       ...theta,
+      ...softmax,
       factor,
       low_freq_factor: scale.gt(0),
       high_freq_factor: scale.gt(0),
@@ -51,6 +53,7 @@ const schemas = {
   yarn: (contextLength: number) =>
     z.object({
       ...theta,
+      ...softmax,
       factor: factor.optional(),
       original_max_position_embeddings: z
         .int()
@@ -60,7 +63,6 @@ const schemas = {
       beta_fast: scale.gt(0).default(32),
       beta_slow: scale.gt(0).default(1),
       mscale: scale.exactOptional(),
-      mscale_all_dim: scale.exactOptional(),
       attention_factor: scale.gt(0).exactOptional(),
     }),
 };
