@@ -207,7 +207,7 @@ const refused: [name: string, json: unknown, code: string, field: string][] = [
   ["heads that do not share keys", { ...llama, num_key_value_heads: 3 }, "bad_config", "num_key_value_heads"],
   ["an odd head", { ...llama, head_dim: 7 }, "bad_config", "head_dim"],
   ["a token outside the vocabulary", { ...llama, eos_token_id: [2, 32000] }, "bad_config", "eos_token_id"],
-  ["an unknown rotation", { ...llama, rope_scaling: { rope_type: "longrope" } }, "unsupported", "rope_type"],
+  ["an unknown rotation", { ...llama, rope_scaling: { rope_type: "longrope", long_factor: [1, 2] } }, "unsupported", "rope_type"],
   ["a rotation of the prototype", { ...llama, rope_scaling: { type: "toString" } }, "unsupported", "rope_type"],
   ["part of the head rotated", { ...llama, partial_rotary_factor: 0.5 }, "unsupported", "partial_rotary_factor"],
   [

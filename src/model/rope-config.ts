@@ -120,6 +120,8 @@ function isRopeType(name: string): name is RopeType {
 function mergeSources(raw: RawObject, where: string): RawObject {
   const merged = new Map<string, unknown>();
   const add = (key: string, value: unknown, from: string): void => {
+    // These lists are longrope's alone, which is refused by its name.
+    if (key === "long_factor" || key === "short_factor") return;
     if (typeof value === "object")
       throw unsupportedField(`${from}.${key}`, value, "one set of values for all layers", where);
     if (merged.has(key) && merged.get(key) !== value)
