@@ -53,6 +53,13 @@ test("a pre-tokenizer is known by what it does, however it is spelt", () => {
   expect(tokenizerToGguf(changed({ model: { ...model, ignore_merges: false } }), 400)["tokenizer.ggml.pre"]).toBe("dbrx");
 });
 
+test.each(["lstrip", "rstrip"])("an added token with %s is not written: other texts would become other tokens", (side) => {
+  const [first, ...others] = own.tokenizerJson.added_tokens as Json[];
+  const files = (strips: boolean): TokenizerFiles => changed({ added_tokens: [{ ...first, [side]: strips }, ...others] });
+  expect(() => tokenizerToGguf(files(true), 400)).toThrow(expect.objectContaining({ code: "unsupported", facts: expect.objectContaining({ got: first?.content }) }));
+  expect(() => tokenizerToGguf(files(false), 400)).not.toThrow();
+});
+
 test.each<[string, Json]>([
   ["another split", { pre_tokenizer: { type: "Sequence", pretokenizers: [{ ...split, pattern: { Regex: regex.replace("{1,3}", "{1,2}") } }, bytes] } }],
   ["a split that keeps nothing", { pre_tokenizer: { type: "Sequence", pretokenizers: [{ ...split, behavior: "Removed" }, bytes] } }],

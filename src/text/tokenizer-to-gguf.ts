@@ -14,7 +14,7 @@ const tokenizerFile = z.looseObject({
     merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])),
     ignore_merges: z.boolean().default(false),
   }),
-  added_tokens: z.array(z.looseObject({ id: z.int().nonnegative(), content: z.string(), special: z.boolean().default(false) })),
+  added_tokens: z.array(z.looseObject({ id: z.int().nonnegative(), content: z.string(), special: z.boolean().default(false), lstrip: z.boolean().default(false), rstrip: z.boolean().default(false) })),
 });
 
 /** One of the things that are done to a text, or several in a `Sequence`. */
@@ -26,7 +26,8 @@ const step = z.looseObject({ type: z.string() });
  * tokenizer does (NFC), and gives other ids for a text that is not normalised.
  * @param rows of the model's embeddings: ids without a token are written as unused ones
  * @throws LongjingError "bad_file" when they are neither a byte-level BPE tokenizer nor SentencePiece's; "bad_config" for more tokens than rows;
- *   "unsupported" for a split that llama.cpp has no name for, or other special tokens around a text than BOS and EOS
+ *   "unsupported" for a split that llama.cpp has no name for, or other special tokens around a text than BOS and EOS,
+ *   or an added token that takes the spaces beside it
  */
 export function tokenizerToGguf(files: TokenizerFiles, rows: number): TokenizerMetadata {
   const pieces = piecesOfFiles(files.tokenizerJson, files.tokenizerConfig);
@@ -42,6 +43,8 @@ export function tokenizerToGguf(files: TokenizerFiles, rows: number): TokenizerM
     [tokens[id], types[id]] = [token, type];
   };
   for (const [token, id] of Object.entries(model.vocab)) put(token, id, tokenTypes.normal);
+  const stripping = added_tokens.find(({ lstrip, rstrip }) => lstrip || rstrip);
+  if (stripping !== undefined) throw stripped(stripping.content);
   for (const { content, id, special } of added_tokens) put(content, id, special ? tokenTypes.control : tokenTypes.userDefined);
   const ids = { bos: tokenizer.bosId, eos: tokenizer.eosId, padding: tokenizer.padId };
   return {
@@ -55,6 +58,14 @@ export function tokenizerToGguf(files: TokenizerFiles, rows: number): TokenizerM
     ...(tokenizer.chatTemplate !== null && { "tokenizer.chat_template": tokenizer.chatTemplate }),
   };
 }
+
+const stripped = (got: string): LongjingError =>
+  new LongjingError("unsupported", "A GGUF file cannot say that an added token takes the spaces beside it", {
+    got,
+    expected: "lstrip: false, rstrip: false",
+    where: "tokenizer.json: added_tokens",
+    hint: "With both set to false the file is written, and spaces beside that token become tokens of their own.",
+  });
 
 /** Which special tokens a text gets: those that a word has with them and lacks without. */
 function surroundings(plain: readonly number[], whole: readonly number[], { bos, eos }: { bos: number | null; eos: number | null }): TokenizerMetadata {
