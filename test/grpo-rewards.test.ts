@@ -72,6 +72,11 @@ describe("rewards over HTTP", () => {
     expect(outcome(await train("broken", { reward_funcs: [remoteReward(await served(), options)] }))).toEqual(outcome(straight));
   });
 
+  test("that throw are told as the recipe's own fault, with where", async () => {
+    const broken: RewardFunction<ParityGold> = { name: "mine", reward: () => { throw new TypeError("no such gold"); } };
+    await expect(train("thrown", { reward_funcs: [broken] })).rejects.toMatchObject({ code: "bad_argument", message: expect.stringMatching(/"mine".*TypeError: no such gold at .*grpo-rewards/) as string });
+  });
+
   test("that make the gradients overflow end the run; its newest checkpoint is of the step before", async () => {
     const straight = await train("finite", { reward_funcs: [own] });
     let asked = 0;

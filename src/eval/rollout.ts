@@ -2,7 +2,7 @@ import type { Completion, Generator } from "../engine/generator.ts";
 import type { Continuation, EngineRequest, Turn } from "../engine/types.ts";
 import { LongjingError } from "../errors/index.ts";
 import { random } from "../random/index.ts";
-import { isReward, type Environment, type Problem, type Reward, type RewardFunction, type Score, type Task } from "../tasks/index.ts";
+import { isReward, type Environment, type Problem, type Reward, type RewardFunction, type RewardSample, type Score, type Task } from "../tasks/index.ts";
 import { readTurn, type DocumentEncoder } from "../text/index.ts";
 
 /** One sampled completion of one problem, judged. */
@@ -130,10 +130,21 @@ async function converse<G>(generator: Generator, encoder: DocumentEncoder, envir
 async function rewardsOf<G>(sample: Omit<Sample, "rewards">, problem: Problem<G>, prompt_ids: readonly number[], encoder: DocumentEncoder, { rewards = [], reward_failure = "raise" }: RolloutOptions<G>): Promise<readonly Reward[] | null> {
   const { token_ids, turns, score, finish_reason } = sample;
   const seen = { problem, prompt: encoder.decode(prompt_ids), completion: encoder.decode(token_ids), turns, token_ids, terminated: finish_reason === "stop", score };
-  const given = await Promise.allSettled(rewards.map(async ({ name, reward }) => checked(name, await reward(seen))));
+  const given = await Promise.allSettled(rewards.map((one) => rewarded(one, seen)));
   const failure = given.find((one) => one.status === "rejected");
   if (failure && reward_failure === "raise") throw failure.reason;
   return failure ? null : given.map((one) => (one.status === "fulfilled" ? one.value : null));
+}
+
+/** What a function throws is told as its own fault, with where in it. @throws LongjingError "bad_argument", or what the function throws of ours */
+async function rewarded<G>({ name, reward }: RewardFunction<G>, seen: RewardSample<G>): Promise<Reward> {
+  try {
+    return checked(name, await reward(seen));
+  } catch (cause) {
+    if (LongjingError.is(cause)) throw cause;
+    const got = cause instanceof Error ? (cause.stack ?? cause.message).split("\n", 2).map((line) => line.trim()).join(" ") : String(cause);
+    throw new LongjingError("bad_argument", "A reward function has failed", { where: `reward function "${name}"`, got, hint: 'Mend it and go on with --resume, or leave such samples out by reward_failure: "mask"' }, { cause });
+  }
 }
 
 /** A recipe need not be type-checked, and one value that is no number makes all parameters none. @throws LongjingError "bad_argument" */
