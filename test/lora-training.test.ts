@@ -114,6 +114,7 @@ test("exported as an adapter, the factors are those of the checkpoint, and PEFT'
   const folder = at("to-export");
   const base = await openStartingModel(at("base"));
   await run({ ...lora, stages: lora.stages.slice(0, 1) }, { dir: folder, base, maxSteps: 2, lora: { r: 2, lora_alpha: 3, use_rslora: true, target_modules: "all-linear" } });
+  expect(await longjing(["export", folder, "--to", "lora", "--rank", "4", "--out", at("adapter")])).toMatchObject({ code: 2, stderr: expect.stringContaining("--rank") as string });
   await exported(folder, "--to", "lora", "--out", at("adapter"));
   const [adapter, trained] = [await readAdapter(at("adapter"), parameterSpecs(base.config)), await readAdapter(newest(folder), parameterSpecs(base.config))];
   await base.close();

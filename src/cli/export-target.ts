@@ -9,7 +9,7 @@ export interface ExportOptions {
   readonly type: GgufFileType;
   readonly adapter?: string;
   readonly base?: string;
-  readonly rank: number;
+  readonly rank?: number;
   readonly license?: string;
   readonly json?: true;
 }

@@ -39,7 +39,7 @@ export function addExport(program: Command): void {
     .addOption(new Option("--type <type>", "of most weights (gguf, ollama)").choices(ggufTypes).default("F16"))
     .option("--adapter <folder>", "merge this PEFT adapter into the weights first (all but lora)")
     .option("--base <model>", "the model that this one was trained from: named on the card, and what an adapter is for")
-    .option("--rank <r>", "of the adapter (lora)", wholeNumber(1, 4096), 16)
+    .option("--rank <r>", "of an adapter that is extracted (lora; default: 16)", wholeNumber(1, 4096))
     .option("--license <id>", "licence of the weights for the card (default: what the source says of itself; apache-2.0 for a run that began with nothing)")
     .option("--json", "one JSON line with what was written; errors as JSON")
     .action(exportModel);
@@ -97,6 +97,7 @@ async function exportAdapter(source: ExportSource, options: ExportOptions): Prom
 
 /** The adapter that a run has trained, with a card. */
 async function copyAdapter(source: ExportSource & { readonly adapter: string }, options: ExportOptions): Promise<Written> {
+  if (options.rank !== undefined) throw new LongjingError("bad_argument", "The adapter has the rank that it was trained with", { where: "--rank", got: options.rank, hint: "Leave it out" });
   const { cardTags, modelCardText, openCheckpoint, readAdapter, writeAdapter } = await import("../weights/index.ts");
   const { parameterSpecs } = await import("../model/index.ts");
   const { cardOf } = await import("./export-source.ts");
@@ -111,7 +112,7 @@ async function copyAdapter(source: ExportSource & { readonly adapter: string }, 
 }
 
 async function extractedAdapter(source: ExportSource, options: ExportOptions): Promise<Written> {
-  const { base } = options;
+  const { base, rank = 16 } = options;
   if (base === undefined) throw new LongjingError("bad_argument", "An adapter is for a base model", { where: "--base", expected: "the model that this one was trained from: a folder, a checkpoint or ORG/NAME" });
   const { cardTags, extractAdapter, modelCardText, writeAdapter } = await import("../weights/index.ts");
   const { parameterSpecs } = await import("../model/index.ts");
@@ -120,12 +121,12 @@ async function extractedAdapter(source: ExportSource, options: ExportOptions): P
   const before = await openMerged(await findExportSource(base));
   try {
     const specs = parameterSpecs(tuned.config);
-    const { config, tensors, modules, captured } = extractAdapter(await readSpecs(before, specs), await readSpecs(tuned, specs), specs, options.rank);
+    const { config, tensors, modules, captured } = extractAdapter(await readSpecs(before, specs), await readSpecs(tuned, specs), specs, rank);
     const share = `${(captured * 100).toFixed(1)} %`;
-    const body = `${source.origin}\n\nA LoRA adapter of rank ${options.rank} for \`${called(base)}\`: of the squared difference between the two models it holds ${share}.\n\n${adapterUse(called(base))}`;
+    const body = `${source.origin}\n\nA LoRA adapter of rank ${rank} for \`${called(base)}\`: of the squared difference between the two models it holds ${share}.\n\n${adapterUse(called(base))}`;
     const card = cardOf({ ...source, results: [] }, { library_name: "peft", tags: ["lora", ...cardTags(tuned.config)], body });
     await writeAdapter(options.out, { config: { ...config, base_model_name_or_path: base }, tensors, extraFiles: { "README.md": modelCardText(card) } });
-    return { tensors: 2 * modules.length, said: `Adapter of rank ${options.rank} for ${modules.length} linear layers: ${share} of the squared difference from ${base}`, facts: { rank: options.rank, captured } };
+    return { tensors: 2 * modules.length, said: `Adapter of rank ${rank} for ${modules.length} linear layers: ${share} of the squared difference from ${base}`, facts: { rank, captured } };
   } finally {
     await before.close();
     await tuned.close();
