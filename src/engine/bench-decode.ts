@@ -36,7 +36,7 @@ export async function benchSpeed(backend: Backend, { config, parameters }: Loade
   const none = {};
   const prefill = async (row: number): Promise<Float32Array> => runner.prefill(none, row, [prompt], blocking);
   const decode = async (): Promise<number> => {
-    let ids: readonly number[] = new Array<number>(rows).fill(1);
+    let ids: readonly number[] = new Array<number>(rows).fill(0);
     const start = now();
     for (let step = 0; step < steps; step++) {
       const logits = await runner.decode(none, 0, ids, new Array<number>(rows).fill(context + step), blocking);
