@@ -103,6 +103,11 @@ describe("a suite", () => {
     expect(code).toBe(4);
   });
 
+  test("is not left out in silence beside a text", async () => {
+    const { code, stderr } = await longjing(["eval", "parity", model, "--perplexity", path("suite.json")]);
+    expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringContaining("not by both") });
+  });
+
   test("that reasoning-gym judges asks nothing where it is not there", async () => {
     writeFileSync(path("gym.jsonl"), `${JSON.stringify({ task: "ab", question: "?", answer: "A", metadata: {}, config: { seed: 1 }, index: 0 })}\n`);
     process.env["LONGJING_PYTHON"] = path("no-python");

@@ -97,6 +97,8 @@ async function measure(what: readonly string[], options: EvalOptions): Promise<v
     const { evaluateSuite } = await import("./evaluate-suite.ts");
     return evaluateSuite(named, chosen);
   }
+  const asked = [...named.tasks, ...named.suites, ...named.files];
+  if (asked.length > 0) throw new LongjingError("bad_argument", "A model is measured by a text or by problems, not by both at once", { where: "--perplexity", got: asked.join(" "), expected: "longjing eval MODEL --perplexity FILE" });
   if (model === undefined) throw new LongjingError("bad_argument", "There is no model to measure", { expected: "longjing eval MODEL --perplexity FILE" });
   const { perplexityOfText } = await import("./perplexity.ts");
   return perplexityOfText(model, options.perplexity, options);
