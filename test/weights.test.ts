@@ -284,6 +284,21 @@ describe("writing a folder", () => {
     expect([...readFileSync(join(scratch, "out", "tokenizer.model"))]).toStrictEqual([1, 2]);
   });
 
+  it("refuses float16 for a weight that it would make infinite, and keeps one that is so already", async () => {
+    const { config } = await source();
+    const write = (value: number, dtype: "float16" | "bfloat16"): Promise<void> =>
+      writeCheckpoint(join(scratch, `${value}-${dtype}`), {
+        config,
+        tensors: [{ name: "large", shape: [2], data: Float32Array.of(1, value) }],
+        dtype,
+      });
+    await expect(write(-65_520, "float16")).rejects.toMatchObject({ code: "unsupported", facts: { got: -65_520, where: "large" } });
+    expect(existsSync(join(scratch, "-65520-float16"))).toBe(false);
+    await write(-65_520, "bfloat16");
+    await write(65_519, "float16");
+    await write(Infinity, "float16");
+  });
+
   it("gives equal bytes for equal content in any order", async () => {
     const checkpoint = await source();
     const tensors = await allTensors(checkpoint);

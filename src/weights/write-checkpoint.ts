@@ -28,15 +28,15 @@ export interface CheckpointToWrite {
 /**
  * Writes a Hugging Face folder that transformers, vLLM and `openCheckpoint` read. Equal content gives equal bytes. The folder
  * appears all at once, when everything in it is on the disk.
- * @throws LongjingError "conflict" when the folder is not empty; "bad_argument"; "disk"
+ * @throws LongjingError "conflict" when the folder is not empty; "unsupported" for a weight beyond float16, where it is written so;
+ *   "bad_argument"; "disk"
  */
 export async function writeCheckpoint(dir: string, checkpoint: CheckpointToWrite): Promise<void> {
   const { config, dtype, stored = [], quantization_config, maxShardBytes = 5e9, extraFiles = {}, overwrite = false } = checkpoint;
   const files = new Map<string, Iterable<Uint8Array>>([["config.json", [encode(configToText(config, dtype, quantization_config && { quantization_config }))]]]);
-  const shards = packShards(
-    [...Array.from(checkpoint.tensors, (tensor) => withDtype(tensor, dtype)), ...stored],
-    maxShardBytes,
-  );
+  const tensors = [...Array.from(checkpoint.tensors, (tensor) => withDtype(tensor, dtype)), ...stored];
+  tensors.forEach(refuseOverflow);
+  const shards = packShards(tensors, maxShardBytes);
   const shardNames = shards.map((_, i) => (shards.length === 1 ? weightsFile : shardName(i, shards.length)));
   shards.forEach((shard, i) => files.set(shardNames[i] as string, safetensorsPieces(shard)));
   if (shards.length > 1) files.set(indexFile, [encode(indexText(shards, shardNames))]);
@@ -66,6 +66,22 @@ function withDtype(
   dtype: WeightDtype,
 ): TensorToWrite {
   return { ...tensor, dtype: tensor.name.endsWith(".e_score_correction_bias") ? "F32" : storedAs[dtype] };
+}
+
+/** The least magnitude that float16 rounds to infinity. */
+const beyondFloat16 = 65_520;
+
+/** A weight that is infinite already stays so; one that only its type would make infinite is not written. */
+function refuseOverflow({ name, dtype, data }: TensorToWrite): void {
+  if (dtype !== "F16") return;
+  const got = data.find((value) => Math.abs(value) >= beyondFloat16 && Math.abs(value) !== Infinity);
+  if (got === undefined) return;
+  throw new LongjingError("unsupported", "A weight is too large for float16", {
+    got,
+    expected: `less than ${beyondFloat16}`,
+    where: name,
+    hint: "bfloat16 and float32 hold it: --dtype of an export, --embeddings 32 and --head 32 of a quantised folder.",
+  });
 }
 
 /** Shards of consecutive tensors by name, each as full as the limit lets it be; a larger tensor has one of its own. */
