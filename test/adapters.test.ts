@@ -6,8 +6,9 @@ import { disposeParameters, type ModelParameters, type ParameterTensors } from "
 import { ModelRunner } from "../src/engine/model-runner.ts";
 import type { EngineRequest } from "../src/engine/types.ts";
 import { projectionGroups } from "../src/model/index.ts";
+import { linear, lowRankUpdate } from "../src/nn/index.ts";
 import { random } from "../src/random/index.ts";
-import type { Backend, DeviceTensor } from "../src/runtime/index.ts";
+import { compile, type Backend, type DeviceTensor } from "../src/runtime/index.ts";
 import { mergeAdapter, readAdapter, type LoraAdapter } from "../src/weights/index.ts";
 import { fixture, hasFixture, readFixture } from "./fixtures.ts";
 import { longjing } from "./launcher.ts";
@@ -89,6 +90,26 @@ describe.each(names)("%s", (name) => {
     }
     await runner.dispose();
   });
+});
+
+// Kernels that round activations make much of a bit, and a request is to be answered the same whatever runs beside it.
+test.each([[16, 0.25], [16, 0.5], [16, 2], [24, 1], [48, 1], [17, 1]])("what an adapter of rank %d and scale %d makes of a row has the same bits alone and among others", async (rank, scale) => {
+  const on = await backend("cpu");
+  const [inside, outside] = [576, 960];
+  const stream = random("rows through an adapter", rank, scale);
+  const drawn = (...shape: number[]): DeviceTensor => on.tensorOver("float32", shape, Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => stream.normal()));
+  const [weight, a, b, x] = [drawn(outside, inside), drawn(rank, inside), drawn(outside, rank), drawn(8, inside)];
+  const float = (...shape: (string | number)[]) => ({ shape, dtype: "float32" }) as const;
+  const types = { weight: float(outside, inside), a: float(rank, inside), b: float(outside, rank), x: float("rows", inside) };
+  const program = await compile(on, (v) => ({ y: linear(v.x, lowRankUpdate(v.weight, v.a, v.b, scale)) }), types, { frozen: { weight } });
+  const of = (rows: number): DeviceTensor["data"] => {
+    const y = on.tensor("float32", [rows, outside]);
+    program.bind({ a, b, x: on.tensorOver("float32", [rows, inside], (x.data as Float32Array).subarray(0, rows * inside)) }, { y }).runSync();
+    return y.data;
+  };
+  const alone = of(1);
+  for (const rows of [2, 3, 5, 8]) expect(of(rows).subarray(0, outside)).toEqual(alone);
+  program.dispose();
 });
 
 test.skipIf(names.length === 0)("longjing chat --adapter answers through the adapter", async () => {

@@ -1,4 +1,4 @@
-import { add, dequantize, gather, matmul, matmulQuantized, mul, quantizedMatrix, rmsNormalize, type Value } from "../tensor/index.ts";
+import { add, dequantize, gather, matmul, matmulQuantized, mul, quantizedMatrix, reshape, rmsNormalize, transpose, type Value } from "../tensor/index.ts";
 import { sizeOf } from "../tensor/op.ts";
 import { matmulAdd, matmulAddOperands } from "../tensor/ops/matmul.ts";
 
@@ -27,7 +27,26 @@ function product(x: Value, weight: Value): Value {
   if (quantized) return matmulQuantized(x, quantized);
   const update = matmulAddOperands(weight);
   if (!update) return matmul(x, weight, { transB: true });
-  return add(product(x, update.addend), matmul(matmul(x, update.b, { transB: true }), update.a, { transB: true, alpha: update.alpha }));
+  // In `reduced` the factor is not 1, nor here, for the same reason; powers of two take nothing from the digits.
+  const first = update.alpha === 0.5 ? 0.25 : 0.5;
+  return add(product(x, update.addend), matmul(reduced(x, update.b, first), update.a, { transB: true, alpha: update.alpha / first }));
+}
+
+/** Columns of a product that no kernel divides between threads. */
+const undivided = 16;
+
+/**
+ * alpha · x [rows, in] · bᵀ [in, r] → [rows, r], each row with the same bits alone and among others. Of a matrix that is no constant
+ * ONNX Runtime sums a single row in an order of its own where alpha is 1, and where threads share the columns, in one that goes by how
+ * they share them. So alpha is never 1, and the ranks are computed a few at a time.
+ */
+function reduced(x: Value, b: Value, alpha: number): Value {
+  const [rank, inside] = b.shape.map((size) => sizeOf(size, "reduced")) as [number, number];
+  let width = Math.min(rank, undivided);
+  while (rank % width !== 0) width--;
+  if (width === rank) return matmul(x, b, { transB: true, alpha });
+  const parts = matmul(x, reshape(b, [rank / width, width, inside]), { transB: true, alpha });
+  return reshape(transpose(parts, [1, 0, 2]), [x.shape[0]!, rank]);
 }
 
 /** What is multiplied by as it is: neither in blocks, nor by its parts. */
