@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -93,6 +93,8 @@ describe.runIf(hasFixture("models", base) && hasFixture("lora", "lora_llama"))("
 test("keys from the command line open the server, are limited, and show what they have used", async () => {
   const dir = mkdtempSync(join(tmpdir(), "longjing-cli-keys-"));
   const database = ["--database", join(dir, "server.db")];
+  for (const command of [["list"], ["revoke", "alice"]]) expect((await longjing(["keys", ...command, ...database])).code).toBe(2);
+  expect(readdirSync(dir)).toEqual([]);
   const created = await longjing(["keys", "create", "alice", "--requests-per-minute", "2", "--input-price", "0.3", "--output-price", "1.2", ...database, "--json"]);
   const { id, key } = JSON.parse(created.stdout) as { id: string; key: string };
   expect((await longjing(["keys", "create", "alice", ...database])).code).toBe(3);

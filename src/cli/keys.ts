@@ -1,4 +1,6 @@
+import { existsSync } from "node:fs";
 import type { Command } from "commander";
+import { LongjingError } from "../errors/index.ts";
 import type { KeyTerms, SqliteAccounts, StoredKey } from "../serve/index.ts";
 import { databasePath } from "./database-path.ts";
 import { realNumber, wholeNumber } from "./options.ts";
@@ -66,6 +68,7 @@ async function create(name: string, options: CreateOptions): Promise<void> {
 
 async function list(options: Common): Promise<void> {
   const terminal = openTerminal();
+  requireNamed(options);
   await withAccounts(options, (accounts) => {
     const all = accounts.list().map((key) => ({ ...key, ...accounts.used(key.id) }));
     if (options.json) {
@@ -83,10 +86,16 @@ function stateOf({ revoked }: StoredKey): string {
 
 async function revoke(key: string, options: Common): Promise<void> {
   const terminal = openTerminal();
+  requireNamed(options);
   await withAccounts(options, (accounts) => {
     const { id, name } = accounts.revoke(key, Date.now());
     terminal.out(options.json ? `${JSON.stringify({ id, name, revoked: true })}\n` : `${id} ${name} is revoked\n`);
   });
+}
+
+/** A file that is named to be read is there: a name with a slip in it would make an empty one. */
+function requireNamed({ database }: Common): void {
+  if (database !== undefined && !existsSync(database)) throw new LongjingError("not_found", "There is no such file of keys", { where: "--database", got: database, hint: '"longjing keys create NAME" makes one' });
 }
 
 async function withAccounts(options: Common, use: (accounts: SqliteAccounts) => void): Promise<void> {
