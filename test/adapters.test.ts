@@ -116,7 +116,9 @@ test.skipIf(names.length === 0)("longjing chat --adapter answers through the ada
   const { base } = readFixture<Expected>("lora", names[0]!, "expected.json");
   const ask = (...options: string[]) => longjing(["chat", fixture("lora", names[0]!, base), "--temperature", "0", "--max-tokens", "8", "--json", ...options], "hi\n");
   const [plain, adapted, missing] = await Promise.all([ask(), ask("--adapter", fixture("lora", names[0]!)), ask("--adapter", "/nowhere/at/all")]);
-  expect([plain.code, adapted.code, missing.code]).toEqual([0, 0, 2]);
+  const itself = await longjing(["chat", fixture("lora", names[0]!)], "hi\n");
+  expect([plain.code, adapted.code, missing.code, itself.code]).toEqual([0, 0, 2, 2]);
+  expect(itself.stderr).toContain("--adapter");
   expect(JSON.parse(adapted.stdout)).toMatchObject({ question: "hi", completion_tokens: 8 });
   expect(adapted.stdout).not.toBe(plain.stdout);
 });

@@ -26,6 +26,9 @@ export const indexFile = "model.safetensors.index.json";
  */
 export async function openFolder(dir: string): Promise<Checkpoint> {
   const files = await listFolder(dir);
+  if (files.includes("adapter_config.json") && !files.includes("config.json")) {
+    throw new LongjingError("unsupported", "The folder holds an adapter, not a model", { where: dir, expected: "config.json and weights", hint: "Open the model that it was trained on, and give this folder as --adapter" });
+  }
   const configPath = join(dir, "config.json");
   const json = await readJson(configPath, largestConfig);
   const config = parseConfig(json, configPath);
