@@ -177,8 +177,8 @@ describe("licence and base", () => {
   });
 
   test("are unknown where nothing says them", async () => {
-    expect(await terms(await model("silent"))).toEqual([]);
-    expect(await terms(await model("several", "---\nbase_model: [a/b, c/d]\nlicense: |\n  mit\n---\n"))).toEqual([]);
+    expect(await terms(await model("silent"))).toEqual(['license: "unknown"']);
+    expect(await terms(await model("several", "---\nbase_model: [a/b, c/d]\nlicense: |\n  mit\n---\n"))).toEqual(['license: "unknown"']);
   });
 
   test.runIf(hasFixture("models", "llama_gqa"))("go through a GGUF file", async () => {
@@ -190,7 +190,7 @@ describe("licence and base", () => {
     await exported(at("licensed"), "--to", "gguf", "--out", at("licensed.gguf"));
     expect(await terms(at("licensed.gguf"))).toEqual(all);
     await exported(fixture("models", "llama_gqa"), "--to", "gguf", "--out", at("unlicensed.gguf"));
-    expect(await terms(at("unlicensed.gguf"))).toEqual([]);
+    expect(await terms(at("unlicensed.gguf"))).toEqual(['license: "unknown"']);
   });
 
   test("of a run are those of what it began with", async () => {
@@ -201,7 +201,7 @@ describe("licence and base", () => {
       run.close();
       return at(name);
     };
-    expect(await terms(runFrom("run-hub", "org/elsewhere"))).toEqual(['base_model: "org/elsewhere"']);
+    expect(await terms(runFrom("run-hub", "org/elsewhere"))).toEqual(['license: "unknown"', 'base_model: "org/elsewhere"']);
     expect(await terms(runFrom("run-mit", at("base")))).toEqual(['license: "mit"']);
     expect(await terms(runFrom("run-of-run", runFrom("run-scratch")))).toEqual(['license: "apache-2.0"']);
   });

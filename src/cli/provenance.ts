@@ -21,7 +21,7 @@ export async function provenanceOf(path: string): Promise<Provenance> {
 const identifier = /^[\w.-]{1,100}$/;
 
 function licenseFrom(license: string | undefined, license_name: string | undefined, license_link: string | undefined): License | null {
-  if (!license) return null;
+  if (!license || license === "unknown") return null;
   // What is no identifier is a licence's name.
   const named = identifier.test(license) ? { license, license_name } : { license: "other", license_name: license_name ?? license };
   return { ...named, license_link };

@@ -19,7 +19,7 @@ export interface License {
 
 export interface ModelCard {
   readonly name: string;
-  /** null where it is not known: then the card says nothing. */
+  /** null where it is not known: then the card says so, in the hub's own word. */
   readonly license: License | null;
   readonly base_model?: string;
   readonly library_name: "transformers" | "transformers.js" | "peft";
@@ -45,7 +45,7 @@ export function modelCardText({ name, license, base_model, library_name, tags, r
     })),
   };
   const fields: Yaml = {
-    ...(license && { license: license.license }),
+    license: license?.license ?? "unknown",
     ...(license?.license_name !== undefined && { license_name: license.license_name }),
     ...(license?.license_link !== undefined && { license_link: license.license_link }),
     ...(base_model !== undefined && { base_model }),
