@@ -75,6 +75,8 @@ const pairs = fc.letrec<{ pair: Pair; object: Pair; array: Pair; any: Pair }>((t
 const asJson = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 const oneLine = (value: unknown): string => JSON.stringify(value);
 const spaced = (value: unknown): string => JSON.stringify(value, null, 2);
+/** Ajv compares objects by methods of theirs, which keys of these names hide. */
+const hidesMethods = (schema: unknown): boolean => /"(?:toString|valueOf|constructor)":/.test(JSON.stringify(schema));
 const mentionsNumberName = (schema: unknown): boolean => /"properties":\{[^}]*"\d+":/.test(JSON.stringify(schema));
 
 describe("a schema", () => {
@@ -94,6 +96,7 @@ describe("a schema", () => {
   test("lets nothing else be written: whatever the mask leads to is valid", () => {
     fc.assert(
       fc.property(pairs.pair, fc.integer(), ({ schema }, seed) => {
+        fc.pre(!hidesMethods(schema));
         const validate = ajv.compile(schema);
         const masks = masksOf({ type: "json_schema", schema });
         for (let i = 0; i < 4; i++) {

@@ -22,7 +22,17 @@ export function verifyJson(answer: string, schema: object | boolean): Verdict {
   const text = fenced(answer);
   const value = text.length > longestJson ? undefined : parsedOnce(text);
   if (value === undefined) return wrong(null);
-  return { correct: withinDeadline(longestMatching, () => validate(value.json))?.value === true, legal: true, parsed: text };
+  return { correct: withinDeadline(longestMatching, () => accepts(validate, value.json))?.value === true, legal: true, parsed: text };
+}
+
+/** Ajv compares objects by their own `toString` and `valueOf` where they have such: an answer with a key of that name is none of a list. */
+function accepts(validate: ValidateFunction, json: unknown): boolean {
+  try {
+    return validate(json) === true;
+  } catch (error) {
+    if (error instanceof TypeError) return false;
+    throw error;
+  }
 }
 
 function validator(given: object | boolean): ValidateFunction {

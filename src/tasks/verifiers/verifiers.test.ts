@@ -68,6 +68,11 @@ describe("JSON Schema", () => {
     expect(verifyJson(JSON.stringify("a".repeat(60)), { type: "string", pattern: "^(a+)+b$" })).toMatchObject({ correct: false, legal: true });
     expect(verifyJson(JSON.stringify("a".repeat(40)), { type: "string", pattern: "^a+$" }).correct).toBe(true);
   });
+  test.each(["toString", "valueOf", "constructor"])("an answer with a key %s has a verdict", (name) => {
+    const answer = JSON.stringify({ [name]: "" });
+    expect(verifyJson(answer, { enum: [{ [name]: 1 }, { a: 1 }] })).toEqual({ correct: false, legal: true, parsed: answer });
+    expect(verifyJson(answer, { type: "object" }).correct).toBe(true);
+  });
   test("refuses what is no schema", () => expect(() => verifyJson("1", { type: "nothing" })).toThrow(LongjingError));
   test("accepts every JSON value where the schema asks for nothing", () => {
     fc.assert(fc.property(fc.jsonValue({ maxDepth: 5 }), (value) => {
