@@ -3,6 +3,7 @@ import type { TokenizerFiles } from "./bpe.ts";
 import { tokenTypes as types } from "./gguf-pre-tokenizers.ts";
 import type { GgufTokenizerKeys } from "./gguf-tokenizer-keys.ts";
 import { byteToken, longestPiece, spaceMark, splitsOf, type PieceVocabulary } from "./piece-tokenizer.ts";
+import { postProcessor } from "./tokenizer-file.ts";
 
 /** The vocabulary of a GGUF file whose `tokenizer.ggml.model` is "llama", with what llama.cpp takes for a key that is missing. */
 export function readPieces(given: GgufTokenizerKeys, tokens: readonly string[]): PieceVocabulary {
@@ -35,10 +36,7 @@ export function readPieces(given: GgufTokenizerKeys, tokens: readonly string[]):
 export function pieceFiles(vocabulary: PieceVocabulary): TokenizerFiles {
   const { tokens, added, unknown, bos, eos, pad, addBos, addEos, spacePrefix, chatTemplate } = vocabulary;
   const nameOf = (id: number | null): string | null => (id === null ? null : (tokens[id] ?? null));
-  const special = (id: number | null): object[] => (id === null ? [] : [{ SpecialToken: { id: nameOf(id), type_id: 0 } }]);
-  const [begin, end] = [addBos ? bos : null, addEos ? eos : null];
-  const around = (id: "A" | "B"): object[] => [...special(begin), { Sequence: { id, type_id: 0 } }, ...special(end)];
-  const used = [begin, end].filter((id) => id !== null);
+  const ids = new Map(tokens.map((token, id) => [token, id]));
   const mark = { String: spaceMark };
   return {
     tokenizerJson: {
@@ -48,8 +46,7 @@ export function pieceFiles(vocabulary: PieceVocabulary): TokenizerFiles {
       added_tokens: added.map((token) => ({ ...token, single_word: false, lstrip: false, rstrip: false, normalized: false })),
       normalizer: { type: "Sequence", normalizers: [...(spacePrefix ? [{ type: "Prepend", prepend: spaceMark }] : []), { type: "Replace", pattern: { String: " " }, content: spaceMark }] },
       pre_tokenizer: null,
-      post_processor:
-        used.length === 0 ? null : { type: "TemplateProcessing", single: around("A"), pair: [...around("A"), ...around("B")], special_tokens: Object.fromEntries(used.map((id) => [nameOf(id), { id: nameOf(id), ids: [id], tokens: [nameOf(id)] }])) },
+      post_processor: postProcessor(addBos ? nameOf(bos) : null, addEos ? nameOf(eos) : null, ids),
       decoder: {
         type: "Sequence",
         decoders: [{ type: "Replace", pattern: mark, content: " " }, { type: "ByteFallback" }, { type: "Fuse" }, ...(spacePrefix ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : [])],
@@ -63,8 +60,8 @@ export function pieceFiles(vocabulary: PieceVocabulary): TokenizerFiles {
         fuse_unk: true,
         byte_fallback: vocabulary.byteFallback && tokens.includes(byteToken(0)),
         ignore_merges: false,
-        vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-        merges: mergesOf(vocabulary),
+        vocab: Object.fromEntries(ids),
+        merges: mergesOf(vocabulary, ids),
       },
     },
     tokenizerConfig: {
@@ -82,11 +79,10 @@ export function pieceFiles(vocabulary: PieceVocabulary): TokenizerFiles {
 }
 
 /** Every split of a piece into two others, the highest score of a piece first. */
-function mergesOf({ tokens, order: ordered }: PieceVocabulary): [string, string][] {
+function mergesOf({ tokens, order: ordered }: PieceVocabulary, ids: ReadonlyMap<string, number>): [string, string][] {
   const scores = "scores" in ordered ? ordered.scores : [];
   const long = tokens.find((token) => token.length > longestPiece);
   if (long !== undefined) throw new LongjingError("unsupported", "A piece is too long to be merged from others", { got: `${long.length} characters`, expected: `${longestPiece} at most`, where: "tokenizer.ggml.tokens" });
-  const ids = new Map(tokens.map((token, id) => [token, id]));
   const order = tokens.map((_, id) => id).toSorted((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0));
   return order.flatMap((id) => splitsOf(tokens[id]!, ids).toSorted(([a, c], [b, d]) => ids.get(a)! - ids.get(b)! || ids.get(c)! - ids.get(d)!));
 }

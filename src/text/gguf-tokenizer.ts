@@ -4,6 +4,7 @@ import { pieceFiles, readPieces } from "./gguf-pieces.ts";
 import { readTokenizerKeys, type GgufTokenizerKeys } from "./gguf-tokenizer-keys.ts";
 import { pieceTokenizer } from "./piece-tokenizer.ts";
 import { assembleTokenizer, type Tokenizer } from "./tokenizer.ts";
+import { postProcessor } from "./tokenizer-file.ts";
 import { byteLevel, preTokenizers, tokenTypes as types, type PreTokenizer } from "./gguf-pre-tokenizers.ts";
 
 /**
@@ -108,17 +109,4 @@ function checkMerge(merge: string, where: string): void {
   const space = merge.indexOf(" ");
   if (space > 0 && space < merge.length - 1 && merge.indexOf(" ", space + 1) === -1) return;
   throw new LongjingError("bad_file", "A merge is not a pair", { got: merge, expected: "two texts with a space between", where: `${where}: tokenizer.ggml.merges` });
-}
-
-function postProcessor(bos: string | null, eos: string | null, ids: ReadonlyMap<string, number>): object | null {
-  if (bos === null && eos === null) return null;
-  const special = (id: string | null): object[] => (id === null ? [] : [{ SpecialToken: { id, type_id: 0 } }]);
-  const sequence = (id: "A" | "B"): object[] => [...special(bos), { Sequence: { id, type_id: 0 } }, ...special(eos)];
-  const used = [bos, eos].filter((token) => token !== null);
-  return {
-    type: "TemplateProcessing",
-    single: sequence("A"),
-    pair: [...sequence("A"), ...sequence("B")],
-    special_tokens: Object.fromEntries(used.map((token) => [token, { id: token, ids: [ids.get(token)], tokens: [token] }])),
-  };
 }

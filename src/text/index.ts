@@ -13,6 +13,7 @@ export {
 export { conversationEncoder, type TokenConversation } from "./conversation.ts";
 export { beforeMiddle, middleMarks, middleTokens, type MiddleTokens } from "./fill-in-middle.ts";
 export { ggufTokenizer, tokenizerFromGguf } from "./gguf-tokenizer.ts";
+export { jsonShape } from "./json-shape.ts";
 export { tokenizerToGguf } from "./tokenizer-to-gguf.ts";
 export { chatTemplateOf, withToolTemplate } from "./named-templates.ts";
 export { type Offset } from "./offsets.ts";

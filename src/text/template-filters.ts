@@ -115,8 +115,8 @@ const tests: Readonly<Record<string, Test>> = {
   number: isNumber,
   string: isText,
   mapping: isMapping,
-  iterable: (value) => isText(value) || isList(value) || isMapping(value) || isMissing(value),
-  sequence: (value) => isText(value) || isList(value) || isMapping(value) || isMissing(value),
+  iterable: isIterable,
+  sequence: isIterable,
   callable: ({ type }) => type === "FunctionValue",
   odd: (value) => Math.abs(whole(value)) % 2 === 1,
   even: (value) => whole(value) % 2 === 0,
@@ -135,6 +135,10 @@ const tests: Readonly<Record<string, Test>> = {
   ge: (value, other) => compare(value, other) >= 0,
   in: (value, other, budget) => isIn(value, other, budget),
 };
+
+function isIterable(value: Value): boolean {
+  return isText(value) || isList(value) || isMapping(value) || isMissing(value);
+}
 
 const noArguments: Call = { args: [], named: new Map() };
 const idle: Budget = { spend: () => {}, pass: () => {}, make: () => {} };

@@ -28,3 +28,17 @@ export const configFile = z.looseObject({
   pad_token: tokenName,
   chat_template: z.unknown().optional(),
 });
+
+/** The rule that puts BOS before a text and EOS behind it, for those of the two that are named; null for none. */
+export function postProcessor(bos: string | null, eos: string | null, ids: ReadonlyMap<string, number>): object | null {
+  if (bos === null && eos === null) return null;
+  const special = (id: string | null): object[] => (id === null ? [] : [{ SpecialToken: { id, type_id: 0 } }]);
+  const sequence = (id: "A" | "B"): object[] => [...special(bos), { Sequence: { id, type_id: 0 } }, ...special(eos)];
+  const used = [bos, eos].filter((token) => token !== null);
+  return {
+    type: "TemplateProcessing",
+    single: sequence("A"),
+    pair: [...sequence("A"), ...sequence("B")],
+    special_tokens: Object.fromEntries(used.map((token) => [token, { id: token, ids: [ids.get(token)], tokens: [token] }])),
+  };
+}

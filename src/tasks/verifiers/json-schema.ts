@@ -1,6 +1,7 @@
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 import { LongjingError } from "../../errors/index.ts";
+import { jsonShape } from "../../text/json-shape.ts";
 import { withinDeadline } from "../../threads/index.ts";
 import { longestMatching } from "./pattern.ts";
 import { wrong, type Verdict } from "./verdict.ts";
@@ -59,28 +60,12 @@ function fenced(text: string): string {
 function parsedOnce(text: string): { readonly json: unknown } | undefined {
   try {
     const json: unknown = JSON.parse(text);
-    const { depth, keys } = written(text);
+    const { depth, keys } = jsonShape(text);
     return depth <= deepestJson && keys === keysRead(json) ? { json } : undefined;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
-}
-
-/** The deepest nesting and the number of keys in a text that is JSON: each colon outside of strings is behind a key. */
-function written(text: string): { readonly depth: number; readonly keys: number } {
-  let [depth, deepest, keys] = [0, 0, 0];
-  let inString = false;
-  for (let at = 0; at < text.length; at++) {
-    const char = text[at];
-    if (inString && char === "\\") at++;
-    else if (char === '"') inString = !inString;
-    else if (inString) continue;
-    else if (char === "[" || char === "{") deepest = Math.max(deepest, ++depth);
-    else if (char === "]" || char === "}") depth--;
-    else if (char === ":") keys++;
-  }
-  return { depth: deepest, keys };
 }
 
 function keysRead(json: unknown): number {

@@ -1,12 +1,16 @@
 import { knownWord } from "./math-lexer.ts";
 
+const wrapped = String.raw`\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\{([^{}]*)\}`;
+const wholly = new RegExp(String.raw`^\s*${wrapped}[.\s]*$`);
+const within = new RegExp(wrapped, "g");
+
 /** "\\text{(B)}" is "(B)". */
-export const unwrapped = (text: string): string => text.replace(/^\s*\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\{([^{}]*)\}[.\s]*$/, "$1");
+export const unwrapped = (text: string): string => text.replace(wholly, "$1");
 
 /** How an answer that is no mathematics is compared: "\text{(B)}" is "b". White space counts between digits only, and a point before a digit only. */
 export function plain(text: string): string {
   const bare = text
-    .replace(/\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\{([^{}]*)\}/g, "$1")
+    .replace(within, "$1")
     .replace(/\\(?:left|right|displaystyle)(?![A-Za-z])|\\[,;:! ]|\*\*|[$~]/g, "")
     .replace(/\\[dt]frac(?![A-Za-z])/g, "\\frac")
     .replace(/([_^])\{(.)\}/gu, "$1$2")

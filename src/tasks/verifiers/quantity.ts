@@ -66,11 +66,9 @@ for (const [dimension, prefixed, whole, scale] of table) {
 /** Number, plain, grouped by commas, a fraction or with an exponent of ten, and what stands before and behind it. */
 const shape = /^([+-]?)\s*([$¥€])?\s*([+-]?)(\d{1,3}(?:,\d{3})+|\d{1,40})?(?:\.(\d{1,40}))?(?:\/(\d{1,40})|(?:e|\s?[×x*]\s?10\^)\{?([+-]?\d{1,3})\}?)?\s*([^\d\s].{0,40})?$/iu;
 
-const raised = "⁰¹²³⁴⁵⁶⁷⁸⁹";
-
 /** With the minus of a keyboard, and "× 10³" as "× 10^3". */
 const keyed = (text: string): string =>
-  text.replaceAll("−", "-").replace(/(?<=[×x*]\s?10)([⁻⁺]?)([⁰¹²³⁴-⁹]{1,3})/u, (_, sign: string, digits: string) => `^${sign === "⁻" ? "-" : ""}${[...digits].map((digit) => raised.indexOf(digit)).join("")}`);
+  text.replaceAll("−", "-").replace(/(?<=[×x*]\s?10)([⁻⁺]?)([⁰¹²³⁴-⁹]{1,3})/u, (_, sign: string, digits: string) => `^${sign === "⁻" ? "-" : ""}${digits.normalize("NFKC")}`);
 
 /**
  * Whether an answer is the gold quantity: "1.5 km" is "1,500 m", "90 min" is "1.5 hours", "50%" is "0.5". Exact unless a tolerance is
