@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import type { Graph } from "../tensor/graph.ts";
-import { constantOp, inputOp, sizeOf, type LowerContext, type OnnxAttribute, type Target } from "../tensor/op.ts";
+import { constantOp, contrib, inputOp, ownDomain, sizeOf, type LowerContext, type OnnxAttribute, type Target } from "../tensor/op.ts";
 import type { DType, Node, Shape, TypedArray, Value } from "../tensor/value.ts";
 import { bytes, float, int, join, message, string, type Chunks } from "./protobuf.ts";
 
@@ -17,10 +17,16 @@ const opset = 21;
 /**
  * Writes a graph as an ONNX model (field numbers are those of onnx.proto3). Every graph output becomes a model output under
  * its own name; named dimensions become dim_param.
- * @param frozen inputs that become initializers without data; their shapes have no named dimensions
  */
-export function toOnnx(graph: Graph, target: Target, frozen: ReadonlySet<string> = new Set()): Uint8Array {
-  return join(onnxPieces(graph, target, new Map([...frozen].map((name) => [name, { location: name }]))));
+export function toOnnx(graph: Graph, target: Target, { frozen = new Set(), blockKernels = false }: ModelOptions = {}): Uint8Array {
+  return join(new ModelWriter(graph, target, new Map([...frozen].map((name) => [name, { location: name }])), blockKernels).write());
+}
+
+export interface ModelOptions {
+  /** Inputs that become initializers without data; their shapes have no named dimensions. */
+  readonly frozen?: ReadonlySet<string>;
+  /** Whether the model may use our own operators, which need our own kernels (runtime/kernels). Default false. */
+  readonly blockKernels?: boolean;
 }
 
 /** Where the data of an initializer is: here, or in a file beside the model. */
@@ -31,31 +37,36 @@ export type StoredData = Uint8Array | { readonly location: string; readonly offs
  * @param stored inputs that become initializers, and their data
  */
 export function onnxPieces(graph: Graph, target: Target, stored: ReadonlyMap<string, StoredData>): readonly Uint8Array[] {
-  const writer = new ModelWriter(graph, target, stored);
-  for (const node of graph.nodes) writer.add(node);
-  return writer.finish();
+  return new ModelWriter(graph, target, stored, false).write();
 }
 
 class ModelWriter {
   readonly #graph: Graph;
   readonly #target: Target;
   readonly #stored: ReadonlyMap<string, StoredData>;
+  readonly #blockKernels: boolean;
   readonly #names = new Map<Value, string>();
   readonly #nodes: Chunks[] = [];
   readonly #initializers = new Map<string, Chunks>();
   readonly #shapes = new Map<string, string>();
   #count = 0;
 
-  constructor(graph: Graph, target: Target, stored: ReadonlyMap<string, StoredData>) {
+  constructor(graph: Graph, target: Target, stored: ReadonlyMap<string, StoredData>, blockKernels: boolean) {
+    this.#blockKernels = blockKernels;
     this.#graph = graph;
     this.#target = target;
     this.#stored = stored;
     for (const [name, value] of graph.inputs) this.#names.set(value, name);
-    // A value that is an output is written under the output's name at once; a second name for it is copied in finish().
+    // A value that is an output is written under the output's name at once; a second name for it is copied in #finish().
     for (const [name, value] of graph.outputs) if (!this.#names.has(value) && value.node.op.name !== constantOp.name) this.#names.set(value, name);
   }
 
-  add(node: Node): void {
+  write(): Chunks {
+    for (const node of this.#graph.nodes) this.#add(node);
+    return this.#finish();
+  }
+
+  #add(node: Node): void {
     if (node.op.name === inputOp.name) return;
     if (node.op.name === constantOp.name) {
       const { data, shape } = node.attributes as { data: TypedArray; shape: readonly number[] };
@@ -65,7 +76,7 @@ class ModelWriter {
     node.op.lower(this.#context(node));
   }
 
-  finish(): Chunks {
+  #finish(): Chunks {
     for (const [name, value] of this.#graph.outputs) if (this.#name(value) !== name) this.#node("Identity", [this.#name(value)], [name]);
     const declared = (field: number, [name, v]: readonly [string, Value]): Chunks => message(field, string(1, name), message(2, message(1, int(1, dataType[v.dtype]), message(2, ...v.shape.map(dimension)))));
     const free = this.#graph.inputs.filter(([name]) => !this.#stored.has(name));
@@ -82,7 +93,8 @@ class ModelWriter {
       ...free.map((i) => declared(11, i)),
       ...this.#graph.outputs.map((o) => declared(12, o)),
     );
-    return [int(1, irVersion), string(2, "longjing"), graph, message(8, string(1, ""), int(2, opset)), message(8, string(1, "com.microsoft"), int(2, 1))].flat();
+    const domains = [["", opset], [contrib, 1], ...(this.#blockKernels ? [[ownDomain, 1] as const] : [])] as const;
+    return [int(1, irVersion), string(2, "longjing"), graph, ...domains.map(([domain, version]) => message(8, string(1, domain), int(2, version)))].flat();
   }
 
   #context(node: Node): LowerContext<Node["attributes"]> {
@@ -92,6 +104,7 @@ class ModelWriter {
       inputs: node.inputs.map((v) => this.#name(v)),
       outputs: node.outputs.map((v) => this.#name(v)),
       inputTypes: node.inputs,
+      ownKernels: this.#blockKernels && node.inputs.slice(1).every((v) => this.#stored.has(this.#name(v))),
       outputTypes: node.outputs,
       node: (opType, inputs, outputs, attributes, domain) => this.#node(opType, inputs, outputs, attributes, domain),
       shape: (dims) => this.#shape(dims),

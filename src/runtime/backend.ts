@@ -46,6 +46,8 @@ export interface SessionOptions {
    * written. For "webgpu" in a browser; elsewhere it changes nothing. Default false.
    */
   readonly resident?: boolean;
+  /** Our own kernels for products with matrices in blocks, where the machine has them. Default true; false for comparison. */
+  readonly blockKernels?: boolean;
   /** Writes a Chrome trace with this prefix when the session is disposed. */
   readonly profile?: string;
   /**
@@ -80,6 +82,8 @@ export interface Backend {
   readonly provider: Provider;
   /** Of the runtime library, for `doctor` and logs. */
   readonly version: string;
+  /** Whether graphs may use our own kernels for matrices in blocks. They are compiled when this is first asked (kernel-library.ts). */
+  hasBlockKernels(): Promise<boolean>;
   /** `model` is an ONNX ModelProto. */
   createSession(model: Uint8Array, options?: SessionOptions): Promise<Session>;
   /** Zeroed memory. */

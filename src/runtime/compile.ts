@@ -1,5 +1,6 @@
 import { toOnnx } from "../onnx/lower.ts";
 import { fuse, simplify, trace, verify, type Graph, type Symbolic, type TensorType, type Tree, type Value } from "../tensor/index.ts";
+import { matmulQuantizedOp } from "../tensor/ops/quantized.ts";
 import { leaves } from "../tensor/tree.ts";
 import type { Backend, Binding, DeviceTensor, SessionOptions } from "./backend.ts";
 
@@ -27,7 +28,10 @@ export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>
   const graph = withoutIdle(fuse(simplify(trace(f, types))), kept);
   verify(graph);
   const initializers = Object.fromEntries(graph.inputs.flatMap(([name]) => (kept.has(name) ? [[name, kept.get(name)!]] : [])));
-  const session = await backend.createSession(toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", new Set(Object.keys(initializers))), { ...options, initializers });
+  const inBlocks = graph.nodes.some(({ op }) => op.name === matmulQuantizedOp.name);
+  const blockKernels = inBlocks && options.blockKernels !== false && (await backend.hasBlockKernels());
+  const model = toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", { frozen: new Set(Object.keys(initializers)), blockKernels });
+  const session = await backend.createSession(model, { ...options, initializers });
   return {
     graph,
     bind: (inputs, outputs) => session.bind(Object.fromEntries(leaves(inputs, isDeviceTensor)), Object.fromEntries(leaves(outputs, isDeviceTensor))),

@@ -57,6 +57,9 @@ const functions = {
   SetSessionGraphOptimizationLevel: call(23, "void *", "int"),
   SetIntraOpNumThreads: call(24, "void *", "int"),
   SetInterOpNumThreads: call(25, "void *", "int"),
+  CreateCustomOpDomain: make(26, "str"),
+  CustomOpDomain_Add: call(27, "void *", "void *"),
+  AddCustomOpDomain: call(28, "void *", "void *"),
   SessionGetInputCount: count(30, "void *"),
   SessionGetOutputCount: count(31, "void *"),
   SessionGetInputTypeInfo: make(33, "void *", "size_t"),
@@ -116,7 +119,8 @@ export function ortApi(): OrtApi {
 /** Foreign code runs on a stack that koffi sets aside. Its 128 KiB for asynchronous calls are too few for a graph's kernels. */
 const stackBytes = 8 * 2 ** 20;
 
-function loadKoffi(): typeof Koffi {
+/** @throws LongjingError `not_found` where koffi has no build for this machine. */
+export function loadKoffi(): typeof Koffi {
   let koffi: typeof Koffi;
   try {
     koffi = createRequire(import.meta.url)("koffi") as typeof Koffi;

@@ -54,12 +54,15 @@ export async function fetchOrtLibrary(): Promise<string> {
   }
 }
 
-/** Beside other versions', so that two releases of Longjing do not take turns. */
-function fetchedFolder(): string {
+/** Of what this machine's user may lose. */
+export function cacheFolder(): string {
   const { XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
   const caches = process.platform === "win32" ? (LOCALAPPDATA ?? join(homedir(), "AppData", "Local")) : process.platform === "darwin" ? join(homedir(), "Library", "Caches") : XDG_CACHE_HOME || join(homedir(), ".cache");
-  return join(caches, "longjing", `onnxruntime-${wantedVersion()}-${process.platform}-${process.arch}`);
+  return join(caches, "longjing");
 }
+
+/** Beside other versions', so that two releases of Longjing do not take turns. */
+const fetchedFolder = (): string => join(cacheFolder(), `onnxruntime-${wantedVersion()}-${process.platform}-${process.arch}`);
 
 /** The version that this release is tested with. */
 function wantedVersion(): string {

@@ -43,6 +43,8 @@ export interface LowerContext<A> {
   readonly outputs: readonly string[];
   readonly inputTypes: readonly TensorType[];
   readonly outputTypes: readonly TensorType[];
+  /** Whether our own kernels may be used: they are there, and all inputs but the first are parts of the model, the same at every run. */
+  readonly ownKernels: boolean;
   node(opType: string, inputs: readonly string[], outputs: readonly string[], attributes?: Record<string, OnnxAttribute>, domain?: string): void;
   /** Name of an int64 vector constant. */
   int64(values: readonly number[]): string;
@@ -58,6 +60,9 @@ export interface LowerContext<A> {
 
 /** Domain of ONNX Runtime's own operators. */
 export const contrib = "com.microsoft";
+
+/** Domain of our own operators (runtime/kernels). */
+export const ownDomain = "longjing";
 
 let nextId = 0;
 

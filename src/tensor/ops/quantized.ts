@@ -1,10 +1,7 @@
-import { apply, contrib, requireShape, sizeOf, type LowerContext, type Op } from "../op.ts";
+import { apply, contrib, ownDomain, requireShape, sizeOf, type LowerContext, type Op } from "../op.ts";
 import { concrete, elements, type NdArray } from "../nd-array.ts";
 import type { TensorType, Value } from "../value.ts";
-import { add } from "./elementwise.ts";
 import { matmul } from "./matmul.ts";
-import { sum } from "./reduce.ts";
-import { reshape } from "./shape.ts";
 
 /**
  * A matrix [rows, columns] in blocks of consecutive columns, as ONNX Runtime's MatMulNBits lays it out: element = (q − 2^(bits −
@@ -71,7 +68,7 @@ export const dequantizeOp: Op<DequantizeAttributes> = {
   reference: (parts, { columns }, [out]) => [{ shape: concrete(out!.shape, "dequantize"), dtype: "float32", data: dequantized(parts as [NdArray, NdArray, NdArray?], columns) }],
 };
 
-function emit(c: LowerContext<never> | LowerContext<DequantizeAttributes>, op: string, inputs: readonly string[], attributes: Parameters<LowerContext<never>["node"]>[3] = {}): string {
+function emit(c: Pick<LowerContext<never>, "node" | "fresh">, op: string, inputs: readonly string[], attributes: Parameters<LowerContext<never>["node"]>[3] = {}): string {
   const out = c.fresh();
   c.node(op, inputs, [out], attributes);
   return out;
@@ -87,27 +84,29 @@ function halves(c: LowerContext<DequantizeAttributes>, bytes: string, shape: rea
 }
 
 /**
- * x [rows, columns] · matrixᵀ → [rows, matrix rows], from blocks and scales. Unless `exact`, the kernel rounds x to 8 bits for each
- * block too, as llama.cpp does: without that it is several times slower on few rows.
+ * x [rows, columns] · matrixᵀ → [rows, matrix rows], from blocks, scales (, offsets). Unless `exact`, kernels round x to 8 bits for each
+ * block too, as llama.cpp does: without that they are several times slower on few rows.
  */
 export const matmulQuantizedOp: Op<{ readonly exact: boolean }> = {
   name: "matmulQuantized",
-  infer: ([x, blocks, scales]) => {
+  infer: ([x, blocks, scales, offsets]) => {
     requireParts(blocks!, scales!, "matmulQuantized");
+    if (offsets) requireParts(blocks!, offsets, "matmulQuantized");
     requireShape(x!.shape.length === 2, "matmulQuantized", x!.shape, "[rows, columns]");
     layout(blocks!, sizeOf(x!.shape[1], "matmulQuantized"));
     return [{ shape: [x!.shape[0]!, blocks!.shape[0]!], dtype: "float32" }];
   },
-  vjp: ({ inputs: [x, blocks, scales], cotangents: [ct] }) => [matmul(ct!, dequantize({ blocks: blocks!, scales: scales! }, sizeOf(x!.shape[1], "matmulQuantized"))), null, null],
+  vjp: ({ inputs: [x, blocks, scales, offsets], cotangents: [ct] }) => [matmul(ct!, dequantize({ blocks: blocks!, scales: scales!, offsets }, sizeOf(x!.shape[1], "matmulQuantized"))), null, null, ...(offsets ? [null] : [])],
   lower: (c) => {
-    const K = sizeOf(c.inputTypes[0]!.shape[1], "matmulQuantized");
-    const { bits, blockSize } = layout(c.inputTypes[1]!, K);
-    c.node("MatMulNBits", c.inputs, c.outputs, { K, N: sizeOf(c.outputTypes[0]!.shape[1], "matmulQuantized"), bits, block_size: blockSize, accuracy_level: c.attributes.exact ? 1 : 4 }, contrib);
+    const columns = sizeOf(c.inputTypes[0]!.shape[1], "matmulQuantized");
+    const shape = layout(c.inputTypes[1]!, columns);
+    if (c.ownKernels && !c.attributes.exact && inTiles(columns, shape.blockSize)) c.node("MatMulBlocks", c.inputs, c.outputs, {}, ownDomain);
+    else lowerToLibrary(c, columns, shape);
   },
-  reference: ([x, blocks, scales], _, [out]) => {
+  reference: ([x, ...parts], _, [out]) => {
     const shape = concrete(out!.shape, "matmulQuantized") as [number, number];
     const K = x!.shape[1]!;
-    const w = dequantized([blocks!, scales!], K);
+    const w = dequantized(parts as [NdArray, NdArray, NdArray?], K);
     const dot = (row: number, column: number): number => {
       let total = 0;
       for (let k = 0; k < K; k++) total += x!.data[row * K + k]! * w[column * K + k]!;
@@ -116,6 +115,21 @@ export const matmulQuantizedOp: Op<{ readonly exact: boolean }> = {
     return [{ shape, dtype: "float32", data: Float64Array.from({ length: elements(shape) }, (_, i) => dot(Math.floor(i / shape[1]), i % shape[1])) }];
   },
 };
+
+/** What our own kernels take (runtime/kernels/blocks.h): tiles of 32 columns, with one scale or two. */
+const inTiles = (columns: number, blockSize: number): boolean => columns % 32 === 0 && (blockSize === 16 || blockSize % 32 === 0);
+
+/** ONNX Runtime's product takes no offsets. One is the same for a whole block, so it multiplies the sum of x over the block. */
+function lowerToLibrary(c: LowerContext<{ readonly exact: boolean }>, columns: number, { bits, blockSize }: ReturnType<typeof layout>): void {
+  const [x, blocks, scales, offsets] = c.inputs as [string, string, string, string?];
+  const attributes = { K: columns, N: sizeOf(c.outputTypes[0]!.shape[1], "matmulQuantized"), bits, block_size: blockSize, accuracy_level: c.attributes.exact ? 1 : 4 };
+  if (offsets === undefined) return c.node("MatMulNBits", [x, blocks, scales], c.outputs, attributes, contrib);
+  const product = c.fresh();
+  c.node("MatMulNBits", [x, blocks, scales], [product], attributes, contrib);
+  const inBlocks = emit(c, "Reshape", [x, c.int64([-1, columns / blockSize, blockSize])]);
+  const sums = emit(c, "ReduceSum", [inBlocks, c.int64([2])], { keepdims: 0 });
+  c.node("Gemm", [sums, offsets, product], c.outputs, { transB: 1 });
+}
 
 /** The matrix itself, [rows, columns]. */
 export const dequantize = ({ blocks, scales, offsets, exact = false }: QuantizedMatrix, columns: number): Value => apply(dequantizeOp, [blocks, scales, ...(offsets ? [offsets] : [])], { columns, exact });
@@ -126,11 +140,5 @@ export function quantizedMatrix({ node }: Value): QuantizedMatrix | null {
   return node.op.name === dequantizeOp.name ? { blocks: blocks!, scales: scales!, offsets, exact: (node.attributes as DequantizeAttributes).exact } : null;
 }
 
-/** x [rows, columns] · matrixᵀ. An offset is the same for a whole block, so it multiplies the sum of x over the block. */
-export function matmulQuantized(x: Value, { blocks, scales, offsets, exact = false }: QuantizedMatrix): Value {
-  const product = apply(matmulQuantizedOp, [x, blocks, scales], { exact });
-  if (!offsets) return product;
-  const count = sizeOf(blocks.shape[1], "matmulQuantized");
-  const sums = sum(reshape(x, [x.shape[0]!, count, sizeOf(x.shape[1], "matmulQuantized") / count]), [2], { keepdims: false });
-  return add(product, matmul(sums, offsets, { transB: true }));
-}
+/** x [rows, columns] · matrixᵀ. */
+export const matmulQuantized = (x: Value, { blocks, scales, offsets, exact = false }: QuantizedMatrix): Value => apply(matmulQuantizedOp, [x, blocks, scales, ...(offsets ? [offsets] : [])], { exact });

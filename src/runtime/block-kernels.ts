@@ -1,0 +1,37 @@
+import { kernelLibrary } from "./kernel-library.ts";
+import { loadKoffi, ortApi, type Pointer } from "./ort-api.ts";
+
+/** Our own kernels, as a domain of operators that sessions are given. */
+export interface BlockKernels {
+  /** What they use of the processor: "avx512_vnni" or "avx2". */
+  readonly instructions: string;
+  readonly domain: Pointer;
+}
+
+/** Null, and why, where there are none: ONNX Runtime's own are used then. */
+export type BlockKernelsOrWhy = BlockKernels | { readonly missing: string };
+
+let opened: Promise<BlockKernelsOrWhy> | undefined;
+let ready: BlockKernels | undefined;
+
+/** Compiles our kernels where that is yet to be done, and loads them: once a process. */
+export const openBlockKernels = (): Promise<BlockKernelsOrWhy> => (opened ??= open());
+
+/** Those that `openBlockKernels` has found in this process. */
+export const openedBlockKernels = (): BlockKernels | undefined => ready;
+
+/** Foreign code must stay where it is as long as a session may call it. */
+const kept: unknown[] = [];
+
+async function open(): Promise<BlockKernelsOrWhy> {
+  const library = await kernelLibrary();
+  if ("missing" in library) return library;
+  const loaded = loadKoffi().load(library.path);
+  kept.push(loaded);
+  const instructions = loaded.func("longjing_instructions", "str", [])() as string | null;
+  if (instructions === null) return { missing: "they need AVX2 or AVX-512 VNNI, which this processor does not have" };
+  const api = ortApi();
+  const domain = api.CreateCustomOpDomain("longjing");
+  api.CustomOpDomain_Add(domain, loaded.func("longjing_matmul_blocks", "void *", [])() as Pointer);
+  return (ready = { instructions, domain });
+}

@@ -1,0 +1,83 @@
+import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { cacheFolder } from "./ort-library.ts";
+
+const sources = fileURLToPath(new URL("../../src/runtime/kernels/", import.meta.url));
+
+const flags = ["-O3", "-std=gnu11", "-fPIC", "-fno-math-errno", "-fno-trapping-math"];
+/** What is compiled, and how: the products twice, for two sets of instructions. */
+const objects = [
+  { source: "tile-product.c", object: "avx512.o", flags: ["-DTILE_AVX512", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mf16c", "-mfma"] },
+  { source: "tile-product.c", object: "avx2.o", flags: ["-mavx2", "-mf16c", "-mfma"] },
+  { source: "pack.c", object: "pack.o", flags: [] },
+  { source: "custom-op.c", object: "custom-op.o", flags: [] },
+] as const;
+
+/** Where the library of our own kernels is, or why there is none. */
+export type KernelLibrary = { readonly path: string } | { readonly missing: string };
+
+/**
+ * Our kernels as a shared library, compiled by this machine's `cc` when they are first wanted and kept in the user's cache: some two
+ * seconds, once. Without a compiler, or on another processor than an x86 of 64 bits, there is none, and ONNX Runtime's are used.
+ */
+export async function kernelLibrary(): Promise<KernelLibrary> {
+  if (process.arch !== "x64" || process.platform === "win32") return { missing: `they are for x64 on Linux and macOS, and this is ${process.platform}/${process.arch}` };
+  const folder = join(cacheFolder(), `kernels-${version()}-${process.platform}-${process.arch}`);
+  const [path, failure] = [join(folder, "kernels.so"), join(folder, "failure.txt")];
+  if (existsSync(path)) return { path };
+  if (existsSync(failure)) return { missing: readFileSync(failure, "utf8") };
+  await mkdir(dirname(folder), { recursive: true });
+  const work = await mkdtemp(`${folder}-`);
+  try {
+    const reason = await build(work);
+    // A failure is kept as well, or each start would compile again. A compiler that is missing may be there tomorrow.
+    if (reason !== null && reason.kept) await writeFile(join(work, "failure.txt"), reason.text);
+    if (reason === null || reason.kept) await putAside(work, folder);
+    return reason === null ? { path } : { missing: reason.text };
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** Of the sources and the flags: what another version of Longjing has built stays apart. */
+function version(): string {
+  const hash = createHash("sha256").update(JSON.stringify([flags, objects]));
+  for (const name of readdirSync(sources).sort()) hash.update(name).update(readFileSync(join(sources, name)));
+  return hash.digest("hex").slice(0, 16);
+}
+
+interface Reason {
+  readonly text: string;
+  readonly kept: boolean;
+}
+
+/** Compiles into a folder. Null where that went well. */
+async function build(into: string): Promise<Reason | null> {
+  const cc = (args: readonly string[]): Promise<unknown> => promisify(execFile)("cc", [...args], { timeout: 120_000 });
+  const compiled = objects.map((each) => cc([...flags, ...each.flags, "-c", join(sources, each.source), "-o", join(into, each.object)]));
+  try {
+    await Promise.all(compiled);
+    await cc(["-shared", "-pthread", ...objects.map(({ object }) => join(into, object)), "-o", join(into, "kernels.so")]);
+    return null;
+  } catch (cause) {
+    const { code, stderr, message } = cause as { readonly code?: unknown; readonly stderr?: string; readonly message: string };
+    if (code === "ENOENT") return { text: "they are compiled by cc, which is not installed", kept: false };
+    return { text: `cc could not compile them: ${(stderr?.trim() || message).slice(0, 2000)}`, kept: true };
+  } finally {
+    await Promise.allSettled(compiled);
+  }
+}
+
+/** Another process that was first has built the same. */
+async function putAside(work: string, folder: string): Promise<void> {
+  try {
+    await rename(work, folder);
+  } catch (error) {
+    if (!existsSync(folder)) throw error;
+  }
+}

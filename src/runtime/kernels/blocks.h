@@ -1,0 +1,42 @@
+// Products with a matrix in blocks: what the parts of this folder share.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+// A matrix is kept in tiles of 16 rows by 32 columns, row group by row group: one load fills the lanes of a vector with the same
+// columns of 16 rows, so that their sums need no adding across lanes.
+enum { TILE_ROWS = 16, TILE_COLUMNS = 32 };
+
+// How the tiles of one matrix are made up: scales, minima, then the elements, each row's beside the next row's.
+typedef struct {
+  int bits;   // 4 or 8
+  int parts;  // scales of a row of a tile: 1, or 2 where a block is 16 columns
+  int minima; // whether an element is q * scale + minimum; otherwise (q - 2^(bits - 1)) * scale
+  int half;   // whether scales and minima are of 16 bits: kept so where that loses nothing
+} Layout;
+
+static inline size_t number_bytes(Layout l) { return l.half ? 2 : 4; }
+static inline size_t element_bytes(Layout l) { return TILE_ROWS * TILE_COLUMNS * l.bits / 8; }
+static inline size_t tile_bytes(Layout l) { return TILE_ROWS * l.parts * (1 + l.minima) * number_bytes(l) + element_bytes(l); }
+
+// 32 columns of a row of the other operand, rounded to 8 bits: x = scale * q.
+typedef struct {
+  float scale;
+  int32_t sums[2]; // of q, of either half
+  int32_t unused;  // fills up to three times 16 bytes
+  union {
+    int8_t q[TILE_COLUMNS];
+    int32_t fours[TILE_COLUMNS / 4];
+  };
+} Rounded;
+
+// The same in two sets of instructions. A row's result is the same to the bit whatever rows are beside it: each is summed in the
+// order of its columns.
+typedef struct {
+  const char *name;
+  void (*round)(const float *x, size_t tiles, Rounded *to);
+  // rows x of `tiles` tiles each, times one group of rows of the matrix, into y[row * stride + lane] of the lanes below `lanes`.
+  void (*multiply)(Layout layout, const uint8_t *matrix, size_t tiles, const Rounded *x, size_t rows, float *y, size_t stride, int lanes);
+} Instructions;
+
+extern const Instructions avx512_instructions, avx2_instructions;

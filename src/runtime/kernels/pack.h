@@ -1,0 +1,30 @@
+#pragma once
+#include "blocks.h"
+#include <pthread.h>
+
+// A matrix as MatMulNBits takes it: element = (q - 2^(bits - 1)) * scale + offset, with those of its block.
+typedef struct {
+  const uint8_t *blocks; // [rows, columns * bits / 8]; of 4 bits, the first of each pair is in the low half
+  const float *scales;   // [rows, columns / block_size]
+  const float *offsets;  // the same, or NULL
+  size_t rows, columns, block_size, bits;
+} Blocks;
+
+typedef struct Packed {
+  Blocks from;
+  Layout layout;
+  size_t groups, tiles; // of 16 rows; of a group
+  uint8_t *bytes;
+  int filled;
+  pthread_mutex_t filling;
+  size_t users;
+  struct Packed *next;
+} Packed;
+
+// The tiles of a matrix whose memory lasts and does not change while they are used; not filled where nobody has used them yet.
+// NULL where memory is short.
+Packed *packed_of(const Blocks *from);
+void release_packed(Packed *packed);
+
+// Fills the tiles of 16 rows.
+void pack_group(const Packed *packed, size_t group);

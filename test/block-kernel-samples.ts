@@ -1,0 +1,77 @@
+import { createHash } from "node:crypto";
+import { pathToFileURL } from "node:url";
+import fc from "fast-check";
+import { random } from "../src/random/index.ts";
+import { dequantize, type Tree, type Value } from "../src/tensor/index.ts";
+import { linear } from "../src/nn/index.ts";
+import { compile, openBackend, type Backend, type DeviceTensor } from "../src/runtime/index.ts";
+
+/** A matrix in blocks, as MatMulNBits takes it. */
+export interface Matrix {
+  readonly rows: number;
+  readonly columns: number;
+  readonly bits: 4 | 8;
+  readonly blockSize: number;
+  readonly blocks: Uint8Array;
+  readonly scales: Float32Array;
+  readonly offsets?: Float32Array;
+}
+
+/** Matrices of every layout, their scales within 16 bits or not. */
+export const allMatrices: fc.Arbitrary<Matrix> = fc
+  .record({ rows: fc.integer({ min: 1, max: 70 }), blocks: fc.integer({ min: 1, max: 4 }), blockSize: fc.constantFrom(16, 32, 64, 128), bits: fc.constantFrom(4 as const, 8 as const), offsets: fc.boolean(), half: fc.boolean(), seed: fc.integer() })
+  .map(({ rows, blocks, blockSize, bits, offsets, half, seed }) => {
+    const columns = blockSize * blocks * (blockSize === 16 ? 2 : 1);
+    const stream = random(`matrix ${seed}`);
+    const count = (rows * columns) / blockSize;
+    // A number of few bits is one of those that 16 bits hold.
+    const numbers = (): Float32Array => Float32Array.from({ length: count }, () => (half ? Math.round(stream.normal() * 64) / 1024 : stream.normal() / 16));
+    const scales = numbers();
+    return { rows, columns, bits, blockSize, blocks: Uint8Array.from({ length: (rows * columns * bits) / 8 }, () => Math.floor(stream.next() * 256)), scales, ...(offsets && { offsets: numbers() }) };
+  });
+
+export interface ProductOptions {
+  readonly threads?: number;
+  readonly x?: Float32Array;
+  readonly blockKernels?: boolean;
+}
+
+/** Rows of normal numbers, some of them zero, times a matrix. */
+export async function product(backend: Backend, matrix: Matrix, count: number, seed: number, { threads = 2, x = normal(count * matrix.columns, seed), blockKernels = true }: ProductOptions = {}): Promise<{ readonly x: Float32Array; readonly y: Float32Array }> {
+  const { rows, columns, blockSize, bits, blocks, scales, offsets } = matrix;
+  const perRow = columns / blockSize;
+  const frozen = {
+    blocks: backend.tensorOver("uint8", [rows, perRow, (blockSize * bits) / 8], blocks),
+    scales: backend.tensorOver("float32", [rows, perRow], scales),
+    ...(offsets && { offsets: backend.tensorOver("float32", [rows, perRow], offsets) }),
+  };
+  const typesOf = (tensors: Readonly<Record<string, DeviceTensor>>): Record<string, { shape: readonly number[]; dtype: DeviceTensor["dtype"] }> => Object.fromEntries(Object.entries(tensors).map(([name, { shape, dtype }]) => [name, { shape, dtype }]));
+  const program = await compile(
+    backend,
+    (v: { readonly x: Value; readonly frozen: Tree<Value> }) => ({ y: linear(v.x, dequantize(v.frozen as unknown as { blocks: Value; scales: Value; offsets?: Value }, columns)) }),
+    { x: { shape: ["count", columns], dtype: "float32" as const }, frozen: typesOf(frozen) },
+    { frozen: { frozen }, threads, blockKernels },
+  );
+  const [input, output] = [backend.tensorOver("float32", [count, columns], x), backend.tensor("float32", [count, rows])];
+  const binding = program.bind({ x: input }, { y: output });
+  await binding.run();
+  const y = output.data.slice();
+  binding.dispose();
+  program.dispose();
+  return { x, y };
+}
+
+function normal(length: number, seed: number): Float32Array {
+  const stream = random(`x ${seed}`);
+  return Float32Array.from({ length }, () => (stream.next() < 0.05 ? 0 : stream.normal()));
+}
+
+/** Run by itself: a digest of many products. */
+async function printDigest(): Promise<void> {
+  const backend = await openBackend("cpu");
+  const hash = createHash("sha256");
+  for (const [i, matrix] of fc.sample(allMatrices, { numRuns: 40, seed: 7 }).entries()) hash.update((await product(backend, matrix, 1 + (i % 19), i)).y);
+  console.log(hash.digest("hex"));
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) await printDigest();

@@ -1,0 +1,95 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { fileURLToPath } from "node:url";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { openBackend } from "../src/runtime/index.ts";
+import { allMatrices, product, type Matrix } from "./block-kernel-samples.ts";
+import { openBlockKernels } from "../src/runtime/block-kernels.ts";
+
+const backend = await openBackend("cpu");
+const here = await backend.hasBlockKernels();
+
+/** x rounded to 8 bits in tiles of 32 columns, as the kernels do it, times the matrix, in double precision. */
+function expected({ rows, columns, bits, blockSize, blocks, scales, offsets }: Matrix, x: Float32Array): Float64Array {
+  const rounded = new Float64Array(x.length);
+  for (let at = 0; at < x.length; at += 32) {
+    const largest = Math.max(...x.subarray(at, at + 32).map(Math.abs));
+    for (let i = at; i < at + 32; i++) rounded[i] = largest === 0 ? 0 : (Math.round(x[i]! * Math.fround(127 / largest)) * largest) / 127;
+  }
+  const element = (row: number, column: number): number => {
+    const byte = blocks[Math.floor(((row * columns + column) * bits) / 8)]!;
+    const q = bits === 8 ? byte : column % 2 === 0 ? byte & 15 : byte >> 4;
+    const block = row * (columns / blockSize) + Math.floor(column / blockSize);
+    return (q - 2 ** (bits - 1)) * scales[block]! + (offsets?.[block] ?? 0);
+  };
+  return Float64Array.from({ length: (x.length / columns) * rows }, (_, at) => {
+    const [of, row] = [Math.floor(at / rows), at % rows];
+    let sum = 0;
+    for (let column = 0; column < columns; column++) sum += rounded[of * columns + column]! * element(row, column);
+    return sum;
+  });
+}
+
+test("this machine compiles them, or says why not", async () => {
+  const kernels = await openBlockKernels();
+  expect("missing" in kernels ? kernels.missing : kernels.instructions).toMatch(/^(avx512_vnni|avx2|they .+|cc could not .+)$/s);
+  expect(here).toBe(!("missing" in kernels));
+});
+
+describe.skipIf(!here)("products with matrices in blocks", () => {
+  test("are those of what is rounded", async () => {
+    await fc.assert(
+      fc.asyncProperty(allMatrices, fc.integer({ min: 1, max: 21 }), fc.integer(), async (matrix, count, seed) => {
+        const { x, y } = await product(backend, matrix, count, seed);
+        const want = expected(matrix, x);
+        const most = Math.max(...want.map(Math.abs), 1e-3);
+        // Half a unit of x's rounding may go either way where a product lies on the border between two.
+        for (const [i, w] of want.entries()) expect(Math.abs(y[i]! - w), `${i}`).toBeLessThan(2e-3 * most);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test("have the same bits alone, among others, and whatever threads there are", async () => {
+    await fc.assert(
+      fc.asyncProperty(allMatrices, fc.integer({ min: 2, max: 21 }), fc.integer(), fc.nat(), async (matrix, count, seed, which) => {
+        const { x, y } = await product(backend, matrix, count, seed, { threads: 2 });
+        const row = which % count;
+        const alone = await product(backend, matrix, 1, seed, { threads: 1, x: x.slice(row * matrix.columns, (row + 1) * matrix.columns) });
+        expect(alone.y).toEqual(y.slice(row * matrix.rows, (row + 1) * matrix.rows));
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test("are ONNX Runtime's, but for the rounding", async () => {
+    await fc.assert(
+      fc.asyncProperty(allMatrices, fc.integer({ min: 1, max: 9 }), fc.integer(), async (matrix, count, seed) => {
+        const { x, y } = await product(backend, matrix, count, seed);
+        const library = await product(backend, matrix, count, seed, { x, blockKernels: false });
+        const size = Math.sqrt(library.y.reduce((sum, v) => sum + v * v, 0) / library.y.length);
+        const gap = Math.sqrt(library.y.reduce((sum, v, i) => sum + (v - y[i]!) ** 2, 0) / library.y.length);
+        expect(gap).toBeLessThan(0.03 * size + 1e-6);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test("of what is no number are no numbers, of that row only", async () => {
+    const matrix = fc.sample(allMatrices, { numRuns: 1, seed: 1 })[0]!;
+    const x = new Float32Array(3 * matrix.columns).fill(1);
+    x[matrix.columns + 5] = NaN;
+    x[2 * matrix.columns + 1] = Infinity;
+    const { y } = await product(backend, matrix, 3, 1, { x });
+    expect(Array.from(y, (v) => Number.isNaN(v))).toEqual(Array.from(y, (_, i) => i >= matrix.rows));
+  });
+});
+
+test.skipIf(!here)("both sets of instructions give the same bits", () => {
+  const script = fileURLToPath(new URL("block-kernel-samples.ts", import.meta.url));
+  const digest = (instructions: string): string => execFileSync(process.execPath, ["--import", "tsx", "--conditions", "source", script], { env: { ...process.env, LONGJING_INSTRUCTIONS: instructions }, encoding: "utf8" }).trim();
+  const [wide, narrow] = [digest(""), digest("avx2")];
+  expect(wide).toHaveLength(createHash("sha256").digest("hex").length);
+  expect(narrow).toBe(wide);
+});
