@@ -3,7 +3,7 @@ import { random } from "../src/random/index.ts";
 import { cachedAttention, constant, graphOf, interpret, type NdArray, type Value } from "../src/tensor/index.ts";
 import { ndArray } from "../src/tensor/nd-array.ts";
 import { input } from "../src/tensor/op.ts";
-import { providersHere, runGraph } from "./providers.ts";
+import { runGraph, runnersHere } from "./providers.ts";
 
 const sizes = { heads: 4, kvHeads: 2, scale: 0.3 };
 const [dim, capacity] = [16, 12];
@@ -53,7 +53,7 @@ describe.each(Object.entries(cases))("%s", (_, { batch, count, totals }) => {
     expectEqual(interpret(packed.graph, packed.inputs), interpret(apart.graph, apart.inputs));
   });
 
-  test.each(providersHere.flatMap((p) => [true, false].flatMap((packed) => [true, false].map((rotating) => [p, packed, rotating] as const))))("%s = reference (packed: %s, rotating: %s)", async (provider, packed, rotating) => {
+  test.each(runnersHere.flatMap((p) => [true, false].flatMap((packed) => [true, false].map((rotating) => [p, packed, rotating] as const))))("%s = reference (packed: %s, rotating: %s)", async (provider, packed, rotating) => {
     const { inputs, graph: g } = graph(packed, rotating);
     expectEqual(await runGraph(g, inputs, provider), interpret(g, inputs));
   });

@@ -6,7 +6,7 @@ import { adamwScalars, adamwUpdate, globalNormScale, type AdamWOptions } from ".
 import { constant, constantInt64, gradients, interpret, ndArray, simplify, trace, verify, type Graph, type NdArray, type Symbolic, type TensorType } from "../src/tensor/index.ts";
 import { distillLoss, type Divergence } from "../src/train/objectives.ts";
 import { fixturesDir, hasFixture, readFixture } from "./fixtures.ts";
-import { providersHere, runGraph } from "./providers.ts";
+import { runGraph, runnersHere } from "./providers.ts";
 
 type Nested = number | readonly Nested[];
 type Types = Readonly<Record<string, TensorType>>;
@@ -29,7 +29,7 @@ function within(got: ArrayLike<number>, want: ArrayLike<number>, absolute: numbe
 type Run = (graph: Graph, inputs: Arrays) => Promise<Record<string, NdArray>>;
 const runners: readonly (readonly [string, Run])[] = [
   ["reference", async (graph, inputs) => interpret(graph, inputs)],
-  ...providersHere.map((provider): [string, Run] => [provider, (graph, inputs) => runGraph(simplify(graph), inputs, provider)]),
+  ...runnersHere.map((provider): [string, Run] => [provider, (graph, inputs) => runGraph(simplify(graph), inputs, provider)]),
 ];
 
 const files = ["distill", "adamw", "rope", "deepseek_balance"].filter((name) => hasFixture("numeric", `${name}.json`));

@@ -37,6 +37,7 @@ const sample = (op: string, inputs: readonly NdArray[], build: (...inputs: Value
 });
 
 const bytes = (...shape: number[]): Value => apply(constantOp, [], { data: Uint8Array.from({ length: elements(shape) }, () => stream.below(256)), shape, dtype: "uint8" });
+const partsOf = ({ blocks, scales, offsets }: q.QuantizedMatrix): Value[] => [blocks, scales, ...(offsets ? [offsets] : [])];
 const quantized = (bits: 4 | 8): q.QuantizedMatrix => ({ blocks: bytes(3, 2, bits * 4), scales: constant(Float32Array.from({ length: 6 }, () => stream.normal()), [3, 2]) });
 /** Numbers that survive rounding to 8 bits for each 32, as the kernel does. */
 const wholeSteps = (...shape: number[]): NdArray => ndArray(shape, (k) => (k % 32 === 0 ? 127 : stream.below(255) - 127));
@@ -100,6 +101,8 @@ export const opSamples: readonly OpSample[] = [
   sample("dequantize", [real(3, 2), real(3, 2)], (scales, offsets) => q.dequantize({ blocks: bytes(3, 2, 16), scales, offsets }, 64), true),
   sample("matmulQuantized", [wholeSteps(2, 64)], (x) => q.matmulQuantized(x, quantized(4))),
   sample("matmulQuantized", [wholeSteps(2, 64)], (x) => q.matmulQuantized(x, { ...quantized(8), offsets: constant(Float32Array.of(1, -2, 0.5, 3, 0, -1), [3, 2]) })),
+  sample("gatedMatmulQuantized", [wholeSteps(2, 64)], (x) => apply(q.gatedMatmulQuantizedOp, [x, ...partsOf(quantized(4)), ...partsOf(quantized(8))], { gateParts: 2 }), true),
+  sample("gatedMatmulQuantized", [wholeSteps(2, 64)], (x) => apply(q.gatedMatmulQuantizedOp, [x, ...partsOf({ ...quantized(4), offsets: constant(Float32Array.of(1, -2, 0.5, 3, 0, -1), [3, 2]) }), ...partsOf(quantized(4))], { gateParts: 3 }), true),
   sample("softmax", [real(2, 5)], n.softmax),
   sample("logSoftmax", [real(2, 5)], n.logSoftmax),
   sample("rmsNormalize", [real(3, 4)], (x) => n.rmsNormalize(x, 1e-5)),

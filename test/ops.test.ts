@@ -6,7 +6,7 @@ import { concrete, elements } from "../src/tensor/nd-array.ts";
 import { add } from "../src/tensor/ops/elementwise.ts";
 import { opNames, opSamples, type OpSample } from "./op-samples.ts";
 import { nnSamples } from "./nn-samples.ts";
-import { providersHere, runGraph } from "./providers.ts";
+import { runGraph, runnersHere } from "./providers.ts";
 
 const named = (arrays: readonly NdArray[]): Record<string, NdArray> => Object.fromEntries(arrays.map((a, i) => [`x${i}`, a]));
 
@@ -61,7 +61,7 @@ describe.each([...opSamples, ...nnSamples].map((s, k) => [`${s.op} #${k}`, s] as
       }
   });
 
-  test.each(providersHere)("%s = reference", async (provider) => {
+  test.each(runnersHere)("%s = reference", async (provider) => {
     const got = await runGraph(simplify(graph), named(sample.inputs), provider);
     for (const [name, want] of Object.entries(expected)) expectClose(got[name]!, want, 2e-5, name);
   });

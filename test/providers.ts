@@ -9,6 +9,10 @@ import { concrete } from "../src/tensor/nd-array.ts";
  */
 export const providersHere: readonly Provider[] = ["cpu", "wasm", ...(process.env.LONGJING_TEST_WEBGPU ? ["webgpu" as const] : [])];
 
+/** The same, and the processor with our own kernels where there are any. */
+export type Runner = Provider | "own";
+export const runnersHere: readonly Runner[] = [...providersHere, ...((await (await openBackend("cpu")).hasOwnKernels()) ? ["own" as const] : [])];
+
 const opened = new Map<Provider, Promise<Backend>>();
 export function backend(provider: Provider): Promise<Backend> {
   const found = opened.get(provider) ?? openBackend(provider);
@@ -24,9 +28,9 @@ function upload(on: Backend, { dtype, shape, data }: NdArray): DeviceTensor {
 }
 
 /** Runs a graph once and reads back what it computed. */
-export async function runGraph(graph: Graph, inputs: Readonly<Record<string, NdArray>>, provider: Provider, threads = 2): Promise<Record<string, NdArray>> {
-  const on = await backend(provider);
-  const session = await on.createSession(toOnnx(graph, provider === "webgpu" ? "webgpu" : "cpu"), { threads });
+export async function runGraph(graph: Graph, inputs: Readonly<Record<string, NdArray>>, runner: Runner, threads = 2): Promise<Record<string, NdArray>> {
+  const on = await backend(runner === "own" ? "cpu" : runner);
+  const session = await on.createSession(toOnnx(graph, runner === "webgpu" ? "webgpu" : "cpu", { ownKernels: runner === "own" }), { threads });
   const ins = Object.fromEntries(graph.inputs.map(([name]) => [name, upload(on, inputs[name]!)]));
   const outs = Object.fromEntries(graph.outputs.map(([name, v]) => [name, on.tensor(v.dtype, concrete(v.shape, name))]));
   const binding = session.bind(ins, outs);

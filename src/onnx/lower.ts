@@ -18,15 +18,15 @@ const opset = 21;
  * Writes a graph as an ONNX model (field numbers are those of onnx.proto3). Every graph output becomes a model output under
  * its own name; named dimensions become dim_param.
  */
-export function toOnnx(graph: Graph, target: Target, { frozen = new Set(), blockKernels = false }: ModelOptions = {}): Uint8Array {
-  return join(new ModelWriter(graph, target, new Map([...frozen].map((name) => [name, { location: name }])), blockKernels).write());
+export function toOnnx(graph: Graph, target: Target, { frozen = new Set(), ownKernels = false }: ModelOptions = {}): Uint8Array {
+  return join(new ModelWriter(graph, target, new Map([...frozen].map((name) => [name, { location: name }])), ownKernels).write());
 }
 
 export interface ModelOptions {
   /** Inputs that become initializers without data; their shapes have no named dimensions. */
   readonly frozen?: ReadonlySet<string>;
   /** Whether the model may use our own operators, which need our own kernels (runtime/kernels). Default false. */
-  readonly blockKernels?: boolean;
+  readonly ownKernels?: boolean;
 }
 
 /** Where the data of an initializer is: here, or in a file beside the model. */
@@ -44,15 +44,15 @@ class ModelWriter {
   readonly #graph: Graph;
   readonly #target: Target;
   readonly #stored: ReadonlyMap<string, StoredData>;
-  readonly #blockKernels: boolean;
+  readonly #ownKernels: boolean;
   readonly #names = new Map<Value, string>();
   readonly #nodes: Chunks[] = [];
   readonly #initializers = new Map<string, Chunks>();
   readonly #shapes = new Map<string, string>();
   #count = 0;
 
-  constructor(graph: Graph, target: Target, stored: ReadonlyMap<string, StoredData>, blockKernels: boolean) {
-    this.#blockKernels = blockKernels;
+  constructor(graph: Graph, target: Target, stored: ReadonlyMap<string, StoredData>, ownKernels: boolean) {
+    this.#ownKernels = ownKernels;
     this.#graph = graph;
     this.#target = target;
     this.#stored = stored;
@@ -93,7 +93,7 @@ class ModelWriter {
       ...free.map((i) => declared(11, i)),
       ...this.#graph.outputs.map((o) => declared(12, o)),
     );
-    const domains = [["", opset], [contrib, 1], ...(this.#blockKernels ? [[ownDomain, 1] as const] : [])] as const;
+    const domains = [["", opset], [contrib, 1], ...(this.#ownKernels ? [[ownDomain, 1] as const] : [])] as const;
     return [int(1, irVersion), string(2, "longjing"), graph, ...domains.map(([domain, version]) => message(8, string(1, domain), int(2, version)))].flat();
   }
 
@@ -104,7 +104,8 @@ class ModelWriter {
       inputs: node.inputs.map((v) => this.#name(v)),
       outputs: node.outputs.map((v) => this.#name(v)),
       inputTypes: node.inputs,
-      ownKernels: this.#blockKernels && node.inputs.slice(1).every((v) => this.#stored.has(this.#name(v))),
+      stored: node.inputs.map((v) => v.node.op.name === constantOp.name || this.#stored.has(this.#name(v))),
+      ownKernels: this.#ownKernels,
       outputTypes: node.outputs,
       node: (opType, inputs, outputs, attributes, domain) => this.#node(opType, inputs, outputs, attributes, domain),
       shape: (dims) => this.#shape(dims),

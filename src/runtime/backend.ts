@@ -46,8 +46,8 @@ export interface SessionOptions {
    * written. For "webgpu" in a browser; elsewhere it changes nothing. Default false.
    */
   readonly resident?: boolean;
-  /** Our own kernels for products with matrices in blocks, where the machine has them. Default true; false for comparison. */
-  readonly blockKernels?: boolean;
+  /** Our own kernels (runtime/kernels), where the machine has them. Default true; false for comparison. */
+  readonly ownKernels?: boolean;
   /** Writes a Chrome trace with this prefix when the session is disposed. */
   readonly profile?: string;
   /**
@@ -82,8 +82,8 @@ export interface Backend {
   readonly provider: Provider;
   /** Of the runtime library, for `doctor` and logs. */
   readonly version: string;
-  /** Whether graphs may use our own kernels for matrices in blocks. They are compiled when this is first asked (kernel-library.ts). */
-  hasBlockKernels(): Promise<boolean>;
+  /** Whether graphs may use our own kernels. They are compiled when this is first asked (kernel-library.ts). */
+  hasOwnKernels(): Promise<boolean>;
   /** `model` is an ONNX ModelProto. */
   createSession(model: Uint8Array, options?: SessionOptions): Promise<Session>;
   /** Zeroed memory. */

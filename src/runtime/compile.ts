@@ -1,6 +1,7 @@
 import { toOnnx } from "../onnx/lower.ts";
 import { fuse, simplify, trace, verify, type Graph, type Symbolic, type TensorType, type Tree, type Value } from "../tensor/index.ts";
-import { matmulQuantizedOp } from "../tensor/ops/quantized.ts";
+import { cachedAttentionOp } from "../tensor/ops/cached-attention.ts";
+import { gatedMatmulQuantizedOp, matmulQuantizedOp } from "../tensor/ops/quantized.ts";
 import { leaves } from "../tensor/tree.ts";
 import type { Backend, Binding, DeviceTensor, SessionOptions } from "./backend.ts";
 
@@ -11,6 +12,9 @@ export interface Program {
   bind(inputs: Tree<DeviceTensor>, outputs: Tree<DeviceTensor>): Binding;
   dispose(): void;
 }
+
+/** Asking for our kernels may compile them: only graphs that would use them ask. */
+const withOwnKernels = new Set([matmulQuantizedOp.name, gatedMatmulQuantizedOp.name, cachedAttentionOp.name]);
 
 const isDeviceTensor = (x: unknown): x is DeviceTensor => typeof x === "object" && x !== null && "data" in x && "dispose" in x;
 
@@ -28,9 +32,8 @@ export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>
   const graph = withoutIdle(fuse(simplify(trace(f, types))), kept);
   verify(graph);
   const initializers = Object.fromEntries(graph.inputs.flatMap(([name]) => (kept.has(name) ? [[name, kept.get(name)!]] : [])));
-  const inBlocks = graph.nodes.some(({ op }) => op.name === matmulQuantizedOp.name);
-  const blockKernels = inBlocks && options.blockKernels !== false && (await backend.hasBlockKernels());
-  const model = toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", { frozen: new Set(Object.keys(initializers)), blockKernels });
+  const ownKernels = graph.nodes.some(({ op }) => withOwnKernels.has(op.name)) && options.ownKernels !== false && (await backend.hasOwnKernels());
+  const model = toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", { frozen: new Set(Object.keys(initializers)), ownKernels });
   const session = await backend.createSession(model, { ...options, initializers });
   return {
     graph,

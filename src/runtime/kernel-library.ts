@@ -9,14 +9,18 @@ import { cacheFolder } from "./ort-library.ts";
 
 const sources = fileURLToPath(new URL("../../src/runtime/kernels/", import.meta.url));
 
-const flags = ["-O3", "-std=gnu11", "-fPIC", "-fno-math-errno", "-fno-trapping-math"];
-/** What is compiled, and how: the products twice, for two sets of instructions. */
-const objects = [
-  { source: "tile-product.c", object: "avx512.o", flags: ["-DTILE_AVX512", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mf16c", "-mfma"] },
-  { source: "tile-product.c", object: "avx2.o", flags: ["-mavx2", "-mf16c", "-mfma"] },
-  { source: "pack.c", object: "pack.o", flags: [] },
-  { source: "custom-op.c", object: "custom-op.o", flags: [] },
-] as const;
+// Without contraction both sets of instructions give the same bits.
+const flags = ["-O3", "-std=gnu11", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"];
+const wide = ["-DWIDE", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mf16c", "-mfma"];
+const narrow = ["-mavx2", "-mf16c", "-mfma"];
+/** What is compiled, and how: the loops twice, for two sets of instructions. */
+const objects: readonly { readonly source: string; readonly object: string; readonly flags: readonly string[] }[] = [
+  ...["tile-product", "attend"].flatMap((name) => [
+    { source: `${name}.c`, object: `${name}-wide.o`, flags: wide },
+    { source: `${name}.c`, object: `${name}-narrow.o`, flags: narrow },
+  ]),
+  ...["pack", "operator", "product-operators", "attention-operator"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: [] })),
+];
 
 /** Where the library of our own kernels is, or why there is none. */
 export type KernelLibrary = { readonly path: string } | { readonly missing: string };

@@ -1,4 +1,4 @@
-import { openBlockKernels } from "./block-kernels.ts";
+import { openOwnKernels } from "./own-kernels.ts";
 import type { Backend, OpenBackend } from "./backend.ts";
 import { HostTensor } from "./lifetime.ts";
 import { allocate, checkMemory } from "./memory.ts";
@@ -21,7 +21,7 @@ function nativeBackend(provider: keyof typeof ortProviders): Backend {
   return {
     provider,
     version,
-    hasBlockKernels: async () => provider === "cpu" && !("missing" in (await openBlockKernels())),
+    hasOwnKernels: async () => provider === "cpu" && !("missing" in (await openOwnKernels())),
     createSession: (model, options) => createOrtSession(model, ortProviders[provider], options),
     tensor: (dtype, shape) => new HostTensor(ortTensors, dtype, shape, allocate(dtype, shape, addressOf)),
     tensorOver: (dtype, shape, data) => {

@@ -1,7 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import type { DType } from "../tensor/value.ts";
 import type { Session, SessionOptions } from "./backend.ts";
-import { openedBlockKernels } from "./block-kernels.ts";
+import { openedOwnKernels } from "./own-kernels.ts";
 import { defaultThreads } from "./cores.ts";
 import { type Bound, type BindingDriver, type Declared, ManagedSession, ownTensors, type TensorDriver } from "./lifetime.ts";
 import { dtypes } from "./memory.ts";
@@ -97,7 +97,7 @@ function configure(settings: Pointer, provider: OrtProvider, options: SessionOpt
   for (const [key, value] of Object.entries({ ...(arena === "shared" && sharedArena), ...(!spinning && briefSpinning) })) api.AddSessionConfigEntry(settings, key, value);
   if (!memoryPattern) api.DisableMemPattern(settings);
   if (profile !== undefined) api.EnableProfiling(settings, profile);
-  const kernels = openedBlockKernels();
+  const kernels = openedOwnKernels();
   if (kernels) api.AddCustomOpDomain(settings, kernels.domain);
   if (provider.name !== undefined) api.SessionOptionsAppendExecutionProvider(settings, provider.name, [], [], 0);
 }

@@ -26,7 +26,7 @@ export function webBackend(ort: Ort, provider: WebProvider): Backend {
   return {
     provider,
     version: ort.env.versions.web ?? ort.env.versions.common,
-    hasBlockKernels: async () => false,
+    hasOwnKernels: async () => false,
     createSession: (model, options) => createWebSession(ort, tensors, provider, model, options),
     tensor: (dtype, shape) => {
       const made = new HostTensor(tensors, dtype, shape, allocate(dtype, shape));

@@ -2,11 +2,13 @@ import { apply, applyAll, inputOp, sameShape, noAttributes } from "./op.ts";
 import { countUses, graphOf, type Graph } from "./graph.ts";
 import { addOp, mulOp, sigmoidOp, siluOp } from "./ops/elementwise.ts";
 import { addRmsNormOp, rmsNormOp } from "./ops/fused.ts";
+import { gatedMatmulQuantizedOp, matmulQuantizedOp } from "./ops/quantized.ts";
 import { rmsNormalizeOp } from "./ops/normalize.ts";
 import type { Node, Value } from "./value.ts";
 
 /**
- * The same function with fewer, larger kernels: a norm takes its gain and the sum before it, x · sigmoid(x) is one step. For
+ * The same function with fewer, larger kernels: a norm takes its gain and the sum before it, x · sigmoid(x) is one step, and so
+ * are gated products with matrices in blocks. For
  * graphs without a backward pass, which would read what lies between; where something does, it stays.
  */
 export function fuse(graph: Graph): Graph {
@@ -36,8 +38,17 @@ export function fuse(graph: Graph): Graph {
     if (node.op.name === mulOp.name) {
       const [a, b] = node.inputs as [Value, Value];
       if (b.node.op.name === sigmoidOp.name && b.node.inputs[0] === a && once(b)) return [apply(siluOp, [now(a)], noAttributes)];
+      return gatedProduct(a, b);
     }
     return null;
+  };
+  /** silu(x · gate) · (x · up) of matrices in blocks, where nothing else reads what lies between. */
+  const gatedProduct = (activated: Value, up: Value): readonly Value[] | null => {
+    const inBlocks = (v: Value | undefined): boolean => v?.node.op.name === matmulQuantizedOp.name && !v.node.attributes.exact;
+    const { op, inputs: [gate] } = now(activated).node;
+    if (op.name !== siluOp.name || !once(activated) || !once(up) || !inBlocks(gate) || !inBlocks(up)) return null;
+    const [[x, ...gateParts], [same, ...upParts]] = [gate!, now(up)].map((v) => v.node.inputs) as [[Value, ...Value[]], [Value, ...Value[]]];
+    return x === same ? [apply(gatedMatmulQuantizedOp, [x, ...gateParts, ...upParts], { gateParts: gateParts.length })] : null;
   };
   const fuseAdd = (node: Node): readonly Value[] | null => {
     const [a, b] = node.inputs as [Value, Value];

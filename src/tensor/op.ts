@@ -43,7 +43,9 @@ export interface LowerContext<A> {
   readonly outputs: readonly string[];
   readonly inputTypes: readonly TensorType[];
   readonly outputTypes: readonly TensorType[];
-  /** Whether our own kernels may be used: they are there, and all inputs but the first are parts of the model, the same at every run. */
+  /** Whether each input is a part of the model, the same at every run. */
+  readonly stored: readonly boolean[];
+  /** Whether our own operators may be used (runtime/kernels). */
   readonly ownKernels: boolean;
   node(opType: string, inputs: readonly string[], outputs: readonly string[], attributes?: Record<string, OnnxAttribute>, domain?: string): void;
   /** Name of an int64 vector constant. */

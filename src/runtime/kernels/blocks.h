@@ -30,13 +30,14 @@ typedef struct {
   };
 } Rounded;
 
-// The same in two sets of instructions. A row's result is the same to the bit whatever rows are beside it: each is summed in the
-// order of its columns.
+// Built for two sets of instructions, which give the same bits. So does a row whatever rows are beside it: each is summed in the order
+// of its columns.
 typedef struct {
-  const char *name;
   void (*round)(const float *x, size_t tiles, Rounded *to);
   // rows x of `tiles` tiles each, times one group of rows of the matrix, into y[row * stride + lane] of the lanes below `lanes`.
   void (*multiply)(Layout layout, const uint8_t *matrix, size_t tiles, const Rounded *x, size_t rows, float *y, size_t stride, int lanes);
-} Instructions;
+  // y = silu(y) * up, with up[row * TILE_ROWS + lane].
+  void (*gate)(float *y, size_t stride, const float *up, size_t rows, int lanes);
+} Products;
 
-extern const Instructions avx512_instructions, avx2_instructions;
+extern const Products wide_products, narrow_products;

@@ -1,61 +1,7 @@
-// The products themselves, over vectors of 512 bits with VNNI (built with TILE_AVX512) or of 256 bits.
+// Products with matrices in tiles.
 #include "blocks.h"
-#include <immintrin.h>
-#include <string.h>
+#include "vectors.h"
 
-#ifdef TILE_AVX512
-enum { LANES = 16 };
-typedef __m512i Ints;
-typedef __m512 Floats;
-static inline Ints load(const void *p) { return _mm512_loadu_si512(p); }
-static inline Ints all(int32_t v) { return _mm512_set1_epi32(v); }
-static inline Floats every(float v) { return _mm512_set1_ps(v); }
-static inline Ints low_bits(Ints v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
-static inline Ints high_bits(Ints v) { return low_bits(_mm512_srli_epi16(v, 4)); }
-static inline Ints plus(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
-static inline Floats to_float(Ints v) { return _mm512_cvtepi32_ps(v); }
-static inline Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
-static inline Floats times_plus(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
-static inline Floats load_halves(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
-static inline Floats load_floats(const void *p) { return _mm512_loadu_ps(p); }
-static inline void store(float *y, Floats v, int lanes) { _mm512_mask_storeu_ps(y, lanes >= LANES ? 0xffff : (__mmask16)((1u << lanes) - 1), v); }
-// sum + four products of bytes in each lane: u of 4 or 8 bits without a sign, s with one.
-static inline Ints dot(Ints sum, Ints u, Ints s, int bits) { (void)bits; return _mm512_dpbusd_epi32(sum, u, s); }
-#define INSTRUCTIONS avx512_instructions
-#define NAME "avx512_vnni"
-#else
-enum { LANES = 8 };
-typedef __m256i Ints;
-typedef __m256 Floats;
-static inline Ints load(const void *p) { return _mm256_loadu_si256(p); }
-static inline Ints all(int32_t v) { return _mm256_set1_epi32(v); }
-static inline Floats every(float v) { return _mm256_set1_ps(v); }
-static inline Ints low_bits(Ints v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
-static inline Ints high_bits(Ints v) { return low_bits(_mm256_srli_epi16(v, 4)); }
-static inline Ints plus(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
-static inline Floats to_float(Ints v) { return _mm256_cvtepi32_ps(v); }
-static inline Floats times(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
-static inline Floats times_plus(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
-static inline Floats load_halves(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
-static inline Floats load_floats(const void *p) { return _mm256_loadu_ps(p); }
-static inline void store(float *y, Floats v, int lanes) {
-  if (lanes >= LANES) _mm256_storeu_ps(y, v);
-  else if (lanes > 0) memcpy(y, &v, (size_t)lanes * sizeof(float));
-}
-// Pairs of products are added in 16 bits. Of 4 bits they fit; of 8, u is split into its seven low bits and its highest.
-static inline Ints dot(Ints sum, Ints u, Ints s, int bits) {
-  const Ints ones = _mm256_set1_epi16(1);
-  if (bits == 4) return plus(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(u, s), ones));
-  const Ints top = _mm256_set1_epi8((char)0x80);
-  const Ints low = _mm256_maddubs_epi16(_mm256_andnot_si256(top, u), s);
-  const Ints high = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(u, 7), _mm256_set1_epi8(1)), s);
-  return plus(sum, plus(_mm256_madd_epi16(low, ones), _mm256_slli_epi32(_mm256_madd_epi16(high, ones), 7)));
-}
-#define INSTRUCTIONS avx2_instructions
-#define NAME "avx2"
-#endif
-
-#define INLINE static inline __attribute__((always_inline))
 enum { MOST_ROWS = LANES == 16 ? 8 : 4 };
 
 INLINE Floats load_numbers(const uint8_t *at, int index, int half) { return half ? load_halves(at + 2 * index) : load_floats(at + 4 * index); }
@@ -148,4 +94,18 @@ static void round_row(const float *x, size_t tiles, Rounded *to) {
   for (size_t t = 0; t < tiles; t++) round_tile(x + t * TILE_COLUMNS, to + t);
 }
 
-const Instructions INSTRUCTIONS = {NAME, round_row, multiply};
+// y = y / (1 + e^-y) * up, of one group of rows of a matrix.
+static void gate(float *y, size_t stride, const float *up, size_t rows, int lanes) {
+  for (size_t m = 0; m < rows; m++)
+    for (int first = 0; first < TILE_ROWS; first += LANES) {
+      float *at = y + m * stride + first;
+      const Floats v = load_first(at, lanes - first);
+      store(at, times(ratio(v, sum_of(every(1), exponential(times(v, every(-1))))), load_floats(up + m * TILE_ROWS + first)), lanes - first);
+    }
+}
+
+#ifdef WIDE
+const Products wide_products = {round_row, multiply, gate};
+#else
+const Products narrow_products = {round_row, multiply, gate};
+#endif

@@ -1,4 +1,4 @@
-import { applyAll, contrib, requireShape, sizeOf, type Op } from "../op.ts";
+import { applyAll, contrib, ownDomain, requireShape, sizeOf, type Op } from "../op.ts";
 import type { NdArray } from "../nd-array.ts";
 import type { TensorType, Value } from "../value.ts";
 
@@ -22,8 +22,8 @@ function partsOf<T>(inputs: readonly T[], packed: boolean): { readonly projected
  * keys are rotated by halves at their places in the row. Gives [batch, new, heads · dim] and the caches with the
  * new keys and values in place.
  *
- * ONNX Runtime's GroupQueryAttention writes in place when a cache is bound as input and output at once, which is how the engine
- * runs it. Several new tokens are allowed for the first chunk of a row (right-padded to `new`), or at batch 1.
+ * Our kernel, like ONNX Runtime's GroupQueryAttention, writes in place when a cache is bound as input and output at once, which is how
+ * the engine runs it. Several new tokens are allowed for the first chunk of a row (right-padded to `new`), or at batch 1.
  */
 export const cachedAttentionOp: Op<Attributes> = {
   name: "cachedAttention",
@@ -39,6 +39,8 @@ export const cachedAttentionOp: Op<Attributes> = {
   lower: (c) => {
     const { heads, kvHeads, scale, packed } = c.attributes;
     const { projected, cache, tables } = partsOf(c.inputs, packed);
+    const [key, value, last] = cache;
+    if (c.ownKernels) return c.node("CachedAttention", [...projected, ...(packed ? ["", ""] : []), key, value, last, ...tables], c.outputs, { scale: { float: scale } }, ownDomain);
     c.node("GroupQueryAttention", [...projected, ...(packed ? ["", ""] : []), ...cache, ...tables], c.outputs, { num_heads: heads, kv_num_heads: kvHeads, scale: { float: scale }, do_rotary: Number(tables.length > 0), rotary_interleaved: 0, local_window_size: -1 }, contrib);
   },
   reference,

@@ -1,6 +1,7 @@
-import { apply, contrib, ownDomain, requireShape, sizeOf, type LowerContext, type Op } from "../op.ts";
+import { apply, contrib, noAttributes, ownDomain, requireShape, sizeOf, type LowerContext, type Op } from "../op.ts";
 import { concrete, elements, type NdArray } from "../nd-array.ts";
 import type { TensorType, Value } from "../value.ts";
+import { siluOp } from "./elementwise.ts";
 import { matmul } from "./matmul.ts";
 
 /**
@@ -100,7 +101,7 @@ export const matmulQuantizedOp: Op<{ readonly exact: boolean }> = {
   lower: (c) => {
     const columns = sizeOf(c.inputTypes[0]!.shape[1], "matmulQuantized");
     const shape = layout(c.inputTypes[1]!, columns);
-    if (c.ownKernels && !c.attributes.exact && inTiles(columns, shape.blockSize)) c.node("MatMulBlocks", c.inputs, c.outputs, {}, ownDomain);
+    if (c.ownKernels && !c.attributes.exact && c.stored.slice(1).every(Boolean) && inTiles(columns, shape.blockSize)) c.node("MatMulBlocks", c.inputs, c.outputs, {}, ownDomain);
     else lowerToLibrary(c, columns, shape);
   },
   reference: ([x, ...parts], _, [out]) => {
@@ -130,6 +131,33 @@ function lowerToLibrary(c: LowerContext<{ readonly exact: boolean }>, columns: n
   const sums = emit(c, "ReduceSum", [inBlocks, c.int64([2])], { keepdims: 0 });
   c.node("Gemm", [sums, offsets, product], c.outputs, { transB: 1 });
 }
+
+/** silu(x · gateᵀ) · (x · upᵀ): inputs x, the parts of the gate, those of the up matrix. What `fuse` makes of the two products and their gating. */
+export const gatedMatmulQuantizedOp: Op<{ readonly gateParts: number }> = {
+  name: "gatedMatmulQuantized",
+  infer: (inputs, { gateParts }) => matmulQuantizedOp.infer([inputs[0]!, ...inputs.slice(1, 1 + gateParts)], { exact: false }),
+  vjp: "none",
+  lower: (c) => {
+    const { gateParts } = c.attributes;
+    const columns = sizeOf(c.inputTypes[0]!.shape[1], "gatedMatmulQuantized");
+    const fits = [1, 1 + gateParts].every((at) => inTiles(columns, layout(c.inputTypes[at]!, columns).blockSize));
+    const gate = c.inputs.slice(1, 1 + gateParts);
+    if (c.ownKernels && c.stored.slice(1).every(Boolean) && fits) return c.node("GatedMatMulBlocks", [c.inputs[0]!, ...gate, ...(gateParts === 2 ? [""] : []), ...c.inputs.slice(1 + gateParts)], c.outputs, {}, ownDomain);
+    const product = (from: number, to?: number): string => {
+      const out = c.fresh();
+      matmulQuantizedOp.lower({ ...c, attributes: { exact: false }, inputs: [c.inputs[0]!, ...c.inputs.slice(from, to)], inputTypes: [c.inputTypes[0]!, ...c.inputTypes.slice(from, to)], stored: c.stored.slice(from - 1, to), outputs: [out] });
+      return out;
+    };
+    const gating = c.fresh();
+    siluOp.lower({ ...c, attributes: noAttributes, inputs: [product(1, 1 + gateParts)], outputs: [gating] });
+    c.node("Mul", [gating, product(1 + gateParts)], c.outputs);
+  },
+  reference: ([x, ...parts], { gateParts }, [out]) => {
+    const product = (of: readonly NdArray[]): NdArray => matmulQuantizedOp.reference([x!, ...of], { exact: false }, [out!])[0]!;
+    const [gate, up] = [product(parts.slice(0, gateParts)), product(parts.slice(gateParts))];
+    return [{ ...gate, data: gate.data.map((g, i) => (g / (1 + Math.exp(-g))) * up.data[i]!) }];
+  },
+};
 
 /** The matrix itself, [rows, columns]. */
 export const dequantize = ({ blocks, scales, offsets, exact = false }: QuantizedMatrix, columns: number): Value => apply(dequantizeOp, [blocks, scales, ...(offsets ? [offsets] : [])], { columns, exact });

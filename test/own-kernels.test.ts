@@ -3,12 +3,14 @@ import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { random } from "../src/random/index.ts";
 import { openBackend } from "../src/runtime/index.ts";
-import { allMatrices, product, type Matrix } from "./block-kernel-samples.ts";
-import { openBlockKernels } from "../src/runtime/block-kernels.ts";
+import { allMatrices, product, type Matrix } from "./own-kernel-samples.ts";
+import { openAttention } from "./own-attention.ts";
+import { openOwnKernels } from "../src/runtime/own-kernels.ts";
 
 const backend = await openBackend("cpu");
-const here = await backend.hasBlockKernels();
+const here = await backend.hasOwnKernels();
 
 /** x rounded to 8 bits in tiles of 32 columns, as the kernels do it, times the matrix, in double precision. */
 function expected({ rows, columns, bits, blockSize, blocks, scales, offsets }: Matrix, x: Float32Array): Float64Array {
@@ -32,7 +34,7 @@ function expected({ rows, columns, bits, blockSize, blocks, scales, offsets }: M
 }
 
 test("this machine compiles them, or says why not", async () => {
-  const kernels = await openBlockKernels();
+  const kernels = await openOwnKernels();
   expect("missing" in kernels ? kernels.missing : kernels.instructions).toMatch(/^(avx512_vnni|avx2|they .+|cc could not .+)$/s);
   expect(here).toBe(!("missing" in kernels));
 });
@@ -67,7 +69,7 @@ describe.skipIf(!here)("products with matrices in blocks", () => {
     await fc.assert(
       fc.asyncProperty(allMatrices, fc.integer({ min: 1, max: 9 }), fc.integer(), async (matrix, count, seed) => {
         const { x, y } = await product(backend, matrix, count, seed);
-        const library = await product(backend, matrix, count, seed, { x, blockKernels: false });
+        const library = await product(backend, matrix, count, seed, { x, ownKernels: false });
         const size = Math.sqrt(library.y.reduce((sum, v) => sum + v * v, 0) / library.y.length);
         const gap = Math.sqrt(library.y.reduce((sum, v, i) => sum + (v - y[i]!) ** 2, 0) / library.y.length);
         expect(gap).toBeLessThan(0.03 * size + 1e-6);
@@ -86,8 +88,56 @@ describe.skipIf(!here)("products with matrices in blocks", () => {
   });
 });
 
+describe.skipIf(!here)("attention to a cache", () => {
+  // Lengths on both sides of where keys are divided into blocks and pieces (runtime/kernels/attention.h).
+  const cases = fc.record({ kvHeads: fc.integer({ min: 1, max: 3 }), group: fc.integer({ min: 1, max: 3 }), dim: fc.constantFrom(8, 16, 24, 32, 64, 72, 128), tokens: fc.oneof(fc.integer({ min: 1, max: 140 }), fc.integer({ min: 500, max: 530 })), seed: fc.integer() });
+  const normals = (length: number, seed: number): Float32Array => {
+    const stream = random(`attention ${seed}`);
+    return Float32Array.from({ length }, () => stream.normal());
+  };
+
+  test("of a token has the same bits in whatever chunks and with whatever threads the row is read", async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1, maxLength: 8 }), async ({ kvHeads, group, dim, tokens, seed }, chunks) => {
+        const sizes = { heads: kvHeads * group, kvHeads, dim, capacity: tokens + 3 };
+        const width = (sizes.heads + 2 * kvHeads) * dim;
+        const x = normals(tokens * width, seed);
+        const whole = await (await openAttention(backend, sizes, 1))({ projected: x, past: [0], fresh: tokens });
+        const inChunks = await openAttention(backend, sizes, 1, 1);
+        for (let at = 0, i = 0; at < tokens; i++) {
+          const fresh = Math.min(chunks[i % chunks.length]!, tokens - at);
+          const part = await inChunks({ projected: x.slice(at * width, (at + fresh) * width), past: [at], fresh });
+          expect(part).toEqual(whole.slice(at * sizes.heads * dim, (at + fresh) * sizes.heads * dim));
+          at += fresh;
+        }
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  test("of a row has the same bits alone and among others", async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, fc.integer({ min: 2, max: 9 }), async ({ kvHeads, group, dim, tokens, seed }, rows) => {
+        const sizes = { heads: kvHeads * group, kvHeads, dim, capacity: tokens + 1 };
+        const width = (sizes.heads + 2 * kvHeads) * dim;
+        const first = normals(rows * tokens * width, seed);
+        const next = normals(rows * width, seed + 1);
+        const together = await openAttention(backend, sizes, rows);
+        const start = await together({ projected: first, past: Array(rows).fill(0), fresh: tokens });
+        const then = await together({ projected: next, past: Array(rows).fill(tokens), fresh: 1 });
+        const row = Math.abs(seed) % rows;
+        const part = (all: Float32Array, count: number): Float32Array => all.slice((row * all.length) / rows, ((row + 1) * all.length) / rows).subarray(0, count);
+        const alone = await openAttention(backend, sizes, 1);
+        expect(await alone({ projected: part(first, tokens * width), past: [0], fresh: tokens })).toEqual(part(start, start.length));
+        expect(await alone({ projected: part(next, width), past: [tokens], fresh: 1 })).toEqual(part(then, then.length));
+      }),
+      { numRuns: 20 },
+    );
+  });
+});
+
 test.skipIf(!here)("both sets of instructions give the same bits", () => {
-  const script = fileURLToPath(new URL("block-kernel-samples.ts", import.meta.url));
+  const script = fileURLToPath(new URL("own-kernel-samples.ts", import.meta.url));
   const digest = (instructions: string): string => execFileSync(process.execPath, ["--import", "tsx", "--conditions", "source", script], { env: { ...process.env, LONGJING_INSTRUCTIONS: instructions }, encoding: "utf8" }).trim();
   const [wide, narrow] = [digest(""), digest("avx2")];
   expect(wide).toHaveLength(createHash("sha256").digest("hex").length);

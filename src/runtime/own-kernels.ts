@@ -2,28 +2,30 @@ import { kernelLibrary } from "./kernel-library.ts";
 import { loadKoffi, ortApi, type Pointer } from "./ort-api.ts";
 
 /** Our own kernels, as a domain of operators that sessions are given. */
-export interface BlockKernels {
+export interface OwnKernels {
   /** What they use of the processor: "avx512_vnni" or "avx2". */
   readonly instructions: string;
   readonly domain: Pointer;
 }
 
 /** Null, and why, where there are none: ONNX Runtime's own are used then. */
-export type BlockKernelsOrWhy = BlockKernels | { readonly missing: string };
+export type OwnKernelsOrWhy = OwnKernels | { readonly missing: string };
 
-let opened: Promise<BlockKernelsOrWhy> | undefined;
-let ready: BlockKernels | undefined;
+let opened: Promise<OwnKernelsOrWhy> | undefined;
+let ready: OwnKernels | undefined;
 
 /** Compiles our kernels where that is yet to be done, and loads them: once a process. */
-export const openBlockKernels = (): Promise<BlockKernelsOrWhy> => (opened ??= open());
+export const openOwnKernels = (): Promise<OwnKernelsOrWhy> => (opened ??= open());
 
-/** Those that `openBlockKernels` has found in this process. */
-export const openedBlockKernels = (): BlockKernels | undefined => ready;
+/** Those that `openOwnKernels` has found in this process. */
+export const openedOwnKernels = (): OwnKernels | undefined => ready;
+
+const operators = ["longjing_matmul_blocks", "longjing_gated_matmul_blocks", "longjing_cached_attention"];
 
 /** Foreign code must stay where it is as long as a session may call it. */
 const kept: unknown[] = [];
 
-async function open(): Promise<BlockKernelsOrWhy> {
+async function open(): Promise<OwnKernelsOrWhy> {
   const library = await kernelLibrary();
   if ("missing" in library) return library;
   const loaded = loadKoffi().load(library.path);
@@ -32,6 +34,6 @@ async function open(): Promise<BlockKernelsOrWhy> {
   if (instructions === null) return { missing: "they need AVX2 or AVX-512 VNNI, which this processor does not have" };
   const api = ortApi();
   const domain = api.CreateCustomOpDomain("longjing");
-  api.CustomOpDomain_Add(domain, loaded.func("longjing_matmul_blocks", "void *", [])() as Pointer);
+  for (const operator of operators) api.CustomOpDomain_Add(domain, loaded.func(operator, "void *", [])() as Pointer);
   return (ready = { instructions, domain });
 }

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { random } from "../src/random/index.ts";
 import { dequantize, type Tree, type Value } from "../src/tensor/index.ts";
 import { linear } from "../src/nn/index.ts";
+import { openAttention } from "./own-attention.ts";
 import { compile, openBackend, type Backend, type DeviceTensor } from "../src/runtime/index.ts";
 
 /** A matrix in blocks, as MatMulNBits takes it. */
@@ -33,11 +34,11 @@ export const allMatrices: fc.Arbitrary<Matrix> = fc
 export interface ProductOptions {
   readonly threads?: number;
   readonly x?: Float32Array;
-  readonly blockKernels?: boolean;
+  readonly ownKernels?: boolean;
 }
 
 /** Rows of normal numbers, some of them zero, times a matrix. */
-export async function product(backend: Backend, matrix: Matrix, count: number, seed: number, { threads = 2, x = normal(count * matrix.columns, seed), blockKernels = true }: ProductOptions = {}): Promise<{ readonly x: Float32Array; readonly y: Float32Array }> {
+export async function product(backend: Backend, matrix: Matrix, count: number, seed: number, { threads = 2, x = normal(count * matrix.columns, seed), ownKernels = true }: ProductOptions = {}): Promise<{ readonly x: Float32Array; readonly y: Float32Array }> {
   const { rows, columns, blockSize, bits, blocks, scales, offsets } = matrix;
   const perRow = columns / blockSize;
   const frozen = {
@@ -50,7 +51,7 @@ export async function product(backend: Backend, matrix: Matrix, count: number, s
     backend,
     (v: { readonly x: Value; readonly frozen: Tree<Value> }) => ({ y: linear(v.x, dequantize(v.frozen as unknown as { blocks: Value; scales: Value; offsets?: Value }, columns)) }),
     { x: { shape: ["count", columns], dtype: "float32" as const }, frozen: typesOf(frozen) },
-    { frozen: { frozen }, threads, blockKernels },
+    { frozen: { frozen }, threads, ownKernels },
   );
   const [input, output] = [backend.tensorOver("float32", [count, columns], x), backend.tensor("float32", [count, rows])];
   const binding = program.bind({ x: input }, { y: output });
@@ -71,6 +72,11 @@ async function digest(): Promise<string> {
   const backend = await openBackend("cpu");
   const hash = createHash("sha256");
   for (const [i, matrix] of fc.sample(allMatrices, { numRuns: 40, seed: 7 }).entries()) hash.update((await product(backend, matrix, 1 + (i % 19), i)).y);
+  for (const [i, dim] of [8, 24, 64, 72, 128].entries()) {
+    const tokens = 20 + 130 * i;
+    const attend = await openAttention(backend, { heads: 6, kvHeads: 2, dim, capacity: tokens }, 1);
+    hash.update(await attend({ projected: normal(tokens * 10 * dim, i), past: [0], fresh: tokens }));
+  }
   return hash.digest("hex");
 }
 

@@ -1,0 +1,87 @@
+#include "operator.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { CREATE_STATUS = 0, GET_DATA = 51, DIMENSION_COUNT = 61, DIMENSIONS = 62, TENSOR_SHAPE = 65, FLOAT_ATTRIBUTE = 85, INPUT = 90, OUTPUT = 91, RELEASE_SHAPE = 99, PARALLEL_FOR = 274 };
+
+Status *fail(Api api, int code, const char *message) { return ((Status * (*)(int, const char *)) api[CREATE_STATUS])(code, message); }
+
+static Status *shape_of(Api api, void *value, int64_t sizes[MOST_DIMENSIONS]) {
+  void *shape;
+  size_t count;
+  for (int i = 0; i < MOST_DIMENSIONS; i++) sizes[i] = 1;
+  Status *s = ((Status * (*)(void *, void **)) api[TENSOR_SHAPE])(value, &shape);
+  if (s) return s;
+  s = ((Status * (*)(void *, size_t *)) api[DIMENSION_COUNT])(shape, &count);
+  if (!s && count > MOST_DIMENSIONS) s = fail(api, INVALID, "an input of more than four dimensions");
+  if (!s) s = ((Status * (*)(void *, int64_t *, size_t)) api[DIMENSIONS])(shape, sizes, count);
+  ((void (*)(void *))api[RELEASE_SHAPE])(shape);
+  return s;
+}
+
+Status *read_input(Api api, void *context, size_t index, Tensor *to) {
+  void *value;
+  memset(to, 0, sizeof *to);
+  Status *s = ((Status * (*)(void *, size_t, void **)) api[INPUT])(context, index, &value);
+  to->missing = !s && !value;
+  if (s || !value) return s;
+  s = ((Status * (*)(void *, void **)) api[GET_DATA])(value, &to->data);
+  return s ? s : shape_of(api, value, to->sizes);
+}
+
+Status *make_output(Api api, void *context, size_t index, const int64_t *sizes, size_t dimensions, void **data) {
+  void *value;
+  Status *s = ((Status * (*)(void *, size_t, const int64_t *, size_t, void **)) api[OUTPUT])(context, index, sizes, dimensions, &value);
+  return s ? s : ((Status * (*)(void *, void **)) api[GET_DATA])(value, data);
+}
+
+Status *float_attribute(Api api, const void *info, const char *name, float *to) { return ((Status * (*)(const void *, const char *, float *)) api[FLOAT_ATTRIBUTE])(info, name, to); }
+
+Status *parallel(Api api, void *context, void (*work)(void *, size_t), size_t count, void *data) {
+  if (count > 1) return ((Status * (*)(void *, void (*)(void *, size_t), size_t, size_t, void *)) api[PARALLEL_FOR])(context, work, count, 0, data);
+  if (count == 1) work(data, 0);
+  return NULL;
+}
+
+static __thread void *memory = NULL;
+static __thread size_t memory_bytes = 0;
+
+void *scratch(size_t bytes) {
+  if (bytes > memory_bytes) {
+    free(memory);
+    memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    memory_bytes = memory ? bytes : 0;
+  }
+  return memory;
+}
+
+enum { NONE, NARROW, WIDE_ONES };
+
+static int best(void) {
+  const char *asked = getenv("LONGJING_INSTRUCTIONS");
+  __builtin_cpu_init();
+  if (!(asked && strcmp(asked, "avx2") == 0) && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) return WIDE_ONES;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? NARROW : NONE;
+}
+
+const char *instructions(void) { return best() == WIDE_ONES ? "avx512_vnni" : best() == NARROW ? "avx2" : NULL; }
+const Products *products(void) { return best() == WIDE_ONES ? &wide_products : &narrow_products; }
+const Attention *attention(void) { return best() == WIDE_ONES ? &wide_attention : &narrow_attention; }
+
+static const Operator *whole(const CustomOp *op) { return (const Operator *)op; }
+static const char *name(const CustomOp *op) { return whole(op)->op_name; }
+static const char *provider(const CustomOp *op) { return (void)op, NULL; }
+static int input_type(const CustomOp *op, size_t i) { return abs(whole(op)->input_types[i]); }
+static size_t input_count(const CustomOp *op) { return whole(op)->inputs; }
+static int output_type(const CustomOp *op, size_t i) { return whole(op)->output_types[i]; }
+static size_t output_count(const CustomOp *op) { return whole(op)->outputs; }
+static int input_characteristic(const CustomOp *op, size_t i) { return whole(op)->input_types[i] < 0 ? OPTIONAL : REQUIRED; }
+static int output_characteristic(const CustomOp *op, size_t i) { return (void)op, (void)i, REQUIRED; }
+static int input_memory(const CustomOp *op, size_t i) { return (void)op, (void)i, 0; }
+
+CustomOp operator_of(Status *(*create)(const CustomOp *, Api, const void *, void **), Status *(*compute)(void *, void *), void (*destroy)(void *)) {
+  return (CustomOp){
+    .version = 17, .name = name, .provider = provider, .input_type = input_type, .input_count = input_count, .output_type = output_type, .output_count = output_count, .destroy = destroy,
+    .input_characteristic = input_characteristic, .output_characteristic = output_characteristic, .input_memory = input_memory, .create = create, .compute = compute,
+  };
+}
