@@ -89,7 +89,7 @@ describe.skipIf(!here)("products with matrices in blocks", () => {
 });
 
 describe.skipIf(!here)("attention to a cache", () => {
-  // Lengths on both sides of where keys are divided into blocks and pieces (runtime/kernels/attention.h).
+  // Lengths on both sides of where keys are divided into blocks and pieces (kernels/attention.h).
   const cases = fc.record({ kvHeads: fc.integer({ min: 1, max: 3 }), group: fc.integer({ min: 1, max: 3 }), dim: fc.constantFrom(8, 16, 24, 32, 64, 72, 128), tokens: fc.oneof(fc.integer({ min: 1, max: 140 }), fc.integer({ min: 500, max: 530 })), seed: fc.integer() });
   const normals = (length: number, seed: number): Float32Array => {
     const stream = random(`attention ${seed}`);

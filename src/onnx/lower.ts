@@ -25,7 +25,7 @@ export function toOnnx(graph: Graph, target: Target, { frozen = new Set(), ownKe
 export interface ModelOptions {
   /** Inputs that become initializers without data; their shapes have no named dimensions. */
   readonly frozen?: ReadonlySet<string>;
-  /** Whether the model may use our own operators, which need our own kernels (runtime/kernels). Default false. */
+  /** Whether the model may use our own operators, which need our own kernels (kernels). Default false. */
   readonly ownKernels?: boolean;
 }
 

@@ -46,7 +46,7 @@ export interface SessionOptions {
    * written. For "webgpu" in a browser; elsewhere it changes nothing. Default false.
    */
   readonly resident?: boolean;
-  /** Our own kernels (runtime/kernels), where the machine has them. Default true; false for comparison. */
+  /** Our own kernels (kernels), where the machine has them. Default true; false for comparison. */
   readonly ownKernels?: boolean;
   /** Writes a Chrome trace with this prefix when the session is disposed. */
   readonly profile?: string;

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { cacheFolder } from "./ort-library.ts";
 
-const sources = fileURLToPath(new URL("../../src/runtime/kernels/", import.meta.url));
+const sources = fileURLToPath(new URL("../../kernels/", import.meta.url));
 
 // Without contraction both sets of instructions give the same bits.
 const flags = ["-O3", "-std=gnu11", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"];

@@ -45,7 +45,7 @@ export interface LowerContext<A> {
   readonly outputTypes: readonly TensorType[];
   /** Whether each input is a part of the model, the same at every run. */
   readonly stored: readonly boolean[];
-  /** Whether our own operators may be used (runtime/kernels). */
+  /** Whether our own operators may be used (kernels). */
   readonly ownKernels: boolean;
   node(opType: string, inputs: readonly string[], outputs: readonly string[], attributes?: Record<string, OnnxAttribute>, domain?: string): void;
   /** Name of an int64 vector constant. */
@@ -63,7 +63,7 @@ export interface LowerContext<A> {
 /** Domain of ONNX Runtime's own operators. */
 export const contrib = "com.microsoft";
 
-/** Domain of our own operators (runtime/kernels). */
+/** Domain of our own operators (kernels). */
 export const ownDomain = "longjing";
 
 let nextId = 0;

@@ -117,7 +117,7 @@ export const matmulQuantizedOp: Op<{ readonly exact: boolean }> = {
   },
 };
 
-/** What our own kernels take (runtime/kernels/blocks.h): tiles of 32 columns, with one scale or two. */
+/** What our own kernels take (kernels/blocks.h): tiles of 32 columns, with one scale or two. */
 const inTiles = (columns: number, blockSize: number): boolean => columns % 32 === 0 && (blockSize === 16 || blockSize % 32 === 0);
 
 /** ONNX Runtime's product takes no offsets. One is the same for a whole block, so it multiplies the sum of x over the block. */
