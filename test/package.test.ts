@@ -25,7 +25,7 @@ const node = (args: readonly string[]): string => execFileSync(process.execPath,
 beforeAll(() => {
   const staged = join(work, "staged");
   mkdirSync(join(staged, "apps/studio/dist"), { recursive: true });
-  for (const name of ["package.json", ".gitignore", "README.md", "LICENSE", "bin", "recipes", "models", "suites", "src", "test/fixtures.ts"]) if (existsSync(join(root, name))) cpSync(join(root, name), join(staged, name), { recursive: true });
+  for (const name of ["package.json", ".gitignore", "README.md", "LICENSE", "bin", "kernels", "recipes", "models", "suites", "src", "test/fixtures.ts"]) if (existsSync(join(root, name))) cpSync(join(root, name), join(staged, name), { recursive: true });
   writeFileSync(join(staged, "apps/studio/dist/index.html"), "<title>The page</title>");
   execFileSync(process.execPath, [tool("typescript", "bin/tsc"), "-p", join(root, "tsconfig.build.json"), "--outDir", join(staged, "dist")]);
   const packed = execFileSync("npm", ["pack", "--json", "--pack-destination", work], { cwd: staged, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], shell: process.platform === "win32" });
@@ -42,7 +42,7 @@ beforeAll(() => {
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
 test("the package has what a person runs and imports, and no sources or tests", () => {
-  for (const name of ["bin", "dist", "recipes", "apps/studio/dist", "README.md", "LICENSE"]) expect(existsSync(join(installed, name)), name).toBe(true);
+  for (const name of ["bin", "dist", "kernels/pack.c", "recipes", "apps/studio/dist", "README.md", "LICENSE"]) expect(existsSync(join(installed, name)), name).toBe(true);
   for (const { types, default: file } of Object.values(manifest.exports)) for (const name of [types, file]) expect(existsSync(join(installed, name)), name).toBe(true);
   for (const name of ["src", "test", "dist/tensor/value.test.js"]) expect(existsSync(join(installed, name)), name).toBe(false);
 });
