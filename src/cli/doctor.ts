@@ -26,7 +26,7 @@ async function doctor(options: { readonly json?: true }): Promise<void> {
   const terminal = openTerminal();
   const { describeMachine } = await import("../runtime/machine.ts");
   const machine = await withLibrary(await describeMachine(), terminal.note, describeMachine);
-  const findings = [...hardware(machine), ...providers(machine), await check("cpu"), await shipped(), page()];
+  const findings = [...hardware(machine), ...providers(machine), await ownKernels(), await check("cpu"), await shipped(), page()];
   const healthy = !findings.some(({ state }) => state === "failed");
   if (options.json) {
     terminal.out(`${JSON.stringify({ healthy, machine, findings })}\n`);
@@ -67,6 +67,13 @@ function providers({ providers: found }: Machine): Finding[] {
     if ("version" in provider) return { name, state: "ok", text: `ONNX Runtime ${provider.version}` };
     return { name, state: name === "cpu" ? "failed" : "missing", text: provider.missing.split("; ")[0] ?? "" };
   });
+}
+
+/** Compiles our own kernels where that is yet to be done. */
+async function ownKernels(): Promise<Finding> {
+  const { openOwnKernels } = await import("../runtime/own-kernels.ts");
+  const found = await openOwnKernels();
+  return "missing" in found ? { name: "own kernels", state: "missing", text: `ONNX Runtime's are used: ${found.missing}` } : { name: "own kernels", state: "ok", text: `for ${found.instructions}` };
 }
 
 /** Runs a graph of one op, and looks at the result. */

@@ -26,15 +26,28 @@ const objects: readonly { readonly source: string; readonly object: string; read
 export type KernelLibrary = { readonly path: string } | { readonly missing: string };
 
 /**
- * Our kernels as a shared library, compiled by this machine's `cc` when they are first wanted and kept in the user's cache: some two
- * seconds, once. Without a compiler, or on another processor than an x86 of 64 bits, there is none, and ONNX Runtime's are used.
+ * Our kernels as a shared library, compiled by this machine's `cc` when they are first wanted and kept in the user's cache: some
+ * seconds, once. Without a compiler, on another processor than an x86 of 64 bits, or with LONGJING_INSTRUCTIONS=none there is none, and
+ * ONNX Runtime's are used.
  */
 export async function kernelLibrary(): Promise<KernelLibrary> {
+  if (process.env["LONGJING_INSTRUCTIONS"] === "none") return { missing: "LONGJING_INSTRUCTIONS is none" };
   if (process.arch !== "x64" || process.platform === "win32") return { missing: `they are for x64 on Linux and macOS, and this is ${process.platform}/${process.arch}` };
   const folder = join(cacheFolder(), `kernels-${version()}-${process.platform}-${process.arch}`);
   const [path, failure] = [join(folder, "kernels.so"), join(folder, "failure.txt")];
   if (existsSync(path)) return { path };
   if (existsSync(failure)) return { missing: readFileSync(failure, "utf8") };
+  try {
+    return await makeLibrary(folder);
+  } catch (error) {
+    // Somebody's home that cannot be written to must not keep a model from running.
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    return { missing: `they cannot be kept in ${folder}: ${code}` };
+  }
+}
+
+async function makeLibrary(folder: string): Promise<KernelLibrary> {
   await mkdir(dirname(folder), { recursive: true });
   const work = await mkdtemp(`${folder}-`);
   try {
@@ -42,7 +55,7 @@ export async function kernelLibrary(): Promise<KernelLibrary> {
     // A failure is kept as well, or each start would compile again. A compiler that is missing may be there tomorrow.
     if (reason !== null && reason.kept) await writeFile(join(work, "failure.txt"), reason.text);
     if (reason === null || reason.kept) await putAside(work, folder);
-    return reason === null ? { path } : { missing: reason.text };
+    return reason === null ? { path: join(folder, "kernels.so") } : { missing: reason.text };
   } finally {
     await rm(work, { recursive: true, force: true });
   }

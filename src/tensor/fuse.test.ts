@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { random } from "../random/index.ts";
-import { add, fuse, gradients, graphOf, interpret, matmul, mul, ndArray, reshape, rmsNormalize, sigmoid, silu, simplify, sumAll, verify, type Graph, type Value } from "./index.ts";
-import { input } from "./op.ts";
+import { add, constant, fuse, gradients, graphOf, interpret, matmul, matmulQuantized, mul, ndArray, reshape, rmsNormalize, sigmoid, silu, simplify, sumAll, verify, type Graph, type QuantizedMatrix, type Value } from "./index.ts";
+import { apply, constantOp, input } from "./op.ts";
 
 const [rows, width] = [3, 8];
 const shapes = { x: [rows, width], y: [rows, width], gain: [width], other: [width], w: [width, width] };
@@ -12,6 +12,11 @@ function build(f: (v: Inputs) => Record<string, Value>): { graph: Graph; data: P
   const values = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, input(name, shape)])) as Inputs;
   return { graph: graphOf(Object.entries(values), Object.entries(f(values))), data: Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, ndArray(shape, () => stream.normal())])) };
 }
+const inBlocks = (seed: number): QuantizedMatrix => {
+  const stream = random("blocks", seed);
+  return { blocks: apply(constantOp, [], { data: Uint8Array.from({ length: 12 }, () => stream.below(256)), shape: [3, 1, 4], dtype: "uint8" }), scales: constant(Float32Array.of(0.5, -1, 0.25), [3, 1]) };
+};
+const swiglu = (gate: Value, up: Value): Value => mul(mul(gate, sigmoid(gate)), up);
 const count = (graph: Graph, op: string): number => graph.nodes.filter((n) => n.op.name === op).length;
 const norm = (x: Value, gain: Value): Value => mul(rmsNormalize(x, 1e-5), gain);
 
@@ -40,6 +45,27 @@ const cases: Record<string, { readonly f: (v: Inputs) => Record<string, Value>; 
       return { out: mul(x, s), too: mul(s, y) };
     },
     fused: { silu: 0 },
+  },
+  "gated products in blocks": {
+    f: ({ x, gain }) => {
+      const unit = norm(x, gain);
+      return { out: swiglu(matmulQuantized(unit, inBlocks(1)), matmulQuantized(unit, inBlocks(2))) };
+    },
+    fused: { gatedMatmulQuantized: 1, matmulQuantized: 0, silu: 0, mul: 0 },
+  },
+  "gated products of different rows, and of unrounded ones, stay": {
+    f: ({ x, y }) => ({
+      out: swiglu(matmulQuantized(x, inBlocks(1)), matmulQuantized(y, inBlocks(2))),
+      exact: swiglu(matmulQuantized(x, { ...inBlocks(1), exact: true }), matmulQuantized(x, { ...inBlocks(2), exact: true })),
+    }),
+    fused: { gatedMatmulQuantized: 0, matmulQuantized: 4 },
+  },
+  "a gate that others read too": {
+    f: ({ x }) => {
+      const gate = matmulQuantized(x, inBlocks(1));
+      return { out: swiglu(gate, matmulQuantized(x, inBlocks(2))), gate };
+    },
+    fused: {},
   },
   "a chain of blocks": {
     f: ({ x, y, gain, other, w }) => {
