@@ -55,18 +55,22 @@ void *scratch(size_t bytes) {
   return memory;
 }
 
-enum { NONE, NARROW, WIDE_ONES };
+static int has_wide(void) { return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"); }
+static int has_narrow(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
 
-static int best(void) {
-  const char *asked = getenv("LONGJING_INSTRUCTIONS");
-  __builtin_cpu_init();
-  if (!(asked && strcmp(asked, "avx2") == 0) && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) return WIDE_ONES;
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? NARROW : NONE;
+int widest(void) {
+  static int found = -1;
+  if (found < 0) {
+    const char *asked = getenv("LONGJING_INSTRUCTIONS");
+    __builtin_cpu_init();
+    found = has_wide() && !(asked && strcmp(asked, "avx2") == 0);
+  }
+  return found;
 }
 
-const char *instructions(void) { return best() == WIDE_ONES ? "avx512_vnni" : best() == NARROW ? "avx2" : NULL; }
-const Products *products(void) { return best() == WIDE_ONES ? &wide_products : &narrow_products; }
-const Attention *attention(void) { return best() == WIDE_ONES ? &wide_attention : &narrow_attention; }
+const char *instructions(void) { return widest() ? "avx512_vnni" : has_narrow() ? "avx2" : NULL; }
+const Products *products(void) { return widest() ? &wide_products : &narrow_products; }
+const Attention *attention(void) { return widest() ? &wide_attention : &narrow_attention; }
 
 static const Operator *whole(const CustomOp *op) { return (const Operator *)op; }
 static const char *name(const CustomOp *op) { return whole(op)->op_name; }

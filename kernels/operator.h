@@ -57,7 +57,9 @@ void *scratch(size_t bytes);
 
 static inline size_t at_most(size_t most, size_t n) { return n < most ? n : most; }
 
-// The widest instructions that the processor has, unless LONGJING_INSTRUCTIONS names narrower ones; NULL where it has too few.
+// Whether the processor has the wide instructions, and LONGJING_INSTRUCTIONS does not name the narrow ones.
+int widest(void);
+// Those that are used; NULL where the processor has too few.
 const char *instructions(void);
 const Products *products(void);
 const Attention *attention(void);

@@ -135,5 +135,3 @@ void *longjing_gated_matmul_blocks(void) {
   o.op = operator_of(create_two, compute, destroy);
   return &o;
 }
-
-const char *longjing_instructions(void) { return instructions(); }

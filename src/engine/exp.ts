@@ -10,6 +10,9 @@ const perStep = steps / Math.LN2;
 const stepHigh = Math.round((Math.LN2 / steps) * 2 ** 40) / 2 ** 40;
 const stepLow = Math.LN2 / steps - stepHigh;
 
+/** What `expOfNegative` computes with, for those who compute the same (kernels/rows.h): three numbers, then the two tables. */
+export const expConstants = Float64Array.of(perStep, stepHigh, stepLow, ...fractions, ...powers);
+
 /**
  * e^x for x ≤ 0, to a part in 10¹³, in a third of the time of Math.exp: x is a multiple of ln 2 / 64, whose power is in tables, and a
  * rest of at most 0.0055, for which six terms of the series are enough. NaN stays NaN.

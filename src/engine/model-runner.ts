@@ -6,6 +6,7 @@ import type { LoraAdapter } from "../weights/index.ts";
 import { adaptedModules, adapterTensors } from "./adapters.ts";
 import { DraftHead, type DraftRequest } from "./draft-head.ts";
 import { allValues, tensorsOf, typesOf, type ModelParameters } from "./model-parameters.ts";
+import { rowMathBy, type RowMath } from "./row-math.ts";
 import { placeTypes, stepContext, tokenType } from "./step-inputs.ts";
 
 export interface RunnerOptions {
@@ -94,6 +95,11 @@ export class ModelRunner {
       if (at === 0) this.#memory.push(this.#backend.tensor("float32", [Math.min(each, count - lane), size]));
       return this.#backend.tensorOver("float32", shape, this.#memory.at(-1)!.data.subarray(at * size, (at + 1) * size));
     });
+  }
+
+  /** How rows of logits are looked through, once a step has run. */
+  rowMath(): RowMath {
+    return rowMathBy((constants) => this.#backend.rowFunctions(constants));
   }
 
   /** Numbers that a token takes in the cache, over all layers. */

@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import type { Random } from "../random/index.ts";
-import { expOfNegative } from "./exp.ts";
+import { plainRowMath, type RowMath } from "./row-math.ts";
 import type { SamplingParams, TokenLogprob } from "./types.ts";
 
 /** Tokens of one sequence so far, as the penalties need them. */
@@ -20,10 +20,12 @@ export interface SampledToken extends TokenLogprob {
 export interface SamplerScratch {
   readonly processed: Float64Array;
   readonly weights: Float64Array;
+  readonly likely: Float64Array;
+  readonly math: RowMath;
 }
 
-export function samplerScratch(vocabSize: number): SamplerScratch {
-  return { processed: new Float64Array(vocabSize), weights: new Float64Array(vocabSize) };
+export function samplerScratch(vocabSize: number, math: RowMath = plainRowMath): SamplerScratch {
+  return { processed: new Float64Array(vocabSize), weights: new Float64Array(vocabSize), likely: new Float64Array(vocabSize), math };
 }
 
 /**
@@ -40,29 +42,31 @@ export function sample(
   mask?: Uint32Array,
 ): SampledToken {
   const temperature = params.temperature ?? 1;
-  const rawTop = logits[argmax(logits)] as number;
+  const { math } = scratch;
+  const best = math.argmax(logits);
+  const rawTop = logits[best] as number;
   // Without penalties and filters the distribution is drawn from as it stands: two passes and no copy.
   const shaped = mask !== undefined || isAdjusted(params) || (temperature > 0 && isFiltered(params, logits.length));
   const scores = shaped ? processLogits(logits, params, history, scratch, mask) : logits;
   let token: number;
   let rawTotal: number | undefined;
   if (temperature === 0) {
-    token = argmax(scores);
+    token = shaped ? math.argmax(scores) : best;
     if (scores[token] === -Infinity) throw noDistribution(-Infinity);
   } else {
     const scale = shaped ? 1 : temperature;
-    const top = shaped ? (scores[argmax(scores)] as number) : rawTop;
-    const total = softmaxWeights(scores, top, scale, scratch.weights);
+    const top = shaped ? (scores[math.argmax(scores)] as number) : rawTop;
+    const total = math.weights(scores, top, scale, scratch.weights);
     if (!shaped && temperature === 1) rawTotal = total;
     token = draw(scratch.weights, total, random.next());
   }
-  return reported(logits, token, rawTop + Math.log(rawTotal ?? sumOfExp(logits, rawTop)), params.top_logprobs ?? 0);
+  return reported(logits, token, rawTop + Math.log(rawTotal ?? math.weights(logits, rawTop, 1)), params.top_logprobs ?? 0);
 }
 
 /** How likely `token_id` is under `logits` [vocab], with the `count` most likely. Throws `runtime` where there is no distribution. */
-export function logprobOf(logits: Float32Array, token_id: number, count: number): SampledToken {
-  const top = logits[argmax(logits)] as number;
-  return reported(logits, token_id, top + Math.log(sumOfExp(logits, top)), count);
+export function logprobOf(logits: Float32Array, token_id: number, count: number, { math }: SamplerScratch): SampledToken {
+  const top = logits[math.argmax(logits)] as number;
+  return reported(logits, token_id, top + Math.log(math.weights(logits, top, 1)), count);
 }
 
 function reported(logits: Float32Array, token_id: number, logTotal: number, count: number): SampledToken {
@@ -92,11 +96,11 @@ export function processLogits(
   penalise(scores, params, history);
   const temperature = params.temperature ?? 1;
   if (temperature === 0) return scores;
-  if (temperature !== 1) divide(scores, temperature);
+  if (temperature !== 1) divide(scores, temperature, scratch);
   const { top_k = 0, top_p = 1, min_p = 0 } = params;
   if (top_k > 0 && top_k < scores.length) keepTopK(scores, top_k, scratch.weights);
-  if (top_p < 1) keepTopP(scores, top_p, scratch.weights);
-  if (min_p > 0) drop(scores, (scores[argmax(scores)] as number) + Math.log(min_p));
+  if (top_p < 1) keepTopP(scores, top_p, scratch);
+  if (min_p > 0) drop(scores, (scores[scratch.math.argmax(scores)] as number) + Math.log(min_p));
   return scores;
 }
 
@@ -104,8 +108,8 @@ export function processLogits(
 const tinyTemperature = 1e-260;
 
 /** Only differences count, so that under a tiny temperature the largest becomes 0. */
-function divide(scores: Float64Array, temperature: number): void {
-  const top = temperature < tinyTemperature ? (scores[argmax(scores)] as number) : 0;
+function divide(scores: Float64Array, temperature: number, { math }: SamplerScratch): void {
+  const top = temperature < tinyTemperature ? (scores[math.argmax(scores)] as number) : 0;
   const shift = Number.isFinite(top) ? top : 0;
   for (let i = 0; i < scores.length; i++) scores[i] = ((scores[i] as number) - shift) / temperature;
 }
@@ -138,19 +142,45 @@ function penalise(scores: Float64Array, params: SamplingParams, { prompt, comple
   for (const [id, count] of completion) scores[id] = (scores[id] as number) - frequency_penalty * count - presence_penalty;
 }
 
+/** Up to here a heap is faster than a selection. */
+const fewToKeep = 1024;
+
 function keepTopK(scores: Float64Array, k: number, work: Float64Array): void {
+  if (k <= fewToKeep) return drop(scores, kthLargest(scores, k, work));
   work.set(scores);
   drop(scores, reach(work, k, () => 1).value);
 }
 
-function keepTopP(scores: Float64Array, topP: number, work: Float64Array): void {
-  const top = scores[argmax(scores)] as number;
-  const total = softmaxWeights(scores, top, 1, work);
+/** The k largest so far are a heap in `heap`, the smallest of them first: most scores are no larger than that, and one look is all. */
+function kthLargest(scores: Float64Array, k: number, heap: Float64Array): number {
+  heap.fill(-Infinity, 0, k);
+  for (let i = 0; i < scores.length; i++) {
+    const score = scores[i] as number;
+    if (!(score > (heap[0] as number))) continue;
+    let at = 0;
+    for (let child = 1; child < k; child = 2 * at + 1) {
+      if (child + 1 < k && (heap[child + 1] as number) < (heap[child] as number)) child++;
+      if ((heap[child] as number) >= score) break;
+      heap[at] = heap[child] as number;
+      at = child;
+    }
+    heap[at] = score;
+  }
+  return heap[0] as number;
+}
+
+function keepTopP(scores: Float64Array, topP: number, { weights, likely, math }: SamplerScratch): void {
+  const total = math.weights(scores, scores[math.argmax(scores)] as number, 1, weights);
+  if (!(total > 0 && total < Infinity)) throw noDistribution(total);
+  // All that weigh less than an even share of what may be left out can be left out, and seldom are many more than a few left.
+  const least = ((1 - topP) * total) / (2 * scores.length);
+  let count = 0;
+  for (let i = 0; i < scores.length; i++) if ((weights[i] as number) >= least) likely[count++] = weights[i] as number;
   // The most likely token weighs 1, so any positive need keeps it.
-  const { value, need } = reach(work, Math.max(topP * total, Number.MIN_VALUE), (weight) => weight);
+  const { value, need } = reach(likely.subarray(0, count), Math.max(topP * total, Number.MIN_VALUE), (weight) => weight);
   let equalsLeft = Math.ceil(need / value);
   for (let i = scores.length - 1; i >= 0; i--) {
-    const weight = expOfNegative((scores[i] as number) - top);
+    const weight = weights[i] as number;
     if (weight > value || (weight === value && equalsLeft-- > 0)) continue;
     scores[i] = -Infinity;
   }
@@ -204,23 +234,6 @@ function medianOfThree(a: number, b: number, c: number): number {
   return Math.max(Math.min(a, b), Math.min(Math.max(a, b), c));
 }
 
-/** Writes exp((score - top) / temperature) and returns the sum. */
-function softmaxWeights(scores: Float32Array | Float64Array, top: number, temperature: number, out: Float64Array): number {
-  let total = 0;
-  for (let i = 0; i < scores.length; i++) {
-    const weight = expOfNegative(((scores[i] as number) - top) / temperature);
-    out[i] = weight;
-    total += weight;
-  }
-  return total;
-}
-
-function sumOfExp(scores: Float32Array, top: number): number {
-  let total = 0;
-  for (let i = 0; i < scores.length; i++) total += expOfNegative((scores[i] as number) - top);
-  return total;
-}
-
 /** The token at which the running sum of weights passes `uniform` of the total. Tokens without weight are never drawn. */
 function draw(weights: Float64Array, total: number, uniform: number): number {
   if (!(total > 0 && total < Infinity)) throw noDistribution(total);
@@ -235,13 +248,6 @@ function draw(weights: Float64Array, total: number, uniform: number): number {
     if (sum > target) return i;
   }
   return last;
-}
-
-/** The lowest id among the largest scores. */
-export function argmax(scores: Float32Array | Float64Array): number {
-  let best = 0;
-  for (let i = 1; i < scores.length; i++) if ((scores[i] as number) > (scores[best] as number)) best = i;
-  return best;
 }
 
 /** Ids of the `count` largest, best first, lower id first among equals. `count` is small: insertion beats a selection. */

@@ -5,13 +5,13 @@ import type { ModelRunner } from "./model-runner.ts";
 import { Pauses } from "./pauses.ts";
 import { PrefixCache } from "./prefix-cache.ts";
 import { Rows, type RowGroup } from "./rows.ts";
-import { argmax, samplerScratch, type SamplerScratch } from "./sampler.ts";
+import { samplerScratch, type SamplerScratch } from "./sampler.ts";
 import type { Sequence } from "./sequence.ts";
 import { checkSpeculative, promptLookup, type SpeculativeConfig } from "./speculation.ts";
 import type { EngineStats, FinishReason } from "./types.ts";
 
 /** What the scheduler needs of a ModelRunner. */
-export type Runner = Pick<ModelRunner, "config" | "options" | "floatsPerToken" | "prefill" | "decode" | "extend" | "draft" | "copyRow" | "readRow" | "writeRow">;
+export type Runner = Pick<ModelRunner, "config" | "options" | "floatsPerToken" | "prefill" | "decode" | "extend" | "draft" | "copyRow" | "readRow" | "writeRow"> & Partial<Pick<ModelRunner, "rowMath">>;
 
 export interface SchedulerOptions {
   /** Run each step on this thread: fastest, for training loops that have nothing else to serve. Default false. */
@@ -70,7 +70,7 @@ export class Scheduler {
   readonly #budget: number;
   readonly #block: number;
   readonly #cache: PrefixCache | null;
-  readonly #scratch: SamplerScratch;
+  #scratchMade: SamplerScratch | undefined;
   readonly #mask: Uint32Array;
   readonly #speculative: SpeculativeConfig | null;
   readonly #counts: Counts = { prompt_tokens: 0, generation_tokens: 0, prefix_cache_queries: 0, prefix_cache_hits: 0, spec_decode_num_drafts: 0, spec_decode_num_draft_tokens: 0, spec_decode_num_accepted_tokens: 0 };
@@ -92,8 +92,12 @@ export class Scheduler {
     this.#block = block_size;
     this.#speculative = speculative;
     this.#cache = kv_cache_memory_bytes > 0 ? new PrefixCache({ block_size, floatsPerToken: runner.floatsPerToken, bytes: kv_cache_memory_bytes }) : null;
-    this.#scratch = samplerScratch(runner.config.vocab_size);
     this.#mask = new Uint32Array(Math.ceil(runner.config.vocab_size / 32));
+  }
+
+  /** Made when a step has run: by then the runner knows its kernels. */
+  get #scratch(): SamplerScratch {
+    return (this.#scratchMade ??= samplerScratch(this.#runner.config.vocab_size, this.#runner.rowMath?.()));
   }
 
   get running(): number {
@@ -256,7 +260,7 @@ export class Scheduler {
       const wanted = sequence.scored ? count : 1;
       const logits = await this.#runner.extend(weights(sequence.adapter), row, computed, tokens.slice(computed, computed + count), wanted, this.#blocking);
       sequence.computed += count;
-      if (sequence.scored) sequence.read(logits, this.#runner.config.vocab_size);
+      if (sequence.scored) sequence.read(logits, this.#runner.config.vocab_size, this.#scratch);
       if (count === pending) complete(sequence, logits, wanted - 1);
     }
   }
@@ -313,7 +317,7 @@ export class Scheduler {
     if (sequence.computed === 0) return [];
     const logits = await this.#runner.draft(base, { row: sequence.row, tokens: sequence.tokens, past: sequence.drafted }, this.#blocking);
     sequence.drafted = sequence.computed;
-    return [argmax(logits)];
+    return [this.#scratch.math.argmax(logits)];
   }
 
   /** Draws from row `i` of the logits; undefined where that fails. */

@@ -79,10 +79,10 @@ export class Sequence implements Occupant {
   }
 
   /** Takes the logits [tokens, vocabulary] after the tokens of its prompt that follow those that were read so far. */
-  read(logits: Float32Array, vocabulary: number): void {
+  read(logits: Float32Array, vocabulary: number, scratch: SamplerScratch): void {
     const { prompt_ids, sampling } = this.request;
     for (let at = 0; at < logits.length && this.#promptLogprobs.length < this.prompt; at += vocabulary)
-      this.#promptLogprobs.push(logprobOf(logits.subarray(at, at + vocabulary), prompt_ids[this.#promptLogprobs.length]!, sampling.prompt_logprobs!));
+      this.#promptLogprobs.push(logprobOf(logits.subarray(at, at + vocabulary), prompt_ids[this.#promptLogprobs.length]!, sampling.prompt_logprobs!, scratch));
   }
 
   /** Says what was read of the prompt. */

@@ -57,6 +57,12 @@ export interface SessionOptions {
   readonly initializers?: Readonly<Record<string, DeviceTensor>>;
 }
 
+/** Functions of a row of scores, by our own kernels; the engine says what they compute (engine/row-math.ts). */
+export interface RowFunctions {
+  argmax(scores: Float32Array | Float64Array): number;
+  weights(scores: Float32Array | Float64Array, top: number, divisor: number, out?: Float64Array): number;
+}
+
 /** Inputs and outputs of one session, bound once and run many times. */
 export interface Binding {
   /** Runs on this thread; the event loop waits. Not available where the platform is asynchronous (the browser). */
@@ -84,6 +90,8 @@ export interface Backend {
   readonly version: string;
   /** Whether graphs may use our own kernels. They are compiled when this is first asked (kernel-library.ts). */
   hasOwnKernels(): Promise<boolean>;
+  /** Null before `hasOwnKernels` has found any. @param expConstants what an exponential is made of (engine/exp.ts) */
+  rowFunctions(expConstants: Float64Array): RowFunctions | null;
   /** `model` is an ONNX ModelProto. */
   createSession(model: Uint8Array, options?: SessionOptions): Promise<Session>;
   /** Zeroed memory. */

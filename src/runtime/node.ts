@@ -1,4 +1,4 @@
-import { openOwnKernels } from "./own-kernels.ts";
+import { openedOwnKernels, openOwnKernels } from "./own-kernels.ts";
 import type { Backend, OpenBackend } from "./backend.ts";
 import { HostTensor } from "./lifetime.ts";
 import { allocate, checkMemory } from "./memory.ts";
@@ -22,6 +22,7 @@ function nativeBackend(provider: keyof typeof ortProviders): Backend {
     provider,
     version,
     hasOwnKernels: async () => provider === "cpu" && !("missing" in (await openOwnKernels())),
+    rowFunctions: (constants) => openedOwnKernels()?.rowFunctions(constants) ?? null,
     createSession: (model, options) => createOrtSession(model, ortProviders[provider], options),
     tensor: (dtype, shape) => new HostTensor(ortTensors, dtype, shape, allocate(dtype, shape, addressOf)),
     tensorOver: (dtype, shape, data) => {

@@ -1,3 +1,4 @@
+import type { RowFunctions } from "./backend.ts";
 import { kernelLibrary } from "./kernel-library.ts";
 import { loadKoffi, ortApi, type Pointer } from "./ort-api.ts";
 
@@ -6,6 +7,7 @@ export interface OwnKernels {
   /** What they use of the processor: "avx512_vnni" or "avx2". */
   readonly instructions: string;
   readonly domain: Pointer;
+  rowFunctions(expConstants: Float64Array): RowFunctions;
 }
 
 /** Null, and why, where there are none: ONNX Runtime's own are used then. */
@@ -35,5 +37,19 @@ async function open(): Promise<OwnKernelsOrWhy> {
   const api = ortApi();
   const domain = api.CreateCustomOpDomain("longjing");
   for (const operator of operators) api.CustomOpDomain_Add(domain, loaded.func(operator, "void *", [])() as Pointer);
-  return (ready = { instructions, domain });
+  return (ready = { instructions, domain, rowFunctions: bindRowFunctions(loaded) });
 }
+
+type Library = ReturnType<ReturnType<typeof loadKoffi>["load"]>;
+
+function bindRowFunctions(library: Library): OwnKernels["rowFunctions"] {
+  const argmaxOf = (type: string): ForeignFunction => library.func(`longjing_argmax_${type}`, "size_t", ["void *", "size_t"]);
+  const weightsOf = (type: string): ForeignFunction => library.func(`longjing_weights_${type}`, "double", ["void *", "void *", "size_t", "double", "double", "void *"]);
+  const [argmaxFloat, argmaxDouble, weightsFloat, weightsDouble] = [argmaxOf("float"), argmaxOf("double"), weightsOf("float"), weightsOf("double")];
+  return (constants) => ({
+    argmax: (scores) => Number((scores instanceof Float32Array ? argmaxFloat : argmaxDouble)(scores, scores.length)),
+    weights: (scores, top, divisor, out) => (scores instanceof Float32Array ? weightsFloat : weightsDouble)(constants, scores, scores.length, top, divisor, out ?? null) as number,
+  });
+}
+
+type ForeignFunction = ReturnType<Library["func"]>;
