@@ -141,7 +141,7 @@ function merged(checkpoint: Checkpoint, { modules, ...rest }: LoraAdapter): Chec
       return { ...tensor, data: into ?? data };
     },
     blockLayout: (name) => (changesOf(name).length > 0 ? null : checkpoint.blockLayout(name)),
-    readBlocks: async (name, shape, into) => (changesOf(name).length > 0 ? null : checkpoint.readBlocks(name, shape, into)),
+    readBlocks: async (name, ...rest) => (changesOf(name).length > 0 ? null : checkpoint.readBlocks(name, ...rest)),
   };
 }
 

@@ -1,6 +1,6 @@
 import { parameterSpecs, projectionGroups, type ModelConfig, type ParameterSpec } from "../model/index.ts";
 import type { Backend, DeviceTensor } from "../runtime/index.ts";
-import { newBlocks, openCheckpoint, sameLayout, sliceRows, type Checkpoint, type GenerationConfig, type QuantizedBlocks } from "../weights/index.ts";
+import { newBlocks, openCheckpoint, regroupRowsBy, sameLayout, sliceRows, type Checkpoint, type GenerationConfig, type QuantizedBlocks } from "../weights/index.ts";
 import type { ModelParameters, ParameterTensors, QuantizedTensors } from "./model-parameters.ts";
 
 export interface LoadedModel<P = ParameterTensors> {
@@ -92,8 +92,9 @@ async function readJoined(backend: Backend, checkpoint: Source, parts: readonly 
   if (!layout && others.every((other) => !other)) return readFloat32(backend, checkpoint, parts);
   if (!layout || !others.every((other) => other && sameLayout(other, layout))) return null;
   const stacked = newBlocks(layout, rowsOf(parts), parts[0]!.shape[1]!);
+  const fast = (await backend.hasOwnKernels()) ? backend.regroupBlocks : null;
   let at = 0;
-  for (const { name, shape } of parts) await checkpoint.readBlocks(name, shape, sliceRows(stacked, at, (at += shape[0]!)));
+  for (const { name, shape } of parts) await checkpoint.readBlocks(name, shape, sliceRows(stacked, at, (at += shape[0]!)), fast ? regroupRowsBy(fast) : undefined);
   return { ...quantizedTensors(backend, stacked), exact };
 }
 

@@ -63,6 +63,12 @@ export interface RowFunctions {
   weights(scores: Float32Array | Float64Array, top: number, divisor: number, out?: Float64Array): number;
 }
 
+/**
+ * Regroups rows of a GGUF file's blocks, [rows, columns], the i-th into row places[i], as weights/quantized-blocks.ts does, bit for bit.
+ * False for a type of blocks that our kernels do not know.
+ */
+export type RegroupBlocks = (type: string, from: Uint8Array, columns: number, places: Int32Array, blocks: Uint8Array, scales: Float32Array, offsets: Float32Array | null) => boolean;
+
 /** Inputs and outputs of one session, bound once and run many times. */
 export interface Binding {
   /** Runs on this thread; the event loop waits. Not available where the platform is asynchronous (the browser). */
@@ -92,6 +98,8 @@ export interface Backend {
   hasOwnKernels(): Promise<boolean>;
   /** Null before `hasOwnKernels` has found any. @param expConstants what an exponential is made of (engine/exp.ts) */
   rowFunctions(expConstants: Float64Array): RowFunctions | null;
+  /** Null before `hasOwnKernels` has found any. */
+  readonly regroupBlocks: RegroupBlocks | null;
   /** `model` is an ONNX ModelProto. */
   createSession(model: Uint8Array, options?: SessionOptions): Promise<Session>;
   /** Zeroed memory. */

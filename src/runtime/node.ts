@@ -23,6 +23,9 @@ function nativeBackend(provider: keyof typeof ortProviders): Backend {
     version,
     hasOwnKernels: async () => provider === "cpu" && !("missing" in (await openOwnKernels())),
     rowFunctions: (constants) => openedOwnKernels()?.rowFunctions(constants) ?? null,
+    get regroupBlocks() {
+      return openedOwnKernels()?.regroupBlocks ?? null;
+    },
     createSession: (model, options) => createOrtSession(model, ortProviders[provider], options),
     tensor: (dtype, shape) => new HostTensor(ortTensors, dtype, shape, allocate(dtype, shape, addressOf)),
     tensorOver: (dtype, shape, data) => {

@@ -1,4 +1,4 @@
-import type { RowFunctions } from "./backend.ts";
+import type { RegroupBlocks, RowFunctions } from "./backend.ts";
 import { kernelLibrary } from "./kernel-library.ts";
 import { loadKoffi, ortApi, type Pointer } from "./ort-api.ts";
 
@@ -8,6 +8,7 @@ export interface OwnKernels {
   readonly instructions: string;
   readonly domain: Pointer;
   rowFunctions(expConstants: Float64Array): RowFunctions;
+  readonly regroupBlocks: RegroupBlocks;
 }
 
 /** Null, and why, where there are none: ONNX Runtime's own are used then. */
@@ -37,7 +38,7 @@ async function open(): Promise<OwnKernelsOrWhy> {
   const api = ortApi();
   const domain = api.CreateCustomOpDomain("longjing");
   for (const operator of operators) api.CustomOpDomain_Add(domain, loaded.func(operator, "void *", [])() as Pointer);
-  return (ready = { instructions, domain, rowFunctions: bindRowFunctions(loaded) });
+  return (ready = { instructions, domain, rowFunctions: bindRowFunctions(loaded), regroupBlocks: bindRegroupBlocks(loaded) });
 }
 
 type Library = ReturnType<ReturnType<typeof loadKoffi>["load"]>;
@@ -53,3 +54,8 @@ function bindRowFunctions(library: Library): OwnKernels["rowFunctions"] {
 }
 
 type ForeignFunction = ReturnType<Library["func"]>;
+
+function bindRegroupBlocks(library: Library): RegroupBlocks {
+  const regroup = library.func("longjing_regroup", "int", ["str", "void *", "size_t", "size_t", "void *", "void *", "void *", "void *"]);
+  return (type, from, columns, places, blocks, scales, offsets) => regroup(type, from, places.length, columns, places, blocks, scales, offsets) !== 0;
+}

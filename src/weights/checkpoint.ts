@@ -1,7 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { GenerationConfig } from "./generation-config.ts";
-import type { BlockLayout, QuantizedBlocks } from "./quantized-blocks.ts";
+import type { BlockLayout, QuantizedBlocks, RegroupRows } from "./quantized-blocks.ts";
 import type { GgufType } from "./gguf-blocks.ts";
 import type { SafetensorsDtype } from "./safetensors-header.ts";
 
@@ -43,8 +43,9 @@ export interface Checkpoint {
   /**
    * A matrix in the blocks that it is stored in, where it has a layout; null elsewhere.
    * @param into where they go, of that layout; new memory when it is left out
+   * @param regroup how rows of a GGUF file's blocks get there; default `regroupRows`
    */
-  readBlocks(name: string, shape?: readonly number[], into?: QuantizedBlocks): Promise<QuantizedBlocks | null>;
+  readBlocks(name: string, shape?: readonly number[], into?: QuantizedBlocks, regroup?: RegroupRows): Promise<QuantizedBlocks | null>;
   close(): Promise<void>;
 }
 

@@ -9,7 +9,7 @@ import { configFromGguf, generationConfigFromGguf } from "./gguf-config.ts";
 import { ggufPlace } from "./gguf-names.ts";
 import { openGguf } from "./gguf.ts";
 import type { Gguf, GgufTensorInfo } from "./gguf.ts";
-import { ggufBlockLayout, newBlocks, regroupRows, type BlockLayout, type QuantizedBlocks } from "./quantized-blocks.ts";
+import { ggufBlockLayout, newBlocks, regroupRows, type BlockLayout, type QuantizedBlocks, type RegroupRows } from "./quantized-blocks.ts";
 
 const ropeFactors = "rope_freqs.weight";
 
@@ -43,10 +43,10 @@ export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint
       names: [...parts.keys()].toSorted(),
       info,
       blockLayout: (name) => find(name).blocks?.layout ?? null,
-      readBlocks: async (name, shape, into) => {
+      readBlocks: async (name, shape, into, regroup) => {
         info(name, shape);
         const { blocks } = find(name);
-        return blocks ? blocks.read(into) : null;
+        return blocks ? blocks.read(into, regroup) : null;
       },
       read: async (name, shape, into) => ({ shape: info(name, shape).shape, dtype: info(name).dtype, data: await find(name).read(into) }),
       close: file.close,
@@ -66,7 +66,7 @@ interface Part {
   readonly stored: StoredAs;
   readonly read: (into?: Float32Array) => Promise<Float32Array>;
   /** Of a matrix that has a layout. */
-  readonly blocks?: { readonly layout: BlockLayout; readonly read: (into?: QuantizedBlocks) => Promise<QuantizedBlocks> } | undefined;
+  readonly blocks?: { readonly layout: BlockLayout; readonly read: (into?: QuantizedBlocks, regroup?: RegroupRows) => Promise<QuantizedBlocks> } | undefined;
 }
 
 /** @throws LongjingError "unsupported" for a tensor of the language model that no parameter takes: without it, other numbers come out */
@@ -91,8 +91,8 @@ function partsOf(file: Gguf, config: ModelConfig, { name, shape: size }: Paramet
     const [rows = 0, columns, ...more] = info.shape.slice(entries ? 1 : 0);
     const layout = ggufBlockLayout(info.dtype);
     if (layout === null || columns === undefined || more.length > 0) return undefined;
-    const read = async (into = newBlocks(layout, rows, columns)): Promise<QuantizedBlocks> => {
-      await file.eachRows(tensor, (bytes, first) => regroupRows(info.dtype, bytes, into, first, place), entries);
+    const read = async (into = newBlocks(layout, rows, columns), regroup: RegroupRows = regroupRows): Promise<QuantizedBlocks> => {
+      await file.eachRows(tensor, (bytes, first) => regroup(info.dtype, bytes, into, first, place), entries);
       return into;
     };
     return { layout, read };

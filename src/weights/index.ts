@@ -27,7 +27,7 @@ export { ggufFileTypes, ggufParameters, writeGguf } from "./gguf-write.ts";
 export type { GgufFileType, GgufToWrite, GgufWritten } from "./gguf-write.ts";
 export { openGguf } from "./gguf.ts";
 export type { Gguf, GgufTensorInfo, GgufType, GgufValue } from "./gguf.ts";
-export { newBlocks, sameLayout, sliceRows } from "./quantized-blocks.ts";
+export { newBlocks, regroupRowsBy, sameLayout, sliceRows } from "./quantized-blocks.ts";
 export type { QuantizedBlocks } from "./quantized-blocks.ts";
 export { loraConfigToText, loraScale, parseLoraConfig } from "./lora-config.ts";
 export type { LoraConfig } from "./lora-config.ts";

@@ -1,0 +1,97 @@
+// Blocks of a GGUF file as blocks of MatMulNBits: what src/weights/quantized-blocks.ts does in plain loops, bit for bit.
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef struct {
+  uint8_t *blocks;
+  float *scales, *offsets;
+} Parts;
+
+static float half_at(const uint8_t *p) {
+  uint16_t h;
+  memcpy(&h, p, 2);
+  return _cvtsh_ss(h);
+}
+
+// ggml keeps element j beside element j + 16, kernels element 2j beside 2j + 1.
+static void pair_up(const uint8_t *from, uint8_t *to) {
+  const __m128i bytes = _mm_loadu_si128((const __m128i *)from), low = _mm_set1_epi8(15), weights = _mm_set1_epi16(0x1001);
+  const __m128i first = _mm_maddubs_epi16(_mm_and_si128(bytes, low), weights), second = _mm_maddubs_epi16(_mm_and_si128(_mm_srli_epi16(bytes, 4), low), weights);
+  _mm_storeu_si128((__m128i *)to, _mm_packus_epi16(first, second));
+}
+
+static void regroup_q4_0(const uint8_t *from, Parts to, size_t count) {
+  for (size_t b = 0; b < count; b++, from += 18) {
+    to.scales[b] = half_at(from);
+    pair_up(from + 2, to.blocks + 16 * b);
+  }
+}
+
+static void regroup_q4_1(const uint8_t *from, Parts to, size_t count) {
+  for (size_t b = 0; b < count; b++, from += 20) {
+    const double scale = half_at(from), least = half_at(from + 2);
+    to.scales[b] = (float)scale;
+    to.offsets[b] = (float)(least + 8 * scale);
+    pair_up(from + 4, to.blocks + 16 * b);
+  }
+}
+
+static void regroup_q8_0(const uint8_t *from, Parts to, size_t count) {
+  for (size_t b = 0; b < count; b++, from += 34) {
+    to.scales[b] = half_at(from);
+    for (int i = 0; i < 32; i++) to.blocks[32 * b + i] = from[2 + i] ^ 0x80;
+  }
+}
+
+static int group_scale(const uint8_t *s, int group) { return group < 4 ? s[group] & 63 : (s[group + 4] & 15) | (s[group - 4] >> 6) << 4; }
+static int group_min(const uint8_t *s, int group) { return group < 4 ? s[group + 4] & 63 : s[group + 4] >> 4 | (s[group] >> 6) << 4; }
+
+static void regroup_q4_k(const uint8_t *from, Parts to, size_t count) {
+  for (size_t b = 0; b < count; b += 8, from += 144) {
+    const double scale = half_at(from), min = half_at(from + 2);
+    for (int group = 0; group < 8; group++) {
+      const double step = scale * group_scale(from + 4, group);
+      to.scales[b + group] = (float)step;
+      to.offsets[b + group] = (float)(8 * step - min * group_min(from + 4, group));
+      const uint8_t *bits = from + 16 + (group >> 1) * 32;
+      const int shift = (group & 1) * 4;
+      for (int j = 0; j < 16; j++) to.blocks[(b + group) * 16 + j] = (uint8_t)((bits[2 * j] >> shift & 15) | (bits[2 * j + 1] >> shift & 15) << 4);
+    }
+  }
+}
+
+static void regroup_q6_k(const uint8_t *from, Parts to, size_t count) {
+  for (size_t b = 0; b < count; b += 16, from += 210) {
+    const double scale = half_at(from + 208);
+    for (int group = 0; group < 16; group++) {
+      to.scales[b + group] = (float)(scale * (int8_t)from[192 + group]);
+      const int quarter = group >> 1 & 3;
+      const uint8_t *low = from + (group >> 3) * 64 + (group & 3) * 16, *high = from + 128 + (group >> 3) * 32 + (group & 1) * 16;
+      for (int j = 0; j < 16; j++) to.blocks[(b + group) * 16 + j] = (uint8_t)(((low[j] >> (quarter >> 1) * 4 & 15) | (high[j] >> quarter * 2 & 3) << 4) + 96);
+    }
+  }
+}
+
+static const struct {
+  const char *name;
+  size_t columns, bytes, block, block_bytes; // of a block of the file; columns and bytes of a block here
+  void (*regroup)(const uint8_t *from, Parts to, size_t count);
+} types[] = {
+  {"Q4_0", 32, 18, 32, 16, regroup_q4_0}, {"Q4_1", 32, 20, 32, 16, regroup_q4_1}, {"Q8_0", 32, 34, 32, 32, regroup_q8_0}, {"Q4_K", 256, 144, 32, 16, regroup_q4_k}, {"Q6_K", 256, 210, 16, 16, regroup_q6_k},
+};
+
+// Rows of `columns` columns each, the i-th to row places[i]. 0 for a type that is not among ours.
+int longjing_regroup(const char *type, const uint8_t *from, size_t rows, size_t columns, const int32_t *places, uint8_t *blocks, float *scales, float *offsets) {
+  for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+    if (strcmp(types[t].name, type) != 0) continue;
+    const size_t count = columns / types[t].block;
+    for (size_t row = 0; row < rows; row++) {
+      const size_t at = (size_t)places[row] * count;
+      types[t].regroup(from + row * (columns / types[t].columns) * types[t].bytes, (Parts){blocks + at * types[t].block_bytes, scales + at, offsets ? offsets + at : NULL}, count);
+    }
+    return 1;
+  }
+  return 0;
+}
