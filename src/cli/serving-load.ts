@@ -72,7 +72,7 @@ export function engineAnswerer(engine: Engine): Answerer {
   return async ({ prompt_ids, max_tokens }) => {
     const clock = new PieceClock();
     let output_tokens = 0;
-    for await (const event of engine.submit({ prompt_ids, sampling: { temperature: 0, max_tokens } })) {
+    for await (const event of engine.submit({ prompt_ids, sampling: { temperature: 0, max_tokens, logprobs: false } })) {
       if (event.type !== "token") continue;
       output_tokens++;
       clock.piece();

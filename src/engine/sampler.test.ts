@@ -259,3 +259,22 @@ describe("checkSamplingParams", () => {
     expect(() => checkSamplingParams({ max_tokens: 1, ...some }, 10)).toThrow(expect.objectContaining({ code: "bad_argument" }));
   });
 });
+
+test("without log-probabilities the same tokens are drawn, by the same numbers", () => {
+  const scratch = samplerScratch(40);
+  fc.assert(
+    fc.property(fc.array(fc.float({ min: -20, max: 20, noNaN: true }), { minLength: 40, maxLength: 40 }), fc.constantFrom(0, 0.6, 1), fc.constantFrom(1, 0.9), fc.nat(), (row, temperature, top_p, seed) => {
+      const logits = Float32Array.from(row);
+      const [a, b] = [random("draws", seed), random("draws", seed)];
+      for (let i = 0; i < 4; i++) {
+        const [told, silent] = [sample(logits, { temperature, top_p, max_tokens: 4 }, nothing, a, scratch), sample(logits, { temperature, top_p, max_tokens: 4, logprobs: false }, nothing, b, scratch)];
+        expect(silent).toEqual({ token_id: told.token_id, logprob: NaN });
+      }
+      expect(b.next()).toBe(a.next());
+    }),
+  );
+});
+
+test.each([NaN, Infinity, -Infinity])("logits of %s are refused without log-probabilities too", (value) => {
+  expect(() => sample(new Float32Array(40).fill(value), { temperature: 0, max_tokens: 1, logprobs: false }, nothing, random("x"), samplerScratch(40))).toThrow("no distribution");
+});

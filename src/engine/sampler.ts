@@ -60,6 +60,10 @@ export function sample(
     if (!shaped && temperature === 1) rawTotal = total;
     token = draw(scratch.weights, total, random.next());
   }
+  if (params.logprobs === false) {
+    if (!Number.isFinite(rawTop)) throw noDistribution(rawTop);
+    return { token_id: token, logprob: NaN };
+  }
   return reported(logits, token, rawTop + Math.log(rawTotal ?? math.weights(logits, rawTop, 1)), params.top_logprobs ?? 0);
 }
 

@@ -20,6 +20,8 @@ export interface SamplingParams {
   readonly max_tokens: number;
   /** Generation ends with, and includes, any of these. */
   readonly stop_token_ids?: readonly number[];
+  /** Report how likely each token was: a look at the whole vocabulary. Without it `logprob` is NaN. Default true. */
+  readonly logprobs?: boolean;
   /** Number of most likely alternatives to report with each token. Default 0. */
   readonly top_logprobs?: number;
   /**
@@ -89,7 +91,7 @@ export type EngineEvent =
   | {
       readonly type: "token";
       readonly token_id: number;
-      /** Natural log of the probability under the unprocessed logits at temperature 1. */
+      /** Natural log of the probability under the unprocessed logits at temperature 1; NaN where `logprobs` is false. */
       readonly logprob: number;
       readonly top_logprobs?: readonly { readonly token_id: number; readonly logprob: number }[];
     }

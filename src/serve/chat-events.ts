@@ -94,6 +94,7 @@ export function completionEvents(
         ...sampling,
         ...(seed === undefined ? {} : { seed: seed + index }),
         max_tokens,
+        logprobs: request.logprobs,
         stop_token_ids: ignore_eos ? [] : model.stop_token_ids,
       },
       signal: AbortSignal.any([signal, done.signal]),
