@@ -12,7 +12,7 @@ import { countdown } from "../src/tasks/index.ts";
  * Many streams at once against a real server with the model that ships: every stream has to be whole and equal to the answer
  * to its request alone, and the memory of the server has to stay flat.
  *
- *     npx tsx --conditions source bench/soak.ts [MINUTES] [STREAMS]
+ *     npx tsx --conditions source bench/soak.ts [MINUTES] [STREAMS] [MODEL]
  */
 export interface SoakOptions {
   readonly seconds: number;
@@ -161,8 +161,8 @@ function slopeOf(points: readonly (readonly [x: number, y: number])[]): { readon
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const [minutes = "10", streams = "256"] = process.argv.slice(2);
-  const { faults, ...report } = await soak({ seconds: Number(minutes) * 60, streams: Number(streams) });
+  const [minutes = "10", streams = "256", model] = process.argv.slice(2);
+  const { faults, ...report } = await soak({ seconds: Number(minutes) * 60, streams: Number(streams), ...(model !== undefined && { model }) });
   process.stdout.write(`${JSON.stringify({ ...report, faults: faults.length, first_faults: faults.slice(0, 5) }, null, 2)}\n`);
   if (faults.length > 0) process.exitCode = 1;
 }

@@ -36,10 +36,12 @@ static Status *prepare(Kernel *k, void *context, size_t which, size_t columns) {
   if (columns == 0 || count == 0) return fail(k->api, INVALID, "MatMulBlocks: a matrix without columns");
   const Blocks b = {.blocks = blocks.data, .scales = scales.data, .offsets = offsets.data, .rows = (size_t)blocks.sizes[0], .columns = columns, .block_size = columns / count, .bits = count * bytes * 8 / columns};
   if (columns % TILE_COLUMNS != 0 || (b.block_size != 16 && b.block_size % TILE_COLUMNS != 0) || b.block_size * count != columns || (b.bits != 4 && b.bits != 8)) return fail(k->api, INVALID, "MatMulBlocks: expected columns in whole tiles of 32, in blocks of 16 or of whole tiles, of 4 or 8 bits");
-  Packed *packed = packed_of(&b);
+  Packed *packed = packed_of(&b), *none = NULL;
   if (!packed) return fail(k->api, FAIL, "MatMulBlocks: no memory for the matrix");
-  k->packed[which] = packed;
-  return pack(k, context, packed);
+  s = pack(k, context, packed);
+  // Another run of this session may have been first; what it sees there has been filled.
+  if (s || !__atomic_compare_exchange_n(&k->packed[which], &none, packed, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) release_packed(packed);
+  return s;
 }
 
 typedef struct {
@@ -85,7 +87,7 @@ static Status *compute(void *kernel, void *context) {
   Status *s = read_input(k->api, context, 0, &x);
   const size_t rows = (size_t)x.sizes[0], columns = (size_t)x.sizes[1];
   for (size_t which = 0; which < k->count && !s; which++)
-    if (!k->packed[which]) s = prepare(k, context, which, columns);
+    if (!__atomic_load_n(&k->packed[which], __ATOMIC_ACQUIRE)) s = prepare(k, context, which, columns);
   if (s) return s;
   const Packed *m = k->packed[0];
   if (columns != m->from.columns || (k->count == 2 && (k->packed[1]->from.columns != columns || k->packed[1]->from.rows != m->from.rows))) return fail(k->api, INVALID, "MatMulBlocks: rows and matrices do not fit each other");
