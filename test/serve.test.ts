@@ -94,7 +94,7 @@ describe("a chat completion", () => {
     const { complete, model } = serve();
     const sampling = { temperature: 0.5, top_p: 0.9, top_k: 5, min_p: 0.1, repetition_penalty: 1.1, presence_penalty: 0.2, frequency_penalty: 0.3, seed: 3 };
     await complete({ ...sampling, max_completion_tokens: 9, logit_bias: { 65: -100 } });
-    expect(model.requests[0]?.sampling).toEqual({ ...sampling, max_tokens: 9, stop_token_ids: [0], logit_bias: new Map([[65, -100]]) });
+    expect(model.requests[0]?.sampling).toEqual({ ...sampling, logprobs: false, max_tokens: 9, stop_token_ids: [0], logit_bias: new Map([[65, -100]]) });
   });
 
   test("names the fields it did not know", async () => {
