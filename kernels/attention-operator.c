@@ -71,14 +71,30 @@ static void append_row(const Step *s, size_t b, size_t from) {
   }
 }
 
+// New tokens that are worth another thread's while.
+enum { APPENDED = 16 };
+
+// Tasks take a part of a row's tokens each, or, where rows have one, some rows.
 static void append_some(void *data, size_t task) {
   const Step *s = data;
-  append_row(s, task / s->parts, task % s->parts * s->steps);
+  if (s->count > 1) return append_row(s, task / s->parts, task % s->parts * s->steps);
+  for (size_t b = task * APPENDED; b < at_most(s->batch, (task + 1) * APPENDED); b++) append_row(s, b, 0);
 }
 
 static HeadSizes sizes_of(const Step *s) { return (HeadSizes){s->dim, s->kernel->scale}; }
 static size_t task_queries(const Step *s) { return s->steps * s->group; }
 static size_t task_count(const Step *s) { return s->batch * s->heads / s->group * s->parts; }
+
+// Puts the slices of a task together and writes its results.
+static void finish(const Step *s, size_t task) {
+  const size_t most = task_queries(s), left = s->count - task % s->parts * s->steps, count = at_most(s->steps, left) * s->group;
+  for (size_t i = 0; i < count; i++) {
+    const Query *q = s->queries + task * s->slices * most + i;
+    for (size_t slice = 1; slice < s->slices; slice++) s->kernel->attention->join(sizes_of(s), q->state, q[slice * most].state);
+    float *out = s->out + (q->query - s->rotated);
+    for (size_t d = 0; d < s->dim; d++) out[d] = q->seen ? q->state[2 + d] / q->state[1] : 0;
+  }
+}
 
 // Task = (row, heads, part of the new tokens), of each slice of the keys.
 static void attend_some(void *data, size_t index) {
@@ -94,17 +110,7 @@ static void attend_some(void *data, size_t index) {
       queries[count] = (Query){.query = s->rotated + ((b * s->count + t) * s->heads + h) * s->dim, .seen = t < fresh ? start + t + 1 : 0, .state = states + count * each};
   const size_t from = s->slices == 1 ? 0 : slice, to = s->slices == 1 ? s->pieces : slice + 1;
   s->kernel->attention->attend(sizes_of(s), queries, count, from, to, s->keys + lane, s->values + lane, states + most * each);
-}
-
-// Puts the slices of a task together and writes its results.
-static void finish(const Step *s, size_t task) {
-  const size_t most = task_queries(s), left = s->count - task % s->parts * s->steps, count = at_most(s->steps, left) * s->group;
-  for (size_t i = 0; i < count; i++) {
-    const Query *q = s->queries + task * s->slices * most + i;
-    for (size_t slice = 1; slice < s->slices; slice++) s->kernel->attention->join(sizes_of(s), q->state, q[slice * most].state);
-    float *out = s->out + (q->query - s->rotated);
-    for (size_t d = 0; d < s->dim; d++) out[d] = q->seen ? q->state[2 + d] / q->state[1] : 0;
-  }
+  if (s->slices == 1) finish(s, task);
 }
 
 // Heads of one head of keys read them together where there are tasks enough, or where the keys are more than a core keeps at hand:
@@ -178,11 +184,9 @@ static Status *compute(void *kernel, void *context) {
   if (status || s.batch * s.count == 0) return status;
   divide(&s);
   status = reserve(&s);
-  // One token of a row is too little for another thread.
-  if (!status && s.count > 1) status = parallel(api, context, append_some, s.batch * s.parts, &s);
-  else if (!status) for (size_t b = 0; b < s.batch; b++) append_row(&s, b, 0);
+  if (!status) status = parallel(api, context, append_some, s.count > 1 ? s.batch * s.parts : (s.batch + APPENDED - 1) / APPENDED, &s);
   if (!status) status = parallel(api, context, attend_some, task_count(&s) * s.slices, &s);
-  for (size_t task = 0; !status && task < task_count(&s); task++) finish(&s, task);
+  for (size_t task = 0; !status && s.slices > 1 && task < task_count(&s); task++) finish(&s, task);
   return status;
 }
 
