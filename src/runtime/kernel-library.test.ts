@@ -55,6 +55,15 @@ describe.skipIf(process.arch !== "x64" || process.platform === "win32")("the lib
     expect(await kernelLibrary()).toEqual({ missing: expect.stringMatching(/cannot be kept in .*(EEXIST|ENOTDIR)/) as string });
   });
 
+  test("is done without where it cannot be loaded", async () => {
+    const library = await kernelLibrary();
+    if ("missing" in library) return expect(library.missing).toContain("not installed");
+    writeFileSync(library.path, "no library");
+    vi.resetModules();
+    const { openOwnKernels } = await import("./own-kernels.ts");
+    expect(await openOwnKernels()).toEqual({ missing: expect.stringContaining("cannot be loaded") as string });
+  }, 60_000);
+
   test("is not wanted where somebody says so", async () => {
     vi.stubEnv("LONGJING_INSTRUCTIONS", "none");
     expect(await kernelLibrary()).toEqual({ missing: expect.stringContaining("LONGJING_INSTRUCTIONS") as string });

@@ -11,7 +11,7 @@ export interface OwnKernels {
   readonly regroupBlocks: RegroupBlocks;
 }
 
-/** Null, and why, where there are none: ONNX Runtime's own are used then. */
+/** Or why there are none: ONNX Runtime's own are used then. */
 export type OwnKernelsOrWhy = OwnKernels | { readonly missing: string };
 
 let opened: Promise<OwnKernelsOrWhy> | undefined;
@@ -31,7 +31,8 @@ const kept: unknown[] = [];
 async function open(): Promise<OwnKernelsOrWhy> {
   const library = await kernelLibrary();
   if ("missing" in library) return library;
-  const loaded = loadKoffi().load(library.path);
+  const loaded = load(library.path);
+  if ("missing" in loaded) return loaded;
   kept.push(loaded);
   const instructions = loaded.func("longjing_instructions", "str", [])() as string | null;
   if (instructions === null) return { missing: "they need AVX2 or AVX-512 VNNI, which this processor does not have" };
@@ -39,6 +40,16 @@ async function open(): Promise<OwnKernelsOrWhy> {
   const domain = api.CreateCustomOpDomain("longjing");
   for (const operator of operators) api.CustomOpDomain_Add(domain, loaded.func(operator, "void *", [])() as Pointer);
   return (ready = { instructions, domain, rowFunctions: bindRowFunctions(loaded), regroupBlocks: bindRegroupBlocks(loaded) });
+}
+
+/** A file that is damaged, or lies where nothing may be run, must not keep a model from running. */
+function load(path: string): Library | { readonly missing: string } {
+  const koffi = loadKoffi();
+  try {
+    return koffi.load(path);
+  } catch (error) {
+    return { missing: `they cannot be loaded: ${(error as Error).message}` };
+  }
 }
 
 type Library = ReturnType<ReturnType<typeof loadKoffi>["load"]>;
