@@ -97,6 +97,20 @@ describe("a server with keys", () => {
     await chat();
     expect(model.requests[2]!.cache_salt).toBe(a!.cache_salt);
   });
+
+  test("shows a key its own use only, and the server's own key everybody's", async () => {
+    const { app, chat, key, accounts } = await serve({}, {}, { auth: "operator" });
+    const other = accounts.create("bob", freeTerms, Date.now());
+    for (const each of [key, other]) await (await chat({}, { authorization: `Bearer ${each}` })).text();
+    const seen = async (by: string): Promise<string[]> => {
+      const text = await (await app.request("/metrics", { headers: { authorization: `Bearer ${by}` } })).text();
+      expect(text).toContain("longjing:prompt_tokens_total{");
+      return [...new Set(Array.from(text.matchAll(/key_name="(\w+)"/g), ([, name]) => name!))].sort();
+    };
+    expect(await seen(key)).toEqual(["alice"]);
+    expect(await seen(other)).toEqual(["bob"]);
+    expect(await seen("operator")).toEqual(["alice", "bob"]);
+  });
 });
 
 describe("a limit", () => {

@@ -84,7 +84,7 @@ export function createApp(options: AppOptions): Hono {
   if (promptsDir !== undefined) app.use(whereModelsAnswer(logPrompts(promptsDir, report)));
 
   app.get("/health", (c) => c.json({ status: closing?.aborted ? "closing" : "ok", models: registry.list().map(({ id }) => id) }, closing?.aborted ? 503 : 200));
-  app.get("/metrics", (c) => c.text(metrics.text(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }));
+  app.get("/metrics", (c) => c.text(metrics.text(c.get("scope").key), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }));
   const api = apiRoutes({ models: meteredModels(registry, new Meter({ metrics, admission, accounts, report })), report, keepAliveMs: options.keepAliveMs });
   // The base URLs of OpenAI's clients, and of DeepSeek's for its betas, for Anthropic's clients and for the rest.
   for (const base of ["/v1", "/beta", "/anthropic/v1", "/"]) app.route(base, api);

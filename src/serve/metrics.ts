@@ -1,6 +1,6 @@
 /** Metrics in the text format of Prometheus, version 0.0.4. */
 export class Metrics {
-  readonly #families: { readonly name: string; readonly head: string; readonly samples: () => Iterable<string> }[] = [];
+  readonly #families: { readonly name: string; readonly head: string; readonly samples: (shown: Shown) => Iterable<string> }[] = [];
 
   /** Only grows. `name` ends in `_total`. */
   counter<L extends string>(name: string, help: string, labels: readonly L[]): Family<L, Counter> {
@@ -17,22 +17,25 @@ export class Metrics {
     this.#families.push({
       name,
       head: head(name, help, type),
-      *samples() {
-        for (const [labels, value] of read()) yield sample(name, labels, value);
+      *samples(shown) {
+        for (const [labels, value] of read()) if (shown(labels)) yield sample(name, labels, value);
       },
     });
   }
 
-  text(): string {
-    return this.#families.map(({ head, samples }) => `${head}${[...samples()].join("")}`).join("");
+  /** @param shown which series there are to see; default all */
+  text(shown: Shown = () => true): string {
+    return this.#families.map(({ head, samples }) => `${head}${[...samples(shown)].join("")}`).join("");
   }
 
   #family<L extends string, S extends Series>(name: string, help: string, type: string, labels: readonly L[], make: () => S): Family<L, S> {
     const family = new Family<L, S>(name, labels, make);
-    this.#families.push({ name, head: head(name, help, type), samples: () => family.samples() });
+    this.#families.push({ name, head: head(name, help, type), samples: (shown) => family.samples(shown) });
     return family;
   }
 }
+
+type Shown = (labels: Readonly<Record<string, string>>) => boolean;
 
 interface Series {
   samples(name: string, labels: Readonly<Record<string, string>>): Iterable<string>;
@@ -58,8 +61,8 @@ export class Family<L extends string, S extends Series> {
     return found.series;
   }
 
-  *samples(): Iterable<string> {
-    for (const { labels, series } of this.#series.values()) yield* series.samples(this.#name, labels);
+  *samples(shown: Shown): Iterable<string> {
+    for (const { labels, series } of this.#series.values()) if (shown(labels)) yield* series.samples(this.#name, labels);
   }
 }
 

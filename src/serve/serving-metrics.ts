@@ -98,8 +98,9 @@ export class ServingMetrics {
     this.#retired.set(id, this.#sum(id, engine.stats()));
   }
 
-  text(): string {
-    return this.#metrics.text();
+  /** @param viewer the key of whoever asks, who sees no other key's name and use; null sees all */
+  text(viewer: ApiKey | null): string {
+    return this.#metrics.text(({ key }) => viewer === null || key === undefined || key === viewer.id);
   }
 
   #declare() {
