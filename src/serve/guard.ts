@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import type { Context, MiddlewareHandler } from "hono";
 import type { Accounts } from "./accounts.ts";
 import { errorResponse } from "./errors.ts";
-import { freeTerms, isKey, keyId, sameSecret, type ApiKey } from "./keys.ts";
+import { isKey, keyId, sameSecret, serverKey, type ApiKey } from "./keys.ts";
 
 export interface GuardOptions {
   /** Host names that a request may be addressed to; `"*"` takes any, `"ip"` any address in figures. Ports are not compared. */
@@ -53,7 +53,7 @@ function bearer(c: Context): string {
 }
 
 function keyOf(text: string, apiKey: string | undefined, accounts: Accounts | undefined): ApiKey | null {
-  if (apiKey !== undefined && sameSecret(text, apiKey)) return { id: "server", name: "--api-key", ...freeTerms };
+  if (apiKey !== undefined && sameSecret(text, apiKey)) return serverKey;
   const id = keyId(text);
   const stored = id === null ? undefined : accounts?.key(id);
   return isKey(text, stored?.hash) && stored !== undefined && stored.revoked === null ? stored : null;

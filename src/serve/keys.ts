@@ -43,6 +43,9 @@ export const freeTerms: KeyTerms = {
   output_price: 0,
 };
 
+/** The operator's, given by `--api-key`. No key that is made has such an id. */
+export const serverKey: ApiKey = { id: "server", name: "--api-key", ...freeTerms };
+
 /** A new key, `lj-ID-SECRET`: the only time that it is whole. */
 export function generateKey(): { readonly id: string; readonly key: string; readonly hash: Uint8Array } {
   const id = randomBytes(5).toString("hex");

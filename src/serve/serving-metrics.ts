@@ -1,5 +1,5 @@
 import type { EngineStats } from "../engine/types.ts";
-import type { ApiKey } from "./keys.ts";
+import { serverKey, type ApiKey } from "./keys.ts";
 import { Metrics, type Counter, type Histogram } from "./metrics.ts";
 import type { ServedModel } from "./model.ts";
 import type { RequestScope } from "./request-scope.ts";
@@ -98,9 +98,10 @@ export class ServingMetrics {
     this.#retired.set(id, this.#sum(id, engine.stats()));
   }
 
-  /** @param viewer the key of whoever asks, who sees no other key's name and use; null sees all */
+  /** @param viewer the key of whoever asks, who sees no other key's name and use, unless it is the operator's; null where nobody needs one */
   text(viewer: ApiKey | null): string {
-    return this.#metrics.text(({ key }) => viewer === null || key === undefined || key === viewer.id);
+    const seesAll = viewer === null || viewer.id === serverKey.id;
+    return this.#metrics.text(({ key }) => seesAll || key === undefined || key === viewer.id);
   }
 
   #declare() {
