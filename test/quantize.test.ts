@@ -118,6 +118,10 @@ describe("longjing quantize", () => {
     }
     const evaluated = await longjing(["eval", out, "--perplexity", texts.evaluation, "--json"]);
     expect(JSON.parse(evaluated.stdout)).toMatchObject({ perplexity: report.after.perplexity.perplexity });
+    // Without rounding of what meets the blocks it is another number, and nearly the same.
+    const unrounded = JSON.parse((await longjing(["eval", out, "--perplexity", texts.evaluation, "--dtype", "float32", "--json"])).stdout) as { perplexity: number };
+    expect(unrounded.perplexity).not.toBe(report.after.perplexity.perplexity);
+    expect(unrounded.perplexity / report.after.perplexity.perplexity).toBeCloseTo(1, 1);
     expect((await run(out)).code).not.toBe(0);
   }, 120_000);
 

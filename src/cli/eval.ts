@@ -51,7 +51,7 @@ export function addEval(program: Command): void {
   command
     .option("--answers <file>", "keep answers here as they come, and ask only what is missing (with --endpoint by default: longjing-answers.jsonl)")
     .option("--report <file>", "write a page with a table and a picture, beside published scores of the same tasks")
-    .addOption(dtypeOption("float32 for files up to 256 MiB, else auto"))
+    .addOption(dtypeOption("float32 for files up to 256 MiB, else auto; auto with --perplexity"))
     .addOption(providerOption())
     .addOption(threadsOption())
     .option("--json", "one JSON line")
