@@ -1,14 +1,17 @@
-// npm start [-- --port N --no-open …]: installs what is missing, builds the page when its sources are newer, serves it with
+// npm start [-- --port N --no-open …]: installs what is missing, compiles the kernels, builds the page when its sources are newer, serves it with
 // the models that ship, and opens the browser. Other arguments go to `longjing serve`.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { ensureInstalled, fail, root } from "./install.mjs";
+import { compileKernels, translateSources } from "./translate.mjs";
 
 const args = process.argv.slice(2).filter((arg) => arg !== "--no-open");
 const wantsBrowser = args.length === process.argv.length - 2;
 
 ensureInstalled();
+await translateSources();
+await compileKernels();
 buildPage();
 serve();
 

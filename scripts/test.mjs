@@ -4,11 +4,12 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureInstalled, root } from "./install.mjs";
-import { translateSources } from "./translate.mjs";
+import { compileKernels, translateSources } from "./translate.mjs";
 
 ensureInstalled();
 // Once, before tests start the command line many times at once.
 await translateSources();
+await compileKernels();
 const folder = mkdtempSync(join(tmpdir(), "longjing-test-"));
 const results = join(folder, "results.json");
 const vitest = join(root, "node_modules", "vitest", "vitest.mjs");

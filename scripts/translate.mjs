@@ -45,3 +45,9 @@ function sourceFiles(folder) {
     return path.endsWith(".ts") && !path.endsWith(".test.ts") ? [path] : [];
   });
 }
+
+/** Our kernels, compiled where they can be (docs/decisions/0015), before many processes want them or somebody waits for a model. */
+export async function compileKernels() {
+  const { kernelLibrary } = await import("../dist/runtime/kernel-library.js");
+  await kernelLibrary();
+}
