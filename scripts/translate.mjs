@@ -49,5 +49,7 @@ function sourceFiles(folder) {
 /** Our kernels, compiled where they can be (docs/decisions/0015), before many processes want them or somebody waits for a model. */
 export async function compileKernels() {
   const { kernelLibrary } = await import("../dist/runtime/kernel-library.js");
+  const slow = setTimeout(() => console.log("Compiling the kernels (once)…"), 300);
   await kernelLibrary();
+  clearTimeout(slow);
 }
