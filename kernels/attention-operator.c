@@ -85,14 +85,17 @@ static HeadSizes sizes_of(const Step *s) { return (HeadSizes){s->dim, s->kernel-
 static size_t task_queries(const Step *s) { return s->steps * s->group; }
 static size_t task_count(const Step *s) { return s->batch * s->heads / s->group * s->parts; }
 
+// Those of a task's queries; behind them lies room for as many.
+static float *states_of(const Step *s, size_t index) { return s->states + 2 * index * task_queries(s) * state_floats(sizes_of(s)); }
+
 // Puts the slices of a task together and writes its results.
 static void finish(const Step *s, size_t task) {
   const size_t most = task_queries(s), left = s->count - task % s->parts * s->steps, count = at_most(s->steps, left) * s->group;
   for (size_t i = 0; i < count; i++) {
     const Query *q = s->queries + task * s->slices * most + i;
-    for (size_t slice = 1; slice < s->slices; slice++) s->kernel->attention->join(sizes_of(s), q->state, q[slice * most].state);
-    float *out = s->out + (q->query - s->rotated);
-    for (size_t d = 0; d < s->dim; d++) out[d] = q->seen ? q->state[2 + d] / q->state[1] : 0;
+    float *state = states_of(s, task * s->slices) + i * state_floats(sizes_of(s)), *out = s->out + (q->query - s->rotated);
+    for (size_t slice = 1; slice < s->slices; slice++) s->kernel->attention->join(sizes_of(s), state, states_of(s, task * s->slices + slice) + i * state_floats(sizes_of(s)));
+    for (size_t d = 0; d < s->dim; d++) out[d] = q->seen ? state[2 + d] / state[1] : 0;
   }
 }
 
@@ -101,15 +104,15 @@ static void attend_some(void *data, size_t index) {
   const Step *s = data;
   const size_t slice = index % s->slices, task = index / s->slices, part = task % s->parts, groups = s->heads / s->group;
   const size_t first = task / s->parts % groups * s->group, b = task / s->parts / groups, start = start_of(s, b), fresh = fresh_of(s, b);
-  const size_t lane = (b * s->kv_heads + first * s->kv_heads / s->heads) * s->capacity * s->dim, each = state_floats(sizes_of(s)), most = task_queries(s);
+  const size_t lane = (b * s->kv_heads + first * s->kv_heads / s->heads) * s->capacity * s->dim, most = task_queries(s);
   Query *queries = s->queries + index * most;
-  float *states = s->states + 2 * index * most * each;
+  float *states = states_of(s, index);
   size_t count = 0;
   for (size_t t = part * s->steps; t < at_most(s->count, (part + 1) * s->steps); t++)
     for (size_t h = first; h < first + s->group; h++, count++)
-      queries[count] = (Query){.query = s->rotated + ((b * s->count + t) * s->heads + h) * s->dim, .seen = t < fresh ? start + t + 1 : 0, .state = states + count * each};
+      queries[count] = (Query){.query = s->rotated + ((b * s->count + t) * s->heads + h) * s->dim, .seen = t < fresh ? start + t + 1 : 0};
   const size_t from = s->slices == 1 ? 0 : slice, to = s->slices == 1 ? s->pieces : slice + 1;
-  s->kernel->attention->attend(sizes_of(s), queries, count, from, to, s->keys + lane, s->values + lane, states + most * each);
+  s->kernel->attention->attend(sizes_of(s), queries, count, from, to, s->keys + lane, s->values + lane, states, states + most * state_floats(sizes_of(s)));
   if (s->slices == 1) finish(s, task);
 }
 

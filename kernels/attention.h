@@ -16,13 +16,12 @@ static inline size_t state_floats(HeadSizes sizes) { return sizes.dim + 2; }
 
 typedef struct {
   const float *query;
-  size_t seen;  // keys that it sees: the first ones
-  float *state;
+  size_t seen; // keys that it sees: the first ones
 } Query;
 
 typedef struct {
-  // Writes the states of queries over pieces first, ..., last - 1 of the keys; `work` has room for a state of each query.
-  void (*attend)(HeadSizes sizes, const Query *queries, size_t count, size_t first, size_t last, const float *keys, const float *values, float *work);
+  // Writes the states of queries, [count, state], over pieces first, ..., last - 1 of the keys; `work` has room for as many.
+  void (*attend)(HeadSizes sizes, const Query *queries, size_t count, size_t first, size_t last, const float *keys, const float *values, float *states, float *work);
   // Puts the state of later keys into that of earlier ones.
   void (*join)(HeadSizes sizes, float *state, const float *later);
 } Attention;

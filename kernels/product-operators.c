@@ -106,16 +106,15 @@ static Status *compute(void *kernel, void *context) {
   return s ? s : parallel(k->api, context, multiply_some, p.chunks, &p);
 }
 
-static Status *create_with(Api api, size_t count, void **out) {
+// An operator has three inputs for each of its matrices, behind x.
+static Status *create(const CustomOp *op, Api api, const void *info, void **out) {
+  (void)info;
   Kernel *k = calloc(1, sizeof *k);
   if (!k) return fail(api, FAIL, "MatMulBlocks: no memory");
-  *k = (Kernel){.api = api, .products = products(), .count = count};
+  *k = (Kernel){.api = api, .products = products(), .count = ((const Operator *)op)->inputs / 3};
   *out = k;
   return NULL;
 }
-
-static Status *create_one(const CustomOp *op, Api api, const void *info, void **out) { return (void)op, (void)info, create_with(api, 1, out); }
-static Status *create_two(const CustomOp *op, Api api, const void *info, void **out) { return (void)op, (void)info, create_with(api, 2, out); }
 
 static void destroy(void *kernel) {
   Kernel *k = kernel;
@@ -128,12 +127,12 @@ static const int inputs[] = {FLOAT, UINT8, FLOAT, -FLOAT, UINT8, FLOAT, -FLOAT},
 
 void *longjing_matmul_blocks(void) {
   static Operator o = {.op_name = "MatMulBlocks", .input_types = inputs, .output_types = outputs, .inputs = 4, .outputs = 1};
-  o.op = operator_of(create_one, compute, destroy);
+  o.op = operator_of(create, compute, destroy);
   return &o;
 }
 
 void *longjing_gated_matmul_blocks(void) {
   static Operator o = {.op_name = "GatedMatMulBlocks", .input_types = inputs, .output_types = outputs, .inputs = 7, .outputs = 1};
-  o.op = operator_of(create_two, compute, destroy);
+  o.op = operator_of(create, compute, destroy);
   return &o;
 }

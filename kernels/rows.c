@@ -1,46 +1,6 @@
 #include "rows.h"
 #include "vectors.h"
 
-#ifdef WIDE
-enum { DOUBLES = 8 };
-typedef __m512d Doubles;
-typedef __m256i Indices;
-INLINE Doubles all_of(double v) { return _mm512_set1_pd(v); }
-INLINE Doubles from_doubles(const double *p) { return _mm512_loadu_pd(p); }
-INLINE Doubles from_floats(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
-INLINE void to_doubles(double *p, Doubles v) { _mm512_storeu_pd(p, v); }
-INLINE Doubles plus_d(Doubles a, Doubles b) { return _mm512_add_pd(a, b); }
-INLINE Doubles minus_d(Doubles a, Doubles b) { return _mm512_sub_pd(a, b); }
-INLINE Doubles times_d(Doubles a, Doubles b) { return _mm512_mul_pd(a, b); }
-INLINE Doubles over_d(Doubles a, Doubles b) { return _mm512_div_pd(a, b); }
-INLINE Doubles at_least(Doubles least, Doubles v) { return _mm512_mask_mov_pd(least, _mm512_cmp_pd_mask(v, least, _CMP_GE_OQ), v); }
-INLINE Doubles unless_below(Doubles v, Doubles least, Doubles kept) { return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(v, least, _CMP_NLT_UQ), kept); }
-INLINE Indices truncated(Doubles v) { return _mm512_cvttpd_epi32(v); }
-INLINE Doubles of_indices(Indices v) { return _mm512_cvtepi32_pd(v); }
-INLINE Doubles looked_up(const double *table, Indices i) { return _mm512_i32gather_pd(i, table, 8); }
-INLINE Indices masked(Indices v, int mask) { return _mm256_and_si256(v, _mm256_set1_epi32(mask)); }
-INLINE Indices shifted(Indices v, int bits, int more) { return _mm256_add_epi32(_mm256_srai_epi32(v, bits), _mm256_set1_epi32(more)); }
-#else
-enum { DOUBLES = 4 };
-typedef __m256d Doubles;
-typedef __m128i Indices;
-INLINE Doubles all_of(double v) { return _mm256_set1_pd(v); }
-INLINE Doubles from_doubles(const double *p) { return _mm256_loadu_pd(p); }
-INLINE Doubles from_floats(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
-INLINE void to_doubles(double *p, Doubles v) { _mm256_storeu_pd(p, v); }
-INLINE Doubles plus_d(Doubles a, Doubles b) { return _mm256_add_pd(a, b); }
-INLINE Doubles minus_d(Doubles a, Doubles b) { return _mm256_sub_pd(a, b); }
-INLINE Doubles times_d(Doubles a, Doubles b) { return _mm256_mul_pd(a, b); }
-INLINE Doubles over_d(Doubles a, Doubles b) { return _mm256_div_pd(a, b); }
-INLINE Doubles at_least(Doubles least, Doubles v) { return _mm256_blendv_pd(least, v, _mm256_cmp_pd(v, least, _CMP_GE_OQ)); }
-INLINE Doubles unless_below(Doubles v, Doubles least, Doubles kept) { return _mm256_and_pd(_mm256_cmp_pd(v, least, _CMP_NLT_UQ), kept); }
-INLINE Indices truncated(Doubles v) { return _mm256_cvttpd_epi32(v); }
-INLINE Doubles of_indices(Indices v) { return _mm256_cvtepi32_pd(v); }
-INLINE Doubles looked_up(const double *table, Indices i) { return _mm256_i32gather_pd(table, i, 8); }
-INLINE Indices masked(Indices v, int mask) { return _mm_and_si128(v, _mm_set1_epi32(mask)); }
-INLINE Indices shifted(Indices v, int bits, int more) { return _mm_add_epi32(_mm_srai_epi32(v, bits), _mm_set1_epi32(more)); }
-#endif
-
 // The steps of src/engine/exp.ts, one by one.
 INLINE Doubles exp_of_negative(const ExpTables *t, Doubles x) {
   const Doubles least = all_of(-745);
@@ -75,14 +35,6 @@ INLINE Doubles exp_of_some(const ExpTables *t, Doubles scores, double top, doubl
   }
 WEIGHTS(weights_float, float, from_floats)
 WEIGHTS(weights_double, double, from_doubles)
-
-INLINE Doubles greater_d(Doubles a, Doubles b) {
-#ifdef WIDE
-  return _mm512_max_pd(a, b);
-#else
-  return _mm256_max_pd(a, b);
-#endif
-}
 
 // The first of the greatest. A first score that is no number is never passed, and later ones never chosen: of two operands the
 // second is taken where the first is no number.

@@ -4,22 +4,12 @@ import fc from "fast-check";
 import { random } from "../src/random/index.ts";
 import { dequantize, type Tree, type Value } from "../src/tensor/index.ts";
 import { linear } from "../src/nn/index.ts";
+import type { InBlocks } from "./block-elements.ts";
 import { openAttention } from "./own-attention.ts";
 import { compile, openBackend, type Backend, type DeviceTensor } from "../src/runtime/index.ts";
 
-/** A matrix in blocks, as MatMulNBits takes it. */
-export interface Matrix {
-  readonly rows: number;
-  readonly columns: number;
-  readonly bits: 4 | 8;
-  readonly blockSize: number;
-  readonly blocks: Uint8Array;
-  readonly scales: Float32Array;
-  readonly offsets?: Float32Array;
-}
-
 /** Matrices of every layout, their scales within 16 bits or not. */
-export const allMatrices: fc.Arbitrary<Matrix> = fc
+export const allMatrices: fc.Arbitrary<InBlocks> = fc
   .record({ rows: fc.integer({ min: 1, max: 70 }), blocks: fc.integer({ min: 1, max: 4 }), blockSize: fc.constantFrom(16, 32, 64, 128), bits: fc.constantFrom(4 as const, 8 as const), offsets: fc.boolean(), half: fc.boolean(), seed: fc.integer() })
   .map(({ rows, blocks, blockSize, bits, offsets, half, seed }) => {
     const columns = blockSize * blocks * (blockSize === 16 ? 2 : 1);
@@ -28,7 +18,7 @@ export const allMatrices: fc.Arbitrary<Matrix> = fc
     // A number of few bits is one of those that 16 bits hold.
     const numbers = (): Float32Array => Float32Array.from({ length: count }, () => (half ? Math.round(stream.normal() * 64) / 1024 : stream.normal() / 16));
     const scales = numbers();
-    return { rows, columns, bits, blockSize, blocks: Uint8Array.from({ length: (rows * columns * bits) / 8 }, () => Math.floor(stream.next() * 256)), scales, ...(offsets && { offsets: numbers() }) };
+    return { rows, columns, bits, block_size: blockSize, blocks: Uint8Array.from({ length: (rows * columns * bits) / 8 }, () => Math.floor(stream.next() * 256)), scales, offsets: offsets ? numbers() : null };
   });
 
 export interface ProductOptions {
@@ -38,11 +28,11 @@ export interface ProductOptions {
 }
 
 /** Rows of normal numbers, some of them zero, times a matrix. */
-export async function product(backend: Backend, matrix: Matrix, count: number, seed: number, { threads = 2, x = normal(count * matrix.columns, seed), ownKernels = true }: ProductOptions = {}): Promise<{ readonly x: Float32Array; readonly y: Float32Array }> {
-  const { rows, columns, blockSize, bits, blocks, scales, offsets } = matrix;
-  const perRow = columns / blockSize;
+export async function product(backend: Backend, matrix: InBlocks, count: number, seed: number, { threads = 2, x = normal(count * matrix.columns, seed), ownKernels = true }: ProductOptions = {}): Promise<{ readonly x: Float32Array; readonly y: Float32Array }> {
+  const { rows, columns, block_size, bits, blocks, scales, offsets } = matrix;
+  const perRow = columns / block_size;
   const frozen = {
-    blocks: backend.tensorOver("uint8", [rows, perRow, (blockSize * bits) / 8], blocks),
+    blocks: backend.tensorOver("uint8", [rows, perRow, (block_size * bits) / 8], blocks),
     scales: backend.tensorOver("float32", [rows, perRow], scales),
     ...(offsets && { offsets: backend.tensorOver("float32", [rows, perRow], offsets) }),
   };

@@ -5,22 +5,13 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { random } from "../src/random/index.ts";
 import { openBackend } from "../src/runtime/index.ts";
-import { allMatrices, product, type Matrix } from "./own-kernel-samples.ts";
+import { blockElements, type InBlocks } from "./block-elements.ts";
+import { allMatrices, product } from "./own-kernel-samples.ts";
 import { openAttention } from "./own-attention.ts";
 import { openOwnKernels } from "../src/runtime/own-kernels.ts";
 
 const backend = await openBackend("cpu");
 const here = await backend.hasOwnKernels();
-
-/** The matrix itself, [rows, columns]. */
-function elements({ rows, columns, bits, blockSize, blocks, scales, offsets }: Matrix): Float64Array {
-  return Float64Array.from({ length: rows * columns }, (_, at) => {
-    const byte = blocks[Math.floor((at * bits) / 8)]!;
-    const q = bits === 8 ? byte : at % 2 === 0 ? byte & 15 : byte >> 4;
-    const block = Math.floor(at / blockSize);
-    return (q - 2 ** (bits - 1)) * scales[block]! + (offsets?.[block] ?? 0);
-  });
-}
 
 /** To the nearest whole number, halves to the even one, as processors round. */
 function rounded(v: number): number {
@@ -40,9 +31,9 @@ function roundedRows(x: Float32Array): Float64Array {
 }
 
 /** Rows [n, columns] times the matrix transposed, and what such sums are made of: the sum of the terms' magnitudes. */
-function products(matrix: Matrix, x: ArrayLike<number>): { readonly sum: number; readonly magnitude: number }[] {
+function products(matrix: InBlocks, x: ArrayLike<number>): { readonly sum: number; readonly magnitude: number }[] {
   const { rows, columns } = matrix;
-  const w = elements(matrix);
+  const w = blockElements(matrix);
   return Array.from({ length: (x.length / columns) * rows }, (_, at) => {
     const [of, row] = [Math.floor(at / rows), at % rows];
     let [sum, magnitude] = [0, 0];
@@ -93,8 +84,7 @@ describe.skipIf(!here)("products with matrices in blocks", () => {
         const library = await product(backend, matrix, count, seed, { x, ownKernels: false });
         // Either rounds every number by at most half a 127th of the largest beside it.
         const most = Math.max(...x.map(Math.abs));
-        const plain = { ...matrix, offsets: undefined };
-        const parts = [plain, { ...matrix, scales: matrix.scales.map(() => 0) }].map((part) => products(part as Matrix, new Float64Array(x.length).fill(most)));
+        const parts = [{ ...matrix, offsets: null }, { ...matrix, scales: matrix.scales.map(() => 0) }].map((part) => products(part, new Float64Array(x.length).fill(most)));
         for (const [i, v] of library.y.entries()) expect(Math.abs(v - y[i]!), `${i}`).toBeLessThan((1.01 / 127) * (parts[0]![i]!.magnitude + parts[1]![i]!.magnitude) + 1e-6);
       }),
       { numRuns: 30 },

@@ -92,9 +92,9 @@ async function readJoined(backend: Backend, checkpoint: Source, parts: readonly 
   if (!layout && others.every((other) => !other)) return readFloat32(backend, checkpoint, parts);
   if (!layout || !others.every((other) => other && sameLayout(other, layout))) return null;
   const stacked = newBlocks(layout, rowsOf(parts), parts[0]!.shape[1]!);
-  const fast = (await backend.hasOwnKernels()) ? backend.regroupBlocks : null;
+  const own = (await backend.hasOwnKernels()) ? backend.ownFunctions : null;
   let at = 0;
-  for (const { name, shape } of parts) await checkpoint.readBlocks(name, shape, sliceRows(stacked, at, (at += shape[0]!)), fast ? regroupRowsBy(fast) : undefined);
+  for (const { name, shape } of parts) await checkpoint.readBlocks(name, shape, sliceRows(stacked, at, (at += shape[0]!)), own ? regroupRowsBy(own.regroupBlocks) : undefined);
   return { ...quantizedTensors(backend, stacked), exact };
 }
 

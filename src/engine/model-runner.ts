@@ -1,12 +1,12 @@
 import { LongjingError } from "../errors/index.ts";
 import { applyAdapters, cacheShape, hiddenStates, logits, type CacheShape, type LoraModule, type ModelConfig } from "../model/index.ts";
-import { compile, runBinding, type Backend, type Binding, type DeviceTensor, type Program, type SessionOptions } from "../runtime/index.ts";
+import { compile, runBinding, type Backend, type Binding, type DeviceTensor, type Program, type RowMath, type SessionOptions } from "../runtime/index.ts";
 import { gather, type TensorType } from "../tensor/index.ts";
 import type { LoraAdapter } from "../weights/index.ts";
 import { adaptedModules, adapterTensors } from "./adapters.ts";
 import { DraftHead, type DraftRequest } from "./draft-head.ts";
 import { allValues, tensorsOf, typesOf, type ModelParameters } from "./model-parameters.ts";
-import { rowMathBy, type RowMath } from "./row-math.ts";
+import { rowMathOf } from "./row-math.ts";
 import { placeTypes, stepContext, tokenType } from "./step-inputs.ts";
 
 export interface RunnerOptions {
@@ -99,7 +99,7 @@ export class ModelRunner {
 
   /** How rows of logits are looked through, once a step has run. */
   rowMath(): RowMath {
-    return rowMathBy((constants) => this.#backend.rowFunctions(constants));
+    return rowMathOf(this.#backend.ownFunctions);
   }
 
   /** Numbers that a token takes in the cache, over all layers. */

@@ -2,11 +2,11 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { random } from "../random/index.ts";
 import { openBackend } from "../runtime/index.ts";
-import { plainRowMath, rowMathBy } from "./row-math.ts";
+import { plainRowMath, rowMathOf } from "./row-math.ts";
 
 const backend = await openBackend("cpu");
 const here = await backend.hasOwnKernels();
-const fast = rowMathBy((constants) => backend.rowFunctions(constants));
+const fast = rowMathOf(backend.ownFunctions);
 
 /** Rows with what sampling may meet: masked tokens, equal scores, no numbers. */
 const rows = fc

@@ -1,15 +1,5 @@
-import type { RowFunctions } from "../runtime/index.ts";
+import type { OwnFunctions, RowMath } from "../runtime/index.ts";
 import { expConstants, expOfNegative } from "./exp.ts";
-
-type Scores = Float32Array | Float64Array;
-
-/** What sampling computes of a whole row of logits. All of its time is spent here: a row has as many as the vocabulary. */
-export interface RowMath {
-  /** The lowest id among the largest scores. */
-  argmax(scores: Scores): number;
-  /** exp((score − top) / divisor) of each, into `out` where it is given; their sum in order. */
-  weights(scores: Scores, top: number, divisor: number, out?: Float64Array): number;
-}
 
 export const plainRowMath: RowMath = {
   argmax: (scores) => {
@@ -34,8 +24,8 @@ export const plainRowMath: RowMath = {
 const longEnough = 256;
 
 /** The same numbers, to the bit, by our own kernels where a runtime has them. */
-export function rowMathBy(functionsOf: (constants: Float64Array) => RowFunctions | null): RowMath {
-  const fast = functionsOf(expConstants);
+export function rowMathOf(own: OwnFunctions | null): RowMath {
+  const fast = own?.rowMath(expConstants);
   if (!fast) return plainRowMath;
   return {
     argmax: (scores) => (scores.length < longEnough ? plainRowMath : fast).argmax(scores),

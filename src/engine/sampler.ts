@@ -1,6 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import type { Random } from "../random/index.ts";
-import { plainRowMath, type RowMath } from "./row-math.ts";
+import type { RowMath } from "../runtime/index.ts";
+import { plainRowMath } from "./row-math.ts";
 import type { SamplingParams, TokenLogprob } from "./types.ts";
 
 /** Tokens of one sequence so far, as the penalties need them. */

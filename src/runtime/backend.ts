@@ -57,9 +57,11 @@ export interface SessionOptions {
   readonly initializers?: Readonly<Record<string, DeviceTensor>>;
 }
 
-/** Functions of a row of scores, by our own kernels; the engine says what they compute (engine/row-math.ts). */
-export interface RowFunctions {
+/** What sampling computes of a whole row of scores. All of its time is spent here: a row has as many as the vocabulary. */
+export interface RowMath {
+  /** The lowest id among the largest scores. */
   argmax(scores: Float32Array | Float64Array): number;
+  /** exp((score − top) / divisor) of each, into `out` where it is given; their sum in order. */
   weights(scores: Float32Array | Float64Array, top: number, divisor: number, out?: Float64Array): number;
 }
 
@@ -68,6 +70,13 @@ export interface RowFunctions {
  * False for a type of blocks that our kernels do not know.
  */
 export type RegroupBlocks = (type: string, from: Uint8Array, columns: number, places: Int32Array, blocks: Uint8Array, scales: Float32Array, offsets: Float32Array | null) => boolean;
+
+/** What our own kernels do beside a graph's operators. */
+export interface OwnFunctions {
+  /** @param expConstants what an exponential is made of (engine/exp.ts) */
+  rowMath(expConstants: Float64Array): RowMath;
+  readonly regroupBlocks: RegroupBlocks;
+}
 
 /** Inputs and outputs of one session, bound once and run many times. */
 export interface Binding {
@@ -96,10 +105,8 @@ export interface Backend {
   readonly version: string;
   /** Whether graphs may use our own kernels. They are compiled when this is first asked (kernel-library.ts). */
   hasOwnKernels(): Promise<boolean>;
-  /** Null before `hasOwnKernels` has found any. @param expConstants what an exponential is made of (engine/exp.ts) */
-  rowFunctions(expConstants: Float64Array): RowFunctions | null;
   /** Null before `hasOwnKernels` has found any. */
-  readonly regroupBlocks: RegroupBlocks | null;
+  readonly ownFunctions: OwnFunctions | null;
   /** `model` is an ONNX ModelProto. */
   createSession(model: Uint8Array, options?: SessionOptions): Promise<Session>;
   /** Zeroed memory. */

@@ -22,9 +22,8 @@ function nativeBackend(provider: keyof typeof ortProviders): Backend {
     provider,
     version,
     hasOwnKernels: async () => provider === "cpu" && !("missing" in (await openOwnKernels())),
-    rowFunctions: (constants) => openedOwnKernels()?.rowFunctions(constants) ?? null,
-    get regroupBlocks() {
-      return openedOwnKernels()?.regroupBlocks ?? null;
+    get ownFunctions() {
+      return openedOwnKernels() ?? null;
     },
     createSession: (model, options) => createOrtSession(model, ortProviders[provider], options),
     tensor: (dtype, shape) => new HostTensor(ortTensors, dtype, shape, allocate(dtype, shape, addressOf)),

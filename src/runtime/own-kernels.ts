@@ -1,14 +1,12 @@
-import type { RegroupBlocks, RowFunctions } from "./backend.ts";
+import type { OwnFunctions, RegroupBlocks } from "./backend.ts";
 import { kernelLibrary } from "./kernel-library.ts";
 import { loadKoffi, ortApi, type Pointer } from "./ort-api.ts";
 
 /** Our own kernels, as a domain of operators that sessions are given. */
-export interface OwnKernels {
+export interface OwnKernels extends OwnFunctions {
   /** What they use of the processor: "avx512_vnni" or "avx2". */
   readonly instructions: string;
   readonly domain: Pointer;
-  rowFunctions(expConstants: Float64Array): RowFunctions;
-  readonly regroupBlocks: RegroupBlocks;
 }
 
 /** Or why there are none: ONNX Runtime's own are used then. */
@@ -39,7 +37,7 @@ async function open(): Promise<OwnKernelsOrWhy> {
   const api = ortApi();
   const domain = api.CreateCustomOpDomain("longjing");
   for (const operator of operators) api.CustomOpDomain_Add(domain, loaded.func(operator, "void *", [])() as Pointer);
-  return (ready = { instructions, domain, rowFunctions: bindRowFunctions(loaded), regroupBlocks: bindRegroupBlocks(loaded) });
+  return (ready = { instructions, domain, rowMath: bindRowMath(loaded), regroupBlocks: bindRegroupBlocks(loaded) });
 }
 
 /** A file that is damaged, or lies where nothing may be run, must not keep a model from running. */
@@ -54,7 +52,7 @@ function load(path: string): Library | { readonly missing: string } {
 
 type Library = ReturnType<ReturnType<typeof loadKoffi>["load"]>;
 
-function bindRowFunctions(library: Library): OwnKernels["rowFunctions"] {
+function bindRowMath(library: Library): OwnKernels["rowMath"] {
   const argmaxOf = (type: string): ForeignFunction => library.func(`longjing_argmax_${type}`, "size_t", ["void *", "size_t"]);
   const weightsOf = (type: string): ForeignFunction => library.func(`longjing_weights_${type}`, "double", ["void *", "void *", "size_t", "double", "double", "void *"]);
   const [argmaxFloat, argmaxDouble, weightsFloat, weightsDouble] = [argmaxOf("float"), argmaxOf("double"), weightsOf("float"), weightsOf("double")];

@@ -27,8 +27,7 @@ export function webBackend(ort: Ort, provider: WebProvider): Backend {
     provider,
     version: ort.env.versions.web ?? ort.env.versions.common,
     hasOwnKernels: async () => false,
-    rowFunctions: () => null,
-    regroupBlocks: null,
+    ownFunctions: null,
     createSession: (model, options) => createWebSession(ort, tensors, provider, model, options),
     tensor: (dtype, shape) => {
       const made = new HostTensor(tensors, dtype, shape, allocate(dtype, shape));

@@ -1,19 +1,13 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { blockElements } from "../../test/block-elements.ts";
 import { random } from "../random/index.ts";
 import { blockTypes, type GgufType } from "./gguf-blocks.ts";
 import { narrowFloat16 } from "./float-formats.ts";
 import { ggufBlockLayout, newBlocks, regroupRows, sliceRows, type QuantizedBlocks } from "./quantized-blocks.ts";
 
 /** Every element by the definition of the layout. */
-function elements({ rows, columns, bits, block_size, blocks, scales, offsets }: QuantizedBlocks): Float32Array {
-  return Float32Array.from({ length: rows * columns }, (_, i) => {
-    const byte = blocks[Math.floor((i * bits) / 8)]!;
-    const q = bits === 8 ? byte : i % 2 === 0 ? byte & 15 : byte >> 4;
-    const block = Math.floor(i / block_size);
-    return (q - 2 ** (bits - 1)) * scales[block]! + (offsets?.[block] ?? 0);
-  });
-}
+const elements = (matrix: QuantizedBlocks): Float32Array => Float32Array.from(blockElements(matrix));
 
 /** Where each type keeps its float16 numbers, from the start of a block: other bits may be anything. */
 const float16At = { Q8_0: [0], Q4_0: [0], Q4_1: [0, 2], Q4_K: [0, 2], Q6_K: [208] } as const;
