@@ -1,39 +1,36 @@
 // Matrices in tiles, made from the layout of ONNX Runtime's MatMulNBits, and shared by all that multiply by the same memory.
 #include "pack.h"
+#include "pages.h"
+#include <immintrin.h>
 #include <stdlib.h>
 #include <string.h>
 
-// Writes `v` in 16 bits; 0 where it is none of the numbers that those hold.
-static int write_half(float v, uint16_t *to) {
-  uint32_t bits;
-  memcpy(&bits, &v, sizeof bits);
-  const uint32_t sign = bits >> 16 & 0x8000, fraction = bits & 0x7fffff;
-  const int exponent = (int)(bits >> 23 & 0xff) - 127;
-  if (exponent > 15) return 0;
-  // What is below 2^-14 has one bit fewer for each power of two; nothing is left below 2^-24.
-  const int lost = exponent >= -14 ? 13 : -1 - exponent;
-  const uint32_t whole = fraction | 0x800000;
-  if (exponent == -127 && fraction == 0) *to = (uint16_t)sign;
-  else if (lost > 23 || (whole & ((1u << lost) - 1)) != 0) return 0;
-  else if (exponent >= -14) *to = (uint16_t)(sign | (uint32_t)(exponent + 15) << 10 | fraction >> 13);
-  else *to = (uint16_t)(sign | whole >> lost);
-  return 1;
-}
-
 static float minimum(const Blocks *b, size_t i) { return b->offsets[i] - (float)(1 << (b->bits - 1)) * b->scales[i]; }
+
+// Whether 16 bits hold each of eight numbers.
+static int are_halves(__m256 v) {
+  const __m256 back = _mm256_cvtph_ps(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  return _mm256_movemask_epi8(_mm256_cmpeq_epi32(_mm256_castps_si256(v), _mm256_castps_si256(back))) == -1;
+}
 
 static int fits_half(const Blocks *b) {
   const size_t count = b->rows * (b->columns / b->block_size);
-  uint16_t unused;
-  for (size_t i = 0; i < count; i++)
-    if (!write_half(b->scales[i], &unused) || (b->offsets && !write_half(minimum(b, i), &unused))) return 0;
+  float some[2][8];
+  for (size_t i = 0; i < count; i += 8) {
+    const size_t n = count - i < 8 ? count - i : 8;
+    memset(some, 0, sizeof some);
+    memcpy(some[0], b->scales + i, n * sizeof(float));
+    if (b->offsets)
+      for (size_t j = 0; j < n; j++) some[1][j] = minimum(b, i + j);
+    if (!are_halves(_mm256_loadu_ps(some[0])) || !are_halves(_mm256_loadu_ps(some[1]))) return 0;
+  }
   return 1;
 }
 
 static void write_number(uint8_t *numbers, size_t index, float v, int half) {
-  uint16_t h = 0;
-  if (!half) memcpy(numbers + 4 * index, &v, 4);
-  else if (write_half(v, &h)) memcpy(numbers + 2 * index, &h, 2);
+  const uint16_t h = _cvtss_sh(v, _MM_FROUND_TO_NEAREST_INT);
+  if (half) memcpy(numbers + 2 * index, &h, 2);
+  else memcpy(numbers + 4 * index, &v, 4);
 }
 
 // Four elements of 4 bits, one in each byte.
@@ -83,9 +80,9 @@ static Packed *new_packed(const Blocks *b) {
   p->layout = (Layout){.bits = (int)b->bits, .parts = b->block_size < TILE_COLUMNS ? 2 : 1, .minima = b->offsets != NULL, .half = fits_half(b)};
   p->tiles = b->columns / TILE_COLUMNS;
   p->groups = (b->rows + TILE_ROWS - 1) / TILE_ROWS;
-  p->bytes = calloc(p->groups * p->tiles, tile_bytes(p->layout)); // rows that the last group lacks stay zero
+  p->bytes = take_pages(p->groups * p->tiles * tile_bytes(p->layout)); // rows that the last group lacks stay zero
   if (p->bytes && pthread_mutex_init(&p->filling, NULL) == 0) return p;
-  free(p->bytes);
+  if (p->bytes) give_back_pages(p->bytes);
   free(p);
   return NULL;
 }
@@ -110,7 +107,7 @@ void release_packed(Packed *p) {
     while (*at != p) at = &(*at)->next;
     *at = p->next;
     pthread_mutex_destroy(&p->filling);
-    free(p->bytes);
+    give_back_pages(p->bytes);
     free(p);
   }
   pthread_mutex_unlock(&lock);

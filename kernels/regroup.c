@@ -1,8 +1,11 @@
 // Blocks of a GGUF file as blocks of MatMulNBits: what src/weights/quantized-blocks.ts does in plain loops, bit for bit.
+#include <errno.h>
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct {
   uint8_t *blocks;
@@ -82,16 +85,51 @@ static const struct {
   {"Q4_0", 32, 18, 32, 16, regroup_q4_0}, {"Q4_1", 32, 20, 32, 16, regroup_q4_1}, {"Q8_0", 32, 34, 32, 32, regroup_q8_0}, {"Q4_K", 256, 144, 32, 16, regroup_q4_k}, {"Q6_K", 256, 210, 16, 16, regroup_q6_k},
 };
 
-// Rows of `columns` columns each, the i-th to row places[i]. 0 for a type that is not among ours.
-int longjing_regroup(const char *type, const uint8_t *from, size_t rows, size_t columns, const int32_t *places, uint8_t *blocks, float *scales, float *offsets) {
-  for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
-    if (strcmp(types[t].name, type) != 0) continue;
-    const size_t count = columns / types[t].block;
-    for (size_t row = 0; row < rows; row++) {
-      const size_t at = (size_t)places[row] * count;
-      types[t].regroup(from + row * (columns / types[t].columns) * types[t].bytes, (Parts){blocks + at * types[t].block_bytes, scales + at, offsets ? offsets + at : NULL}, count);
-    }
-    return 1;
+// Bytes that are read at a time: few enough to stay in a processor's cache until they are used.
+enum { AT_ONCE = 1 << 18 };
+
+static size_t at_most(size_t most, size_t n) { return n < most ? n : most; }
+
+static int read_all(int file, uint8_t *to, size_t bytes, uint64_t offset) {
+  while (bytes > 0) {
+    const ssize_t n = pread(file, to, bytes, (off_t)offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return 0;
+    to += n, bytes -= (size_t)n, offset += (uint64_t)n;
   }
-  return 0;
+  return 1;
+}
+
+// A matrix in an open file, and where it goes: the i-th row to row places[i].
+typedef struct {
+  const char *type;
+  int64_t file, offset, rows, columns;
+  const int32_t *places;
+  uint8_t *blocks;
+  float *scales, *offsets;
+  int64_t done; // 0 for a type that is not among ours, and where the file cannot be read as far
+} Reading;
+
+static int read_matrix(const Reading *r) {
+  size_t t = 0;
+  while (t < sizeof types / sizeof *types && strcmp(types[t].name, r->type) != 0) t++;
+  if (t == sizeof types / sizeof *types) return 0;
+  const size_t rows = (size_t)r->rows, columns = (size_t)r->columns, count = columns / types[t].block, row_bytes = columns / types[t].columns * types[t].bytes;
+  const size_t most = row_bytes < AT_ONCE ? AT_ONCE / row_bytes : 1;
+  uint8_t *from = malloc(most * row_bytes);
+  int well = from != NULL;
+  for (size_t first = 0; first < rows && well; first += most) {
+    const size_t some = at_most(most, rows - first);
+    well = read_all((int)r->file, from, some * row_bytes, (uint64_t)r->offset + first * row_bytes);
+    for (size_t row = 0; row < some && well; row++) {
+      const size_t at = (size_t)r->places[first + row] * count;
+      types[t].regroup(from + row * row_bytes, (Parts){r->blocks + at * types[t].block_bytes, r->scales + at, r->offsets ? r->offsets + at : NULL}, count);
+    }
+  }
+  free(from);
+  return well;
+}
+
+void longjing_read_blocks(Reading *readings, size_t count) {
+  for (size_t i = 0; i < count; i++) readings[i].done = read_matrix(readings + i);
 }

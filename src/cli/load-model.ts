@@ -2,10 +2,11 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { disposeParameters, Embedder, Generator, loadFrozenModel, ModelRunner, throughAdapter, type Engine, type ModelDtype, type SpeculativeConfig } from "../engine/index.ts";
+import { disposeParameters, Embedder, Generator, ModelRunner, openFrozenModel, throughAdapter, type Engine, type ModelDtype, type SpeculativeConfig } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, type ModelConfig } from "../model/index.ts";
 import { openBackend, type Backend } from "../runtime/index.ts";
+import { eventLoopTurn } from "../runtime/event-loop.ts";
 import { openConstraintCompiler, textInterface, type ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
 import { createTokenizer, ggufTokenizer, type Tokenizer } from "../text/index.ts";
@@ -70,11 +71,12 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const backend = options.backend ?? (await openBackend());
   const { speculative } = options;
   const mtp = speculative?.method === "mtp";
-  const { config, specs, generationConfig, parameters } = await loadFrozenModel(backend, path, { dtype: options.dtype, mtp });
+  const { config, specs, generationConfig, metadata, parameters, filled } = await openFrozenModel(backend, path, { dtype: options.dtype, mtp, vocabulary: options.tokenizer === undefined });
   const max_model_len = contextLength(config, options);
-  const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, mtp });
-  // The tokenizer is read while the runtime, in threads of its own, makes the program that the first request needs.
-  const [tokenizer] = await Promise.all([options.tokenizer ?? loadTokenizer(path), runner.prefill({}, 0, [[0]], false)]);
+  const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, filled, mtp });
+  // The tokenizer is made while the runtime, in threads of its own, makes the program that the first request needs.
+  const running = runner.prefill({}, 0, [[0]], false);
+  const [tokenizer] = await Promise.all([options.tokenizer ?? (metadata ? eventLoopTurn().then(() => ggufTokenizer(metadata, path)) : loadTokenizer(path)), running]);
   const { adapter, adapters = [] } = options;
   const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1, ...(speculative && { speculative }) });
   for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));

@@ -46,18 +46,15 @@ const mostKept = 32;
  */
 export function createConstrainer(tokenizer: ModelTokenizer, stop_token_ids: readonly number[], compile: CompileSpec = async (...args) => compileSpec(...args), marks: readonly string[] = []): Constrainer {
   const encoder = new TextEncoder();
-  const tokens = [...tokenizer.tokenBytes];
-  for (const mark of [...Object.values(tags), ...marks]) {
-    const id = tokenizer.idOf(mark);
-    if (id !== null) tokens[id] = encoder.encode(mark);
-  }
-  for (const id of stop_token_ids) if (id < tokens.length) tokens[id] = null;
+  // A vocabulary's bytes are not made before an answer has to keep to something.
+  let known: readonly (Uint8Array | null)[] | undefined;
+  const tokens = (): readonly (Uint8Array | null)[] => (known ??= bytesOfTokens(tokenizer, stop_token_ids, marks));
   let vocabulary: Vocabulary | undefined;
   const answerTags = tokenizer.idOf(tags.answerOpen) !== null;
   const kept = new Map<string, Promise<TokenMasks>>();
   const masksOf = (spec: ConstraintSpec, around: Surroundings): Promise<TokenMasks> => {
     const key = JSON.stringify([around, spec]);
-    const masks = kept.get(key) ?? compile(spec, around).then((grammar) => new TokenMasks(grammar, (vocabulary ??= createVocabulary(tokens))));
+    const masks = kept.get(key) ?? compile(spec, around).then((grammar) => new TokenMasks(grammar, (vocabulary ??= createVocabulary(tokens()))));
     kept.delete(key);
     kept.set(key, masks);
     if (kept.size > mostKept) kept.delete(kept.keys().next().value as string);
@@ -74,9 +71,19 @@ export function createConstrainer(tokenizer: ModelTokenizer, stop_token_ids: rea
       if (thinking_budget === undefined || thinking === "none") return () => grammar() as TokenConstraint;
       const end_ids = tokenizer.encode(tags.thinkClose);
       const [open, close] = [encoder.encode(tags.thinkOpen), encoder.encode(tags.thinkClose)];
-      return () => withThinkingBudget(grammar(), { budget: thinking_budget, end_ids, thinking: thinking === "inside", open, close, tokens });
+      return () => withThinkingBudget(grammar(), { budget: thinking_budget, end_ids, thinking: thinking === "inside", open, close, tokens: tokens() });
     },
   };
+}
+
+function bytesOfTokens(tokenizer: ModelTokenizer, stop_token_ids: readonly number[], marks: readonly string[]): readonly (Uint8Array | null)[] {
+  const tokens = [...tokenizer.tokenBytes];
+  for (const mark of [...Object.values(tags), ...marks]) {
+    const id = tokenizer.idOf(mark);
+    if (id !== null) tokens[id] = new TextEncoder().encode(mark);
+  }
+  for (const id of stop_token_ids) if (id < tokens.length) tokens[id] = null;
+  return tokens;
 }
 
 function continueFrom({ machine }: TokenMasks, begun: string): TokenMasks["machine"]["start"] {

@@ -1,12 +1,15 @@
 import { parameterSpecs, projectionGroups, type ModelConfig, type ParameterSpec } from "../model/index.ts";
-import type { Backend, DeviceTensor } from "../runtime/index.ts";
-import { newBlocks, openCheckpoint, regroupRowsBy, sameLayout, sliceRows, type Checkpoint, type GenerationConfig, type QuantizedBlocks } from "../weights/index.ts";
+import type { Backend, DeviceTensor, OwnFunctions } from "../runtime/index.ts";
+import { openCheckpoint, sameLayout, sliceRows, type BlockLayout, type Checkpoint, type GenerationConfig, type QuantizedBlocks, type ReadRows } from "../weights/index.ts";
 import type { ModelParameters, ParameterTensors, QuantizedTensors } from "./model-parameters.ts";
+import { bytesOf, ParameterMemory, rowsOf } from "./parameter-memory.ts";
 
 export interface LoadedModel<P = ParameterTensors> {
   readonly config: ModelConfig;
   readonly generationConfig: GenerationConfig | null;
   readonly specs: readonly ParameterSpec[];
+  /** Of a GGUF file. */
+  readonly metadata?: Checkpoint["metadata"] | undefined;
   readonly parameters: P;
 }
 
@@ -15,10 +18,16 @@ export interface LoadModelOptions {
   readonly dtype?: ModelDtype | undefined;
   /** Also the next-token module of deepseek_v3, for guessing. Default false. */
   readonly mtp?: boolean;
+  /** Also what a GGUF file says of its tokenizer. Default false. */
+  readonly vocabulary?: boolean;
 }
 
 /** Reads a Hugging Face folder or a GGUF file into tensors of the backend, float32 whatever the file holds. */
-export const loadModel = (backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel> => load(path, options, (checkpoint, specs) => readAll(specs, (spec) => readFloat32(backend, checkpoint, [spec])));
+export async function loadModel(backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
+  const { filled, ...model } = await load(path, options, async (checkpoint, specs) => ({ parameters: await readAll(specs, (spec) => readFloat32(backend, checkpoint, [spec])), filled: Promise.resolve() }));
+  await filled;
+  return model;
+}
 
 /**
  * What products are computed in. `auto`: from the blocks that a file stores, where kernels take them, with activations that are
@@ -30,18 +39,36 @@ export type ModelDtype = "auto" | "float32";
  * Reads a model to be run and not trained: matrices keep the blocks that a file stores them in, where kernels take them as they
  * are, and projections of the same rows become one.
  */
-export const loadFrozenModel = (backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel<ModelParameters>> =>
-  load(path, options, async (checkpoint, specs) => {
+export async function loadFrozenModel(backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel<ModelParameters>> {
+  const { filled, ...model } = await openFrozenModel(backend, path, options);
+  await filled;
+  return model;
+}
+
+/** A model whose parameters have their memory, and their values when `filled` resolves. */
+export interface OpenedModel extends LoadedModel<ModelParameters> {
+  readonly filled: Promise<void>;
+}
+
+/** As `loadFrozenModel`, while its caller does what needs no values. What our own kernels do not read is read before this returns. */
+export async function openFrozenModel(backend: Backend, path: string, options: LoadModelOptions = {}): Promise<OpenedModel> {
+  const exact = options.dtype === "float32";
+  const own = (await backend.hasOwnKernels()) ? backend.ownFunctions : null;
+  return load(path, options, async (checkpoint, specs) => {
+    const groups = Array.from(projectionGroups(specs)).flatMap(([name, parts]) => (joins(checkpoint, parts, exact) ? [{ name, parts }] : parts.map((part) => ({ name: part.name, parts: [part] }))));
+    const memory = new ParameterMemory(backend, groups.reduce((n, { parts }) => n + bytesOf(parts, layoutOf(checkpoint, parts[0]!, exact)), 0));
     const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
-    const exact = options.dtype === "float32";
-    for (const [name, parts] of projectionGroups(specs)) {
-      const joined = await readJoined(backend, checkpoint, parts, exact);
-      if (joined) parameters[name] = joined;
-      // What does not join stands alone, and one part always joins.
-      else for (const spec of parts) parameters[spec.name] = (await readJoined(backend, checkpoint, [spec], exact))!;
+    const beside: Promise<unknown>[] = [];
+    for (const { name, parts } of groups) {
+      const { tensors, filled } = readParts(memory, checkpoint, parts, exact, own);
+      parameters[name] = tensors;
+      if (own) beside.push(filled);
+      else await filled;
     }
-    return parameters;
+    memory.leave();
+    return { parameters, filled: Promise.all(beside) };
   });
+}
 
 type Source = Pick<Checkpoint, "read" | "blockLayout" | "readBlocks">;
 
@@ -50,18 +77,30 @@ type Source = Pick<Checkpoint, "read" | "blockLayout" | "readBlocks">;
  * in them, and products with them do not round activations, so that sampling and training are one policy; the rest is float32.
  */
 export const readBaseParameters = (backend: Backend, checkpoint: Source, specs: readonly ParameterSpec[], { dtype }: LoadModelOptions = {}): Promise<ModelParameters> =>
-  readAll<DeviceTensor | QuantizedTensors>(specs, async (spec) => (dtype !== "float32" && spec.quantizable ? (await readJoined(backend, checkpoint, [spec], true))! : readFloat32(backend, checkpoint, [spec])));
+  readAll(specs, async (spec) => {
+    if (dtype === "float32" || !spec.quantizable) return readFloat32(backend, checkpoint, [spec]);
+    const memory = new ParameterMemory(backend, bytesOf([spec], layoutOf(checkpoint, spec, true)));
+    const { tensors, filled } = readParts(memory, checkpoint, [spec], true, null);
+    memory.leave();
+    await filled;
+    return tensors;
+  });
 
-async function load<P>(path: string, options: LoadModelOptions, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<P>): Promise<LoadedModel<P>> {
-  const checkpoint = await openCheckpoint(path);
+/** Closes the file when all is read. */
+async function load<P>(path: string, options: LoadModelOptions, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<{ parameters: P; filled: Promise<unknown> }>): Promise<LoadedModel<P> & { readonly filled: Promise<void> }> {
+  const checkpoint = await openCheckpoint(path, { vocabulary: options.vocabulary ?? false });
   try {
-    const { config, generationConfig } = checkpoint;
+    const { config, generationConfig, metadata } = checkpoint;
     const specs = parameterSpecs(config, options);
     // Before memory is taken for them: a configuration may say anything.
     for (const { name, shape } of specs) checkpoint.info(name, shape);
-    return { config, generationConfig, specs, parameters: await read(checkpoint, specs) };
-  } finally {
+    const { parameters, filled } = await read(checkpoint, specs);
+    const closed = filled.finally(checkpoint.close).then(() => {});
+    closed.catch(() => {}); // whoever awaits it is told
+    return { config, generationConfig, metadata, specs, parameters, filled: closed };
+  } catch (error) {
     await checkpoint.close();
+    throw error;
   }
 }
 
@@ -74,39 +113,49 @@ async function readAll<T>(specs: readonly ParameterSpec[], read: (spec: Paramete
 /** Matrices or vectors of equal columns, one below the other. */
 async function readFloat32(backend: Backend, checkpoint: Source, parts: readonly ParameterSpec[]): Promise<DeviceTensor<"float32">> {
   const tensor = backend.tensor("float32", [rowsOf(parts), ...parts[0]!.shape.slice(1)]);
-  let at = 0;
-  for (const { name, shape } of parts) {
-    const size = shape.reduce((a, b) => a * b, 1);
-    await checkpoint.read(name, shape, tensor.data.subarray(at, at + size));
-    at += size;
-  }
+  await fillFloat32(tensor.data, checkpoint, parts);
   return tensor;
 }
 
-/** Parts as one; null where some are in blocks of a kind, and others are not. */
-async function readJoined(backend: Backend, checkpoint: Source, parts: readonly ParameterSpec[], exact: boolean): Promise<DeviceTensor | QuantizedTensors | null> {
-  const [layout, ...others] = parts.map(({ name }) => {
-    const stored = checkpoint.blockLayout(name);
-    return exact && stored?.bits === 8 ? null : stored;
-  });
-  if (!layout && others.every((other) => !other)) return readFloat32(backend, checkpoint, parts);
-  if (!layout || !others.every((other) => other && sameLayout(other, layout))) return null;
-  const stacked = newBlocks(layout, rowsOf(parts), parts[0]!.shape[1]!);
-  const own = (await backend.hasOwnKernels()) ? backend.ownFunctions : null;
+async function fillFloat32(data: Float32Array, checkpoint: Source, parts: readonly ParameterSpec[]): Promise<void> {
   let at = 0;
-  for (const { name, shape } of parts) await checkpoint.readBlocks(name, shape, sliceRows(stacked, at, (at += shape[0]!)), own ? regroupRowsBy(own.regroupBlocks) : undefined);
-  return { ...quantizedTensors(backend, stacked), exact };
+  for (const { name, shape } of parts) {
+    const size = shape.reduce((a, b) => a * b, 1);
+    await checkpoint.read(name, shape, data.subarray(at, at + size));
+    at += size;
+  }
 }
 
-const rowsOf = (parts: readonly ParameterSpec[]): number => parts.reduce((n, { shape }) => n + shape[0]!, 0);
+const layoutOf = (checkpoint: Source, { name }: ParameterSpec, exact: boolean): BlockLayout | null => {
+  const layout = checkpoint.blockLayout(name);
+  return exact && layout?.bits === 8 ? null : layout;
+};
 
-/** Blocks as tensors over the same memory. */
-export function quantizedTensors(backend: Backend, { rows, columns, bits, block_size, blocks, scales, offsets }: QuantizedBlocks): QuantizedTensors {
-  const count = columns / block_size;
-  return {
-    blocks: backend.tensorOver("uint8", [rows, count, (block_size * bits) / 8], blocks),
-    scales: backend.tensorOver("float32", [rows, count], scales),
-    ...(offsets && { offsets: backend.tensorOver("float32", [rows, count], offsets) }),
-    columns,
-  };
+/** Whether all are in blocks of a kind, or none is in blocks. */
+function joins(checkpoint: Source, parts: readonly ParameterSpec[], exact: boolean): boolean {
+  const [first, ...others] = parts.map((part) => layoutOf(checkpoint, part, exact));
+  return others.every((other) => (first && other ? sameLayout(first, other) : first === other));
+}
+
+/** Parts that join, one below the other, and when they are filled. */
+function readParts(memory: ParameterMemory, checkpoint: Source, parts: readonly ParameterSpec[], exact: boolean, own: OwnFunctions | null): { readonly tensors: DeviceTensor | QuantizedTensors; readonly filled: Promise<unknown> } {
+  const layout = layoutOf(checkpoint, parts[0]!, exact);
+  if (!layout) {
+    const tensors = memory.float32([rowsOf(parts), ...parts[0]!.shape.slice(1)]);
+    return { tensors, filled: fillFloat32(tensors.data, checkpoint, parts) };
+  }
+  const { stacked, tensors } = memory.blocks(layout, rowsOf(parts), parts[0]!.shape[1]!);
+  return { tensors: { ...tensors, exact }, filled: fillBlocks(stacked, checkpoint, parts, own) };
+}
+
+async function fillBlocks(stacked: QuantizedBlocks, checkpoint: Source, parts: readonly ParameterSpec[], own: OwnFunctions | null): Promise<void> {
+  const readRows: ReadRows | undefined = own ? (type, from, places, { columns, blocks, scales, offsets }) => own.readBlocks({ type, ...from, columns, places, blocks, scales, offsets }) : undefined;
+  const beside: Promise<unknown>[] = [];
+  let at = 0;
+  for (const { name, shape } of parts) {
+    const filled = checkpoint.readBlocks(name, shape, sliceRows(stacked, at, (at += shape[0]!)), readRows);
+    if (readRows) beside.push(filled);
+    else await filled;
+  }
+  await Promise.all(beside);
 }

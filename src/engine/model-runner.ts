@@ -16,6 +16,8 @@ export interface RunnerOptions {
   readonly max_model_len: number;
   /** Parameters that never change: the session keeps and repacks them. Those that a trainer moves are given at each step. */
   readonly frozen?: ModelParameters;
+  /** When their memory has its values. Default: it has. */
+  readonly filled?: Promise<void>;
   /** Matrices that factors among the parameters given at each step change. Default: those that have factors there, with scale 1. */
   readonly modules?: readonly LoraModule[];
   /** Also guess with the model's next-token module, whose parameters are among those given. Default false. */
@@ -39,13 +41,13 @@ const pieceTokens = 256;
 const keptBindings = 64;
 const keptTokens = 8;
 
+/** Of one array: what every version of Node can hold, and less. */
+const mostElements = 2 ** 29;
+
 interface BoundStep {
   readonly binding: Binding;
   readonly dispose: () => void;
 }
-
-/** Of one array: what every version of Node can hold, and less. */
-const mostElements = 2 ** 29;
 
 /**
  * Runs a model over a key-value cache of fixed capacity, [max_num_seqs, heads, max_model_len, width] a layer. A step appends
@@ -61,7 +63,6 @@ export class ModelRunner {
   #kept = new Map<string, BoundStep>();
   readonly #ids = new WeakMap<ModelParameters, number>();
   #lastId = 0;
-  readonly #memory: DeviceTensor<"float32">[];
   readonly #keys: readonly DeviceTensor<"float32">[];
   readonly #values: readonly DeviceTensor<"float32">[];
   readonly #draft: DraftHead | null;
@@ -77,7 +78,6 @@ export class ModelRunner {
     this.options = options;
     this.#shape = cacheShape(config);
     const shape = [options.max_num_seqs, this.#shape.heads, options.max_model_len, this.#shape.width];
-    this.#memory = [];
     this.#lanes = this.#allocateLanes((this.#shape.shared ? 1 : 2) * config.num_hidden_layers, shape);
     this.#keys = this.#lanes.slice(0, config.num_hidden_layers);
     this.#values = this.#shape.shared ? this.#keys : this.#lanes.slice(config.num_hidden_layers);
@@ -86,15 +86,18 @@ export class ModelRunner {
     this.#io = new StepBuffers(config.vocab_size, this.#draft ? config.hidden_size : 0);
   }
 
-  /** Many in one piece of memory: V8 looks for garbage after every large one. */
+
+  /** Many in one piece of memory, which goes with the last of them: V8 may look for garbage after every large one. */
   #allocateLanes(count: number, shape: readonly number[]): DeviceTensor<"float32">[] {
     const size = shape.reduce((product, n) => product * n, 1);
     const each = Math.max(1, Math.floor(mostElements / size));
-    return Array.from({ length: count }, (_, lane) => {
-      const at = lane % each;
-      if (at === 0) this.#memory.push(this.#backend.tensor("float32", [Math.min(each, count - lane), size]));
-      return this.#backend.tensorOver("float32", shape, this.#memory.at(-1)!.data.subarray(at * size, (at + 1) * size));
+    const pieces = Array.from({ length: Math.ceil(count / each) }, (_, piece) => this.#backend.tensor("float32", [Math.min(each, count - piece * each), size], "cache"));
+    const lanes = Array.from({ length: count }, (_, lane) => {
+      const [piece, at] = [pieces[Math.floor(lane / each)]!, lane % each];
+      return this.#backend.tensorOver("float32", shape, piece.data.subarray(at * size, (at + 1) * size), piece);
     });
+    for (const piece of pieces) piece.dispose();
+    return lanes;
   }
 
   /** How rows of logits are looked through, once a step has run. */
@@ -226,7 +229,7 @@ export class ModelRunner {
     this.#dropKept();
     for (const program of this.#programs.values()) (await program).dispose();
     this.#programs.clear();
-    for (const tensor of [...this.#lanes, ...this.#memory]) tensor.dispose();
+    for (const tensor of this.#lanes) tensor.dispose();
     await this.#draft?.dispose();
   }
 
@@ -241,7 +244,7 @@ export class ModelRunner {
 
   #compile(parameters: ModelParameters): Promise<Program> {
     const { config, options } = this;
-    const { frozen = {}, modules = adaptedModules(parameters), max_model_len, session } = options;
+    const { frozen = {}, filled, modules = adaptedModules(parameters), max_model_len, session } = options;
     const cache = (): TensorType[] => this.#keys.map(() => ({ shape: ["batch", this.#shape.heads, max_model_len, this.#shape.width], dtype: "float32" }));
     const types = {
       frozen: typesOf(frozen),
@@ -261,7 +264,7 @@ export class ModelRunner {
         return { ...(options.mtp && { hidden }), logits: logits(config, all, gather(hidden, v.pick)), presentKeys: context.present.keys, presentValues: context.present.values };
       },
       types,
-      { ...(options.frozen && { arena: "own" }), ...session, frozen: { frozen: tensorsOf(frozen) } },
+      { ...(options.frozen && { arena: "own" }), ...session, frozen: { frozen: tensorsOf(frozen) }, filled },
     );
   }
 
@@ -293,7 +296,7 @@ export class ModelRunner {
     const { max_model_len } = this.options;
     const lane = heads * max_model_len * width;
     const over = this.#backend.tensorOver.bind(this.#backend);
-    const part = (cache: DeviceTensor<"float32">): DeviceTensor => over("float32", [rows, heads, max_model_len, width], cache.data.subarray(start * lane, (start + rows) * lane));
+    const part = (cache: DeviceTensor<"float32">): DeviceTensor => over("float32", [rows, heads, max_model_len, width], cache.data.subarray(start * lane, (start + rows) * lane), cache);
     const keys = this.#keys.map(part);
     const values = this.#shape.shared ? keys : this.#values.map(part);
     const { ids, positions, last, longest, pick, hidden, logits: out } = this.#io;

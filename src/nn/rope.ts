@@ -87,6 +87,10 @@ export function ropeTables(rope: RopeParameters, dim: number, positions: number)
   const frequencies = Float32Array.from(inverseFrequencies(rope, dim));
   const scale = cosSinScale(rope);
   const half = dim / 2;
-  const table = (f: (x: number) => number): Float32Array => Float32Array.from({ length: positions * half }, (_, k) => f(Math.fround(Math.floor(k / half) * frequencies[k % half]!)) * scale);
+  const table = (f: (x: number) => number): Float32Array => {
+    const values = new Float32Array(positions * half);
+    for (let position = 0; position < positions; position++) for (let i = 0; i < half; i++) values[position * half + i] = f(Math.fround(position * frequencies[i]!)) * scale;
+    return values;
+  };
   return { cos: table(Math.cos), sin: table(Math.sin), half, positions };
 }

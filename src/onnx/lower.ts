@@ -18,13 +18,13 @@ const opset = 21;
  * Writes a graph as an ONNX model (field numbers are those of onnx.proto3). Every graph output becomes a model output under
  * its own name; named dimensions become dim_param.
  */
-export function toOnnx(graph: Graph, target: Target, { frozen = new Set(), ownKernels = false }: ModelOptions = {}): Uint8Array {
-  return join(new ModelWriter(graph, target, new Map([...frozen].map((name) => [name, { location: name }])), ownKernels).write());
+export function toOnnx(graph: Graph, target: Target, { frozen = new Map(), ownKernels = false }: ModelOptions = {}): Uint8Array {
+  return join(new ModelWriter(graph, target, new Map(Array.from(frozen, ([name, location]) => [name, { location }])), ownKernels).write());
 }
 
 export interface ModelOptions {
-  /** Inputs that become initializers without data; their shapes have no named dimensions. */
-  readonly frozen?: ReadonlySet<string>;
+  /** Inputs that become initializers without data, and the file that each names; their shapes have no named dimensions. */
+  readonly frozen?: ReadonlyMap<string, string>;
   /** Whether the model may use our own operators, which need our own kernels (kernels). Default false. */
   readonly ownKernels?: boolean;
 }

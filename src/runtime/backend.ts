@@ -51,8 +51,8 @@ export interface SessionOptions {
   /** Writes a Chrome trace with this prefix when the session is disposed. */
   readonly profile?: string;
   /**
-   * Memory of the initializers whose data the model leaves out, by name. It never changes while the session lives: the library
-   * may keep its own, repacked copy of it (quantised weights run fast only so).
+   * Memory of the initializers whose data the model leaves out, by name. It never changes while the session lives. The processor reads
+   * it where it lies, or keeps a repacked copy of it; a device, the browser and optimization "all" a copy.
    */
   readonly initializers?: Readonly<Record<string, DeviceTensor>>;
 }
@@ -65,17 +65,31 @@ export interface RowMath {
   weights(scores: Float32Array | Float64Array, top: number, divisor: number, out?: Float64Array): number;
 }
 
+/** Rows of a GGUF file's blocks, [rows, columns], and where they go: the i-th to row places[i]. */
+export interface BlockReading {
+  readonly type: string;
+  /** Of an open file. */
+  readonly descriptor: number;
+  /** Where in it the rows begin. */
+  readonly offset: number;
+  readonly columns: number;
+  readonly places: Int32Array;
+  readonly blocks: Uint8Array;
+  readonly scales: Float32Array;
+  readonly offsets: Float32Array | null;
+}
+
 /**
- * Regroups rows of a GGUF file's blocks, [rows, columns], the i-th into row places[i], as weights/quantized-blocks.ts does, bit for bit.
- * False for a type of blocks that our kernels do not know.
+ * Reads blocks on another thread, regrouped as weights/quantized-blocks.ts does it, bit for bit. False for a type that our kernels do not
+ * know, and where the file ends early.
  */
-export type RegroupBlocks = (type: string, from: Uint8Array, columns: number, places: Int32Array, blocks: Uint8Array, scales: Float32Array, offsets: Float32Array | null) => boolean;
+export type ReadBlocks = (reading: BlockReading) => Promise<boolean>;
 
 /** What our own kernels do beside a graph's operators. */
 export interface OwnFunctions {
   /** @param expConstants what an exponential is made of (engine/exp.ts) */
   rowMath(expConstants: Float64Array): RowMath;
-  readonly regroupBlocks: RegroupBlocks;
+  readonly readBlocks: ReadBlocks;
 }
 
 /** Inputs and outputs of one session, bound once and run many times. */
@@ -103,16 +117,25 @@ export interface Backend {
   readonly provider: Provider;
   /** Of the runtime library, for `doctor` and logs. */
   readonly version: string;
+  /** What a model that is given initializers names as their file; null for the name of each. */
+  readonly initializerFile: string | null;
   /** Whether graphs may use our own kernels. They are compiled when this is first asked (kernel-library.ts). */
   hasOwnKernels(): Promise<boolean>;
   /** Null before `hasOwnKernels` has found any. */
   readonly ownFunctions: OwnFunctions | null;
   /** `model` is an ONNX ModelProto. */
   createSession(model: Uint8Array, options?: SessionOptions): Promise<Session>;
-  /** Zeroed memory. */
-  tensor<D extends DType>(dtype: D, shape: readonly number[]): DeviceTensor<D>;
-  /** A tensor over memory that the caller already has, without a copy (a sub-array of a cache, a file's bytes). */
-  tensorOver<D extends DType>(dtype: D, shape: readonly number[], data: Memory[D]): DeviceTensor<D>;
+  /**
+   * Zeroed memory.
+   * @param lasting For a model's parameters and caches. V8 looks for garbage after every large piece of its own memory; this is none of
+   *   it, and goes back to the system when the tensor is disposed of. "weights" is wholly used, "cache" as sequences come.
+   */
+  tensor<D extends DType>(dtype: D, shape: readonly number[], lasting?: "weights" | "cache"): DeviceTensor<D>;
+  /**
+   * A tensor over memory that the caller already has, without a copy (a sub-array of a cache, a file's bytes).
+   * @param owner the tensor that has the memory, which this one keeps
+   */
+  tensorOver<D extends DType>(dtype: D, shape: readonly number[], data: Memory[D], owner?: DeviceTensor): DeviceTensor<D>;
 }
 
 export type OpenBackend = (provider?: Provider) => Promise<Backend>;

@@ -24,16 +24,20 @@ export interface CompileOptions extends Omit<SessionOptions, "initializers"> {
    * bound. Kernels may repack it, so it runs faster than what is bound at each run. What the function does not use is left out.
    */
   readonly frozen?: Tree<DeviceTensor>;
+  /** When the memory of `frozen` has its values. Default: it has. */
+  readonly filled?: Promise<void> | undefined;
 }
 
 /** Traces `f` on inputs of the given types, lowers it for the backend's provider and makes a session of it. */
-export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, { frozen = {}, ...options }: CompileOptions = {}): Promise<Program> {
+export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, { frozen = {}, filled, ...options }: CompileOptions = {}): Promise<Program> {
   const kept = new Map(leaves(frozen, isDeviceTensor));
   const graph = withoutIdle(fuse(simplify(trace(f, types))), kept);
   verify(graph);
   const initializers = Object.fromEntries(graph.inputs.flatMap(([name]) => (kept.has(name) ? [[name, kept.get(name)!]] : [])));
   const ownKernels = graph.nodes.some(({ op }) => withOwnKernels.has(op.name)) && options.ownKernels !== false && (await backend.hasOwnKernels());
-  const model = toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", { frozen: new Set(Object.keys(initializers)), ownKernels });
+  const files = new Map(Object.keys(initializers).map((name) => [name, backend.initializerFile ?? name]));
+  const model = toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", { frozen: files, ownKernels });
+  await filled;
   const session = await backend.createSession(model, { ...options, initializers });
   return {
     graph,

@@ -19,8 +19,8 @@ const objects: readonly { readonly source: string; readonly object: string; read
     { source: `${name}.c`, object: `${name}-wide.o`, flags: wide },
     { source: `${name}.c`, object: `${name}-narrow.o`, flags: narrow },
   ]),
-  { source: "regroup.c", object: "regroup.o", flags: narrow },
-  ...["pack", "operator", "product-operators", "attention-operator", "row-functions"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: [] })),
+  ...["regroup", "pack"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: narrow })),
+  ...["pages", "operator", "product-operators", "attention-operator", "row-functions"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: [] })),
 ];
 
 /** Where the library of our own kernels is, or why there is none. */

@@ -1,7 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import type { DType, TypedArray } from "../tensor/value.ts";
 import type { Binding, DeviceTensor, Memory, Session } from "./backend.ts";
-import { showShape } from "./memory.ts";
+import { checkMemory, showShape } from "./memory.ts";
 
 /** What is open, by kind. A program that disposes of everything ends at zero. */
 export const liveObjects = { sessions: 0, bindings: 0, tensors: 0 };
@@ -19,17 +19,20 @@ export class HostTensor<Handle, D extends DType = DType> implements DeviceTensor
   readonly data: Memory[D];
   readonly driver: TensorDriver<Handle>;
   readonly handle: Handle;
+  readonly #released: () => void;
   /** Its owner, until disposed, and the bindings that it is part of. */
   #holders = 1;
   #disposed = false;
 
-  constructor(driver: TensorDriver<Handle>, dtype: D, shape: readonly number[], data: Memory[D]) {
+  /** @param released is called when nobody uses the memory any more */
+  constructor(driver: TensorDriver<Handle>, dtype: D, shape: readonly number[], data: Memory[D], released = (): void => {}) {
     // V8 keeps an array of up to 64 bytes inside its own heap, where it moves, until somebody asks for its buffer.
     void data.buffer;
     this.dtype = dtype;
     this.shape = shape;
     this.data = data;
     this.driver = driver;
+    this.#released = released;
     this.handle = driver.wrap(dtype, shape, data);
     liveObjects.tensors++;
   }
@@ -46,6 +49,7 @@ export class HostTensor<Handle, D extends DType = DType> implements DeviceTensor
     if (--this.#holders > 0) return;
     this.driver.release(this.handle);
     liveObjects.tensors--;
+    this.#released();
   }
 
   dispose(): void {
@@ -53,6 +57,15 @@ export class HostTensor<Handle, D extends DType = DType> implements DeviceTensor
     this.#disposed = true;
     this.letGo();
   }
+}
+
+/** A tensor over memory that another one has, which it keeps. */
+export function viewOf<Handle, D extends DType>(driver: TensorDriver<Handle>, dtype: D, shape: readonly number[], data: Memory[D], owner?: DeviceTensor): HostTensor<Handle, D> {
+  checkMemory(dtype, shape, data);
+  if (!owner) return new HostTensor(driver, dtype, shape, data);
+  requireOwn(driver, owner, "owner");
+  owner.hold();
+  return new HostTensor(driver, dtype, shape, data, () => owner.letGo());
 }
 
 /** An input or output as the model declares it. A dimension is null where any size will do. */

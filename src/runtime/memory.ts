@@ -2,7 +2,7 @@ import { LongjingError } from "../errors/index.ts";
 import type { DType } from "../tensor/value.ts";
 import type { Memory } from "./backend.ts";
 
-type ArrayClass<D extends DType> = { readonly BYTES_PER_ELEMENT: number; new (buffer: ArrayBuffer, offset: number, length: number): Memory[D] };
+type ArrayClass<D extends DType> = { readonly BYTES_PER_ELEMENT: number; new (buffer: ArrayBufferLike, offset: number, length: number): Memory[D] };
 const arrays: { readonly [D in DType]: ArrayClass<D> } = { float32: Float32Array, int64: BigInt64Array, int32: Int32Array, bool: Uint8Array, uint8: Uint8Array };
 
 export const dtypes = Object.keys(arrays) as readonly DType[];
@@ -19,14 +19,15 @@ export function elementCount(shape: readonly number[]): number {
 const alignment = 64;
 
 /**
- * Zeroed memory for a tensor, in an ArrayBuffer of its own.
+ * Zeroed memory for a tensor, in a buffer of its own.
  *
- * @param addressOf where a buffer lies in memory. With it the array starts at a multiple of 64.
+ * @param addressOf where memory lies. With it the array starts at a multiple of 64.
+ * @param shared in a SharedArrayBuffer: V8 does not count those when it decides whether to look for garbage
  */
-export function allocate<D extends DType>(dtype: D, shape: readonly number[], addressOf?: (buffer: ArrayBuffer) => bigint): Memory[D] {
+export function allocate<D extends DType>(dtype: D, shape: readonly number[], addressOf?: (bytes: Uint8Array) => bigint, shared = false): Memory[D] {
   const length = elementCount(shape);
-  const buffer = new ArrayBuffer(length * arrays[dtype].BYTES_PER_ELEMENT + (addressOf ? alignment : 0));
-  const offset = addressOf ? Number(-addressOf(buffer) & BigInt(alignment - 1)) : 0;
+  const buffer = new (shared ? SharedArrayBuffer : ArrayBuffer)(length * arrays[dtype].BYTES_PER_ELEMENT + (addressOf ? alignment : 0));
+  const offset = addressOf ? Number(-addressOf(new Uint8Array(buffer)) & BigInt(alignment - 1)) : 0;
   return new arrays[dtype](buffer, offset, length);
 }
 

@@ -1,9 +1,9 @@
 import { openedOwnKernels, openOwnKernels } from "./own-kernels.ts";
 import type { Backend, OpenBackend } from "./backend.ts";
-import { HostTensor } from "./lifetime.ts";
-import { allocate, checkMemory } from "./memory.ts";
+import { HostTensor, viewOf } from "./lifetime.ts";
+import { allocate } from "./memory.ts";
 import { ortApi } from "./ort-api.ts";
-import { createOrtSession, ortProviders, ortTensors, probe } from "./ort-session.ts";
+import { createOrtSession, initializerFile, ortProviders, ortTensors, probe } from "./ort-session.ts";
 
 /**
  * Opens ONNX Runtime: on the processor, on a GPU through WebGPU, or its WebAssembly build (slower; for comparison).
@@ -21,15 +21,18 @@ function nativeBackend(provider: keyof typeof ortProviders): Backend {
   return {
     provider,
     version,
+    initializerFile,
     hasOwnKernels: async () => provider === "cpu" && !("missing" in (await openOwnKernels())),
     get ownFunctions() {
       return openedOwnKernels() ?? null;
     },
     createSession: (model, options) => createOrtSession(model, ortProviders[provider], options),
-    tensor: (dtype, shape) => new HostTensor(ortTensors, dtype, shape, allocate(dtype, shape, addressOf)),
-    tensorOver: (dtype, shape, data) => {
-      checkMemory(dtype, shape, data);
-      return new HostTensor(ortTensors, dtype, shape, data);
+    tensor: (dtype, shape, lasting) => {
+      const own = lasting && openedOwnKernels();
+      const data = allocate(dtype, shape, addressOf, own !== undefined);
+      if (lasting === "weights") own?.wishLargePages(data);
+      return new HostTensor(ortTensors, dtype, shape, data, own && (() => own.giveBack(data)));
     },
+    tensorOver: (...given) => viewOf(ortTensors, ...given),
   };
 }

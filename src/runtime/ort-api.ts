@@ -80,6 +80,7 @@ const functions = {
   BindInput: call(136, "void *", "str", "void *"),
   BindOutput: call(137, "void *", "str", "void *"),
   CreateAndRegisterAllocator: call(144, "void *", "void *", "void *"),
+  AddInitializer: call(150, "void *", "str", "void *"),
   AddExternalInitializers: call(210, "void *", "const char **", "void *", "size_t"),
   SessionOptionsAppendExecutionProvider: call(216, "void *", "str", "const char **", "const char **", "size_t"),
 };
@@ -101,7 +102,7 @@ type Destructors = { readonly [N in keyof typeof destructors]: (object: Pointer)
 export interface OrtApi extends Functions, Destructors {
   /** Of the library. */
   readonly version: string;
-  addressOf(memory: ArrayBufferLike): bigint;
+  addressOf(bytes: Uint8Array): bigint;
   readString(at: Pointer): string;
 }
 
@@ -151,7 +152,7 @@ function loadApi(koffi: typeof Koffi): OrtApi {
   return {
     ...bindFunctions(koffi, table),
     version,
-    addressOf: (memory) => koffi.address(memory),
+    addressOf: (bytes) => koffi.address(bytes),
     readString: (at) => koffi.decode.string(at),
   };
 }

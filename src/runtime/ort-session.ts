@@ -1,3 +1,5 @@
+import { basename, dirname } from "node:path";
+import { fileURLToPath } from "node:url";
 import { LongjingError } from "../errors/index.ts";
 import type { DType } from "../tensor/value.ts";
 import type { Session, SessionOptions } from "./backend.ts";
@@ -70,13 +72,25 @@ export async function createOrtSession(model: Uint8Array, provider: OrtProvider,
   try {
     configure(settings, provider, options);
     const initializers = ownTensors(ortTensors, options.initializers ?? {});
-    const handles = BigInt64Array.from(initializers, ([, { handle }]) => handle);
-    if (initializers.length > 0) api.AddExternalInitializers(settings, initializers.map(([name]) => name), handles, initializers.length);
+    addInitializers(settings, initializers, provider.name === undefined && options.optimization !== "all");
     const session = await provider.order.later(() => api.CreateSessionFromArray.async(env, model, model.byteLength, settings));
     return describe(session, provider, initializers);
   } finally {
     api.ReleaseSessionOptions(settings);
   }
+}
+
+/** Here, so that it is there: the library wants the file that initializers without data name, and reads nothing of it. */
+export const initializerFile = basename(fileURLToPath(import.meta.url));
+const initializerFolder = dirname(fileURLToPath(import.meta.url));
+
+/** @param inPlace runs read the memory that is given. Otherwise the library copies it: for a device, or to compute with it beforehand. */
+function addInitializers(settings: Pointer, initializers: Bound<Pointer>, inPlace: boolean): void {
+  const { api } = library();
+  if (initializers.length === 0) return;
+  api.AddSessionConfigEntry(settings, "session.model_external_initializers_file_folder_path", initializerFolder);
+  if (inPlace) for (const [name, { handle }] of initializers) api.AddInitializer(settings, name, handle);
+  else api.AddExternalInitializers(settings, initializers.map(([name]) => name), BigInt64Array.from(initializers, ([, { handle }]) => handle), initializers.length);
 }
 
 /** A trainer has a session for each length of its rows, and runs one at a time: with arenas of their own, each would keep what its largest run took. */

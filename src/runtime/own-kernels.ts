@@ -1,4 +1,5 @@
-import type { OwnFunctions, RegroupBlocks } from "./backend.ts";
+import type { TypedArray } from "../tensor/value.ts";
+import type { BlockReading, OwnFunctions, ReadBlocks } from "./backend.ts";
 import { kernelLibrary } from "./kernel-library.ts";
 import { loadKoffi, ortApi, type Pointer } from "./ort-api.ts";
 
@@ -7,6 +8,10 @@ export interface OwnKernels extends OwnFunctions {
   /** What they use of the processor: "avx512_vnni" or "avx2". */
   readonly instructions: string;
   readonly domain: Pointer;
+  /** Asks that memory be looked up in large pages, where the system has them. */
+  wishLargePages(data: TypedArray): void;
+  /** Gives memory that nobody will read any more back to the system, whenever its array goes. */
+  giveBack(data: TypedArray): void;
 }
 
 /** Or why there are none: ONNX Runtime's own are used then. */
@@ -23,6 +28,9 @@ export const openedOwnKernels = (): OwnKernels | undefined => ready;
 
 const operators = ["longjing_matmul_blocks", "longjing_gated_matmul_blocks", "longjing_cached_attention"];
 
+/** What calls on other threads are given, so that the collector leaves it alone. */
+const inFlight = new Set<unknown>();
+
 /** Foreign code must stay where it is as long as a session may call it. */
 const kept: unknown[] = [];
 
@@ -37,7 +45,7 @@ async function open(): Promise<OwnKernelsOrWhy> {
   const api = ortApi();
   const domain = api.CreateCustomOpDomain("longjing");
   for (const operator of operators) api.CustomOpDomain_Add(domain, loaded.func(operator, "void *", [])() as Pointer);
-  return (ready = { instructions, domain, rowMath: bindRowMath(loaded), regroupBlocks: bindRegroupBlocks(loaded) });
+  return (ready = { instructions, domain, rowMath: bindRowMath(loaded), readBlocks: bindReadBlocks(loadKoffi(), loaded), ...bindMemory(loaded) });
 }
 
 /** A file that is damaged, or lies where nothing may be run, must not keep a model from running. */
@@ -64,7 +72,37 @@ function bindRowMath(library: Library): OwnKernels["rowMath"] {
 
 type ForeignFunction = ReturnType<Library["func"]>;
 
-function bindRegroupBlocks(library: Library): RegroupBlocks {
-  const regroup = library.func("longjing_regroup", "int", ["str", "void *", "size_t", "size_t", "void *", "void *", "void *", "void *"]);
-  return (type, from, columns, places, blocks, scales, offsets) => regroup(type, from, places.length, columns, places, blocks, scales, offsets) !== 0;
+function bindReadBlocks(koffi: ReturnType<typeof loadKoffi>, library: Library): ReadBlocks {
+  const read = library.func("longjing_read_blocks", "void", ["void *", "size_t"]);
+  // Those that are asked for in one turn go in one call: each call on another thread takes a stack of its own.
+  let asked: { readonly reading: BlockReading; readonly resolve: (done: boolean) => void; readonly reject: (error: unknown) => void }[] = [];
+  const start = (): void => {
+    const batch = asked;
+    asked = [];
+    const names = new Map(batch.map(({ reading }) => [reading.type, new TextEncoder().encode(`${reading.type}\0`)]));
+    const address = (data: TypedArray | null): bigint => (data === null ? 0n : koffi.address(data));
+    const fields = ({ type, descriptor, offset, columns, places, blocks, scales, offsets }: BlockReading): bigint[] =>
+      [address(names.get(type)!), BigInt(descriptor), BigInt(offset), BigInt(places.length), BigInt(columns), address(places), address(blocks), address(scales), address(offsets), 0n];
+    const readings = BigInt64Array.from(batch.flatMap(({ reading }) => fields(reading)));
+    const given = [batch, names, readings];
+    inFlight.add(given);
+    read.async(readings, batch.length, (error: unknown) => {
+      inFlight.delete(given);
+      const each = readings.length / batch.length;
+      for (const [at, { resolve, reject }] of batch.entries()) {
+        if (error) reject(error);
+        else resolve(readings[(at + 1) * each - 1] !== 0n);
+      }
+    });
+  };
+  return (reading) =>
+    new Promise((resolve, reject) => {
+      if (asked.length === 0) queueMicrotask(start);
+      asked.push({ reading, resolve, reject });
+    });
+}
+
+function bindMemory(library: Library): Pick<OwnKernels, "wishLargePages" | "giveBack"> {
+  const [wish, giveBack] = ["longjing_wish_large_pages", "longjing_give_back"].map((name) => library.func(name, "void", ["void *", "size_t"])) as [ForeignFunction, ForeignFunction];
+  return { wishLargePages: (data) => void wish(data, data.byteLength), giveBack: (data) => void giveBack(data, data.byteLength) };
 }

@@ -1,8 +1,8 @@
 import type { InferenceSession, Tensor } from "onnxruntime-web";
 import { LongjingError } from "../errors/index.ts";
 import type { Backend, OpenBackend, Session, SessionOptions } from "./backend.ts";
-import { type Bound, type BindingDriver, type Declared, HostTensor, ManagedSession, ownTensors, type TensorDriver } from "./lifetime.ts";
-import { allocate, checkMemory, dtypes, showShape } from "./memory.ts";
+import { type Bound, type BindingDriver, type Declared, HostTensor, ManagedSession, ownTensors, type TensorDriver, viewOf } from "./lifetime.ts";
+import { allocate, dtypes, showShape } from "./memory.ts";
 import { oneAtATime } from "./order.ts";
 
 type Ort = typeof import("onnxruntime-web");
@@ -26,6 +26,7 @@ export function webBackend(ort: Ort, provider: WebProvider): Backend {
   return {
     provider,
     version: ort.env.versions.web ?? ort.env.versions.common,
+    initializerFile: null,
     hasOwnKernels: async () => false,
     ownFunctions: null,
     createSession: (model, options) => createWebSession(ort, tensors, provider, model, options),
@@ -34,10 +35,7 @@ export function webBackend(ort: Ort, provider: WebProvider): Backend {
       owned.set(made.handle, made.data.buffer);
       return made;
     },
-    tensorOver: (dtype, shape, data) => {
-      checkMemory(dtype, shape, data);
-      return new HostTensor(tensors, dtype, shape, data);
-    },
+    tensorOver: (...given) => viewOf(tensors, ...given),
   };
 }
 

@@ -11,6 +11,8 @@ export interface ByteSource {
    * @throws LongjingError "bad_file" when the source ends before.
    */
   readInto(target: Uint8Array, offset: number): Promise<void>;
+  /** Of a file: what the system calls it until it is closed. */
+  readonly descriptor?: number;
   close(): Promise<void>;
 }
 

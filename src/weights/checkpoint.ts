@@ -1,8 +1,9 @@
 import { LongjingError } from "../errors/index.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { GenerationConfig } from "./generation-config.ts";
-import type { BlockLayout, QuantizedBlocks, RegroupRows } from "./quantized-blocks.ts";
+import type { BlockLayout, QuantizedBlocks, ReadRows } from "./quantized-blocks.ts";
 import type { GgufType } from "./gguf-blocks.ts";
+import type { GgufValue } from "./gguf-header.ts";
 import type { SafetensorsDtype } from "./safetensors-header.ts";
 
 /** How a tensor is stored. */
@@ -23,6 +24,8 @@ export interface CheckpointTensor extends StoredAs {
 export interface Checkpoint {
   readonly path: string;
   readonly config: ModelConfig;
+  /** What a GGUF file says beside its tensors, as much of it as was asked for. */
+  readonly metadata?: ReadonlyMap<string, GgufValue>;
   /** null when the checkpoint has none. */
   readonly generationConfig: GenerationConfig | null;
   /** Of all tensors, sorted. */
@@ -43,9 +46,9 @@ export interface Checkpoint {
   /**
    * A matrix in the blocks that it is stored in, where it has a layout; null elsewhere.
    * @param into where they go, of that layout; new memory when it is left out
-   * @param regroup how rows of a GGUF file's blocks get there; default `regroupRows`
+   * @param readRows how rows of a GGUF file's blocks get there, by default in plain loops; it may be called again before it is done
    */
-  readBlocks(name: string, shape?: readonly number[], into?: QuantizedBlocks, regroup?: RegroupRows): Promise<QuantizedBlocks | null>;
+  readBlocks(name: string, shape?: readonly number[], into?: QuantizedBlocks, readRows?: ReadRows): Promise<QuantizedBlocks | null>;
   close(): Promise<void>;
 }
 

@@ -22,6 +22,7 @@ export async function openFileSource(path: string): Promise<ByteSource> {
     return {
       label: path,
       size: stats.size,
+      descriptor: handle.fd,
       readInto: (target, offset) => readInto(handle, target, offset, path),
       close: () => handle.close(),
     };

@@ -7,9 +7,10 @@ import { checkLength, checkShape } from "./checkpoint.ts";
 import type { Checkpoint, StoredAs } from "./checkpoint.ts";
 import { configFromGguf, generationConfigFromGguf } from "./gguf-config.ts";
 import { ggufPlace } from "./gguf-names.ts";
+import type { GgufHeaderOptions } from "./gguf-header.ts";
 import { openGguf } from "./gguf.ts";
 import type { Gguf, GgufTensorInfo } from "./gguf.ts";
-import { ggufBlockLayout, newBlocks, regroupRows, type BlockLayout, type QuantizedBlocks, type RegroupRows } from "./quantized-blocks.ts";
+import { ggufBlockLayout, newBlocks, regroupRows, type BlockLayout, type QuantizedBlocks, type ReadRows } from "./quantized-blocks.ts";
 
 const ropeFactors = "rope_freqs.weight";
 
@@ -18,9 +19,9 @@ const ropeFactors = "rope_freqs.weight";
  * Hugging Face folder. Closes the source when it fails.
  * @throws LongjingError "bad_file", "bad_config", "unsupported" (another architecture, rotation or type of block; one shard of several)
  */
-export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint> {
+export async function openGgufCheckpoint(source: ByteSource, options: GgufHeaderOptions = { vocabulary: false }): Promise<Checkpoint> {
   try {
-    const file = await openGguf(source, { vocabulary: false });
+    const file = await openGguf(source, options);
     refuseShard(file);
     const config = configFromGguf(file, file.tensors.has(ropeFactors) ? await file.readFloat32(ropeFactors) : null);
     const specs = parameterSpecs(config);
@@ -39,14 +40,15 @@ export async function openGgufCheckpoint(source: ByteSource): Promise<Checkpoint
     return {
       path: file.label,
       config,
+      metadata: file.metadata,
       generationConfig: generationConfigFromGguf(file, config.vocab_size),
       names: [...parts.keys()].toSorted(),
       info,
       blockLayout: (name) => find(name).blocks?.layout ?? null,
-      readBlocks: async (name, shape, into, regroup) => {
+      readBlocks: async (name, shape, into, readRows) => {
         info(name, shape);
         const { blocks } = find(name);
-        return blocks ? blocks.read(into, regroup) : null;
+        return blocks ? blocks.read(into, readRows) : null;
       },
       read: async (name, shape, into) => ({ shape: info(name, shape).shape, dtype: info(name).dtype, data: await find(name).read(into) }),
       close: file.close,
@@ -66,7 +68,7 @@ interface Part {
   readonly stored: StoredAs;
   readonly read: (into?: Float32Array) => Promise<Float32Array>;
   /** Of a matrix that has a layout. */
-  readonly blocks?: { readonly layout: BlockLayout; readonly read: (into?: QuantizedBlocks, regroup?: RegroupRows) => Promise<QuantizedBlocks> } | undefined;
+  readonly blocks?: { readonly layout: BlockLayout; readonly read: (into?: QuantizedBlocks, readRows?: ReadRows) => Promise<QuantizedBlocks> } | undefined;
 }
 
 /** @throws LongjingError "unsupported" for a tensor of the language model that no parameter takes: without it, other numbers come out */
@@ -91,8 +93,11 @@ function partsOf(file: Gguf, config: ModelConfig, { name, shape: size }: Paramet
     const [rows = 0, columns, ...more] = info.shape.slice(entries ? 1 : 0);
     const layout = ggufBlockLayout(info.dtype);
     if (layout === null || columns === undefined || more.length > 0) return undefined;
-    const read = async (into = newBlocks(layout, rows, columns), regroup: RegroupRows = regroupRows): Promise<QuantizedBlocks> => {
-      await file.eachRows(tensor, (bytes, first) => regroup(info.dtype, bytes, into, first, place), entries);
+    const read = async (into = newBlocks(layout, rows, columns), readRows?: ReadRows): Promise<QuantizedBlocks> => {
+      const from = readRows && file.placeOf(tensor, entries);
+      const done = from && (await readRows(info.dtype, from, placesOf(rows, place), into));
+      // A file that ends early is told so here.
+      if (!done) await file.eachRows(tensor, (bytes, first) => regroupRows(info.dtype, bytes, into, first, place), entries);
       return into;
     };
     return { layout, read };
@@ -107,6 +112,12 @@ function partsOf(file: Gguf, config: ModelConfig, { name, shape: size }: Paramet
   const [count = 0, ...shape] = info.shape;
   if (expert >= count) return [];
   return [[name, { stored: { shape, dtype: info.dtype }, read: (into) => file.readFloat32(tensor, { entries: [expert, expert + 1], into }), blocks: blocks([expert, expert + 1]) }]];
+}
+
+function placesOf(rows: number, place: ((row: number) => number) | undefined): Int32Array {
+  const places = new Int32Array(rows);
+  for (let row = 0; row < rows; row++) places[row] = place ? place(row) : row;
+  return places;
 }
 
 function zeros(shape: readonly number[]): Part {

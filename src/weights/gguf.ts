@@ -25,6 +25,8 @@ export interface Gguf extends GgufHeader {
    * @throws LongjingError as `readFloat32` does
    */
   eachRows(name: string, take: (bytes: Uint8Array, firstRow: number) => void, entries?: readonly [begin: number, end: number]): Promise<void>;
+  /** Where the same lies, for whoever reads it by other means: the file and the first byte in it; null for what is no file. */
+  placeOf(name: string, entries?: readonly [begin: number, end: number]): { readonly descriptor: number; readonly offset: number } | null;
   close(): Promise<void>;
 }
 
@@ -50,13 +52,16 @@ export async function openGguf(source: ByteSource, options: GgufHeaderOptions = 
       const rowBytes = (shape.at(-1)! / elements) * bytes;
       const rows = size / rowBytes;
       const most = Math.max(1, Math.floor(rowsAtOnce / rowBytes));
-      if (scratch.length < most * rowBytes) scratch = new Uint8Array(most * rowBytes);
+      const whole = scratch.length < most * rowBytes ? new Uint8Array(most * rowBytes) : scratch;
+      scratch = new Uint8Array(0); // another call that begins meanwhile takes its own
       for (let row = 0; row < rows; row += most) {
-        const piece = scratch.subarray(0, Math.min(most, rows - row) * rowBytes);
+        const piece = whole.subarray(0, Math.min(most, rows - row) * rowBytes);
         await source.readInto(piece, offset + row * rowBytes);
         take(piece, row);
       }
+      scratch = whole;
     },
+    placeOf: (name, entries) => (source.descriptor === undefined ? null : { descriptor: source.descriptor, offset: find(name, entries).offset }),
     close: () => source.close(),
   };
 }

@@ -49,13 +49,17 @@ export const ggufBlockLayout = (type: GgufType): BlockLayout | null => regroupin
 
 export const sameLayout = (a: BlockLayout, b: BlockLayout): boolean => a.bits === b.bits && a.block_size === b.block_size && a.offsets === b.offsets;
 
-/** Memory for a matrix, zeroed: one piece for all of its parts, because V8 may look for garbage at each. */
-export function newBlocks({ bits, block_size, offsets }: BlockLayout, rows: number, columns: number): QuantizedBlocks {
-  const [count, bytes] = [(rows * columns) / block_size, (rows * columns * bits) / 8];
-  const numbers = Float32Array.BYTES_PER_ELEMENT * count;
-  const memory = new ArrayBuffer(bytes + numbers * (offsets ? 2 : 1));
-  // Numbers come first: they want their alignment.
-  return { rows, columns, bits, block_size, scales: new Float32Array(memory, 0, count), offsets: offsets ? new Float32Array(memory, numbers, count) : null, blocks: new Uint8Array(memory, memory.byteLength - bytes) };
+/**
+ * Memory for a matrix.
+ * @param take gives so many bytes at a multiple of 4; default new ones
+ */
+export function newBlocks({ bits, block_size, offsets }: BlockLayout, rows: number, columns: number, take: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes)): QuantizedBlocks {
+  const count = (rows * columns) / block_size;
+  const numbers = (): Float32Array => {
+    const { buffer, byteOffset } = take(count * Float32Array.BYTES_PER_ELEMENT);
+    return new Float32Array(buffer, byteOffset, count);
+  };
+  return { rows, columns, bits, block_size, scales: numbers(), offsets: offsets ? numbers() : null, blocks: take((rows * columns * bits) / 8) };
 }
 
 /** Rows [begin, end) of a matrix, over the same memory. */
@@ -64,34 +68,30 @@ export function sliceRows({ rows, blocks, scales, offsets, ...rest }: QuantizedB
   return { ...rest, rows: end - begin, blocks: part(blocks), scales: part(scales), offsets: offsets && part(offsets) };
 }
 
-export type RegroupRows = (type: GgufType, from: Uint8Array, to: QuantizedBlocks, first: number, place?: (row: number) => number) => void;
-
 /**
  * Regroups rows of a GGUF file, every element the same. Loading a model is mostly this.
  * @param from whole rows of blocks of a type that has a layout, at a multiple of 4 bytes
  * @param place the row of `to` that a row of `from` becomes; default the same
  */
-export const regroupRows: RegroupRows = (type, from, to, first, place) => {
+export function regroupRows(type: GgufType, from: Uint8Array, to: QuantizedBlocks, first: number, place?: (row: number) => number): void {
   const { write } = regroupings[type]!;
   const { columns, block_size, blocks, scales } = to;
   const parts = { blocks, scales, offsets: to.offsets ?? new Float32Array(0) };
   const [perRow, rowBytes, count] = [columns / block_size, ggufRowBytes(type, columns), rowsGiven(type, from, to, first)];
   if (!place) write(from, 0, parts, first * perRow, count * perRow);
   else for (let row = 0; row < count; row++) write(from, row * rowBytes, parts, place(first + row) * perRow, perRow);
-};
+}
 
 const ggufRowBytes = (type: GgufType, columns: number): number => (columns / blockTypes[type].elements) * blockTypes[type].bytes;
 
 /** Whole rows among the bytes, as far as there is room from row `first` on. */
 const rowsGiven = (type: GgufType, from: Uint8Array, { rows, columns }: QuantizedBlocks, first: number): number => Math.min(from.length / ggufRowBytes(type, columns), rows - first);
 
-/** The same by somebody's faster loops, for the types that those know. @param fast returns false for a type that it does not */
-export const regroupRowsBy =
-  (fast: (type: string, from: Uint8Array, columns: number, places: Int32Array, blocks: Uint8Array, scales: Float32Array, offsets: Float32Array | null) => boolean): RegroupRows =>
-  (type, from, to, first, place) => {
-    const places = Int32Array.from({ length: rowsGiven(type, from, to, first) }, (_, row) => (place ? place(first + row) : first + row));
-    if (!fast(type, from, to.columns, places, to.blocks, to.scales, to.offsets)) regroupRows(type, from, to, first, place);
-  };
+/**
+ * Rows of a file's blocks, read and regrouped by somebody's faster loops, the i-th into row places[i]. False for a type that they do not
+ * know, and where the file ends early.
+ */
+export type ReadRows = (type: GgufType, from: { readonly descriptor: number; readonly offset: number }, places: Int32Array, to: QuantizedBlocks) => Promise<boolean>;
 
 const half = (from: Uint8Array, at: number): number => halves()[from[at]! | (from[at + 1]! << 8)]!;
 
