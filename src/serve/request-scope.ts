@@ -1,8 +1,11 @@
 import { randomUUID } from "node:crypto";
+import type { ServerResponse } from "node:http";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import type { Context, MiddlewareHandler } from "hono";
 import { errorBody, errorForm } from "./errors.ts";
+import { EventSender } from "./event-sender.ts";
 import type { ApiKey } from "./keys.ts";
-import { sseText } from "./sse.ts";
+import { eventsOf, sseText } from "./sse.ts";
 
 declare module "hono" {
   interface ContextVariableMap {
@@ -101,34 +104,44 @@ export function trackRequests(options: TrackOptions): MiddlewareHandler {
     const isEvents = c.res.headers.get("content-type")?.startsWith("text/event-stream") === true;
     if (scope.model !== null || isEvents) {
       const { body } = c.res;
-      if (body !== null) return void (c.res = new Response(watched(body, scope, options, { destroy: destroyerOf(c), lastWords: isEvents ? goodbye(scope.path) : null, open }), c.res));
+      if (body !== null) return send(c, body, { scope, open, lastWords: isEvents ? goodbye(scope.path) : null, ...options });
     }
     scope.aborted = scope.gone;
     scope.end();
   };
 }
 
-/** Closes the connection under a response; there is none under a request that was made without a socket. */
-function destroyerOf(c: Context): (() => void) | undefined {
-  const { outgoing } = (c.env ?? {}) as { outgoing?: { destroy(): void } };
-  return outgoing && (() => outgoing.destroy());
+/** Sends a body and ends the scope: events by the connection itself, where there is one; all else by a stream around it. */
+function send(c: Context, body: ReadableStream<Uint8Array>, connection: Connection): void {
+  // None is under a request that was made without a socket.
+  const { outgoing } = (c.env ?? {}) as { outgoing?: ServerResponse };
+  const events = eventsOf(body);
+  const { lastWords } = connection;
+  if (events === undefined || outgoing === undefined || lastWords === null) {
+    c.res = new Response(watched(body, outgoing && (() => outgoing.destroy()), connection), c.res);
+    return;
+  }
+  new EventSender(c.res, events, { ...connection, outgoing, lastWords });
+  c.res = undefined; // or its headers would join those of the next
+  c.res = RESPONSE_ALREADY_SENT;
+  void c.res.body; // node-server sends a response whose body nobody has looked at before it reads its headers
 }
 
-function goodbye(path: string): Uint8Array {
+function goodbye(path: string): string {
   const body = errorBody("The server is shutting down", "server_error", "shutting_down");
-  return new TextEncoder().encode(sseText(errorForm(path).event({ status: 503, body })));
+  return sseText(errorForm(path).event({ status: 503, body }));
 }
 
-interface Connection {
-  readonly destroy: (() => void) | undefined;
+interface Connection extends TrackOptions {
+  readonly scope: RequestScope;
   /** What ends a body that is cut; null where nothing can be said. */
-  readonly lastWords: Uint8Array | null;
+  readonly lastWords: string | null;
   /** How to cut each body that is being sent. */
   readonly open: Set<() => void>;
 }
 
 /** The same bytes. It holds one chunk at most, and is pulled: while the client does not read, nothing is taken from `body`. */
-function watched(body: ReadableStream<Uint8Array>, scope: RequestScope, { stallMs, report }: TrackOptions, { destroy, lastWords, open }: Connection): ReadableStream<Uint8Array> {
+function watched(body: ReadableStream<Uint8Array>, destroy: (() => void) | undefined, { scope, stallMs, report, lastWords, open }: Connection): ReadableStream<Uint8Array> {
   const reader = body.getReader();
   let over = false;
   let cut = (): void => {};
@@ -162,7 +175,7 @@ function watched(body: ReadableStream<Uint8Array>, scope: RequestScope, { stallM
         };
         cut = (): void => {
           if (lastWords === null) return drop("The server is shutting down");
-          controller.enqueue(lastWords);
+          controller.enqueue(new TextEncoder().encode(lastWords));
           controller.close();
           void leave();
         };

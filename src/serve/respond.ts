@@ -3,7 +3,7 @@ import { LongjingError } from "../errors/index.ts";
 import { describeError, errorForm } from "./errors.ts";
 import { isTooDeep, mostJsonDepth } from "./json-depth.ts";
 import type { Models } from "./models.ts";
-import { orSilence, sseBody, sseHeaders, type SseMessage } from "./sse.ts";
+import { defaultKeepAliveMs, orSilence, sseBody, sseHeaders, type SseMessage } from "./sse.ts";
 
 /** What every route of the API needs. */
 export interface Api {
@@ -41,7 +41,7 @@ export function nameIgnored(c: Context, ignored: readonly string[]): void {
  * Sends one JSON value. A body that is long in coming is announced with 200 and newlines, which JSON allows before it, since
  * clients give up on silence; from then on an error can only be told in the body, as DeepSeek does.
  */
-export async function respondJson(c: Context, { report, keepAliveMs = 10_000 }: Api, abort: AbortController, body: Promise<object>): Promise<Response> {
+export async function respondJson(c: Context, { report, keepAliveMs = defaultKeepAliveMs }: Api, abort: AbortController, body: Promise<object>): Promise<Response> {
   const first = await orSilence(body, keepAliveMs);
   if (first !== "silence") return c.json(first);
   const told = body.catch((error: unknown): object => {
@@ -65,7 +65,7 @@ export async function respondJson(c: Context, { report, keepAliveMs = 10_000 }: 
 /**
  * Sends server-sent events. The status has been sent by the time something fails, so an error becomes the last event.
  */
-export function respondStream(c: Context, { report, keepAliveMs }: Api, abort: AbortController, messages: AsyncIterable<SseMessage>): Response {
+export function respondStream(c: Context, { report, keepAliveMs = defaultKeepAliveMs }: Api, abort: AbortController, messages: AsyncIterable<SseMessage>): Response {
   const safe = async function* (): AsyncGenerator<SseMessage, void> {
     try {
       yield* messages;
@@ -74,7 +74,7 @@ export function respondStream(c: Context, { report, keepAliveMs }: Api, abort: A
       yield errorForm(c.req.path).event(describeError(error));
     }
   };
-  return c.body(sseBody(safe(), { onCancel: () => abort.abort(), ...(keepAliveMs === undefined ? {} : { keepAliveMs }) }), 200, sseHeaders);
+  return c.body(sseBody({ messages: safe(), onCancel: () => abort.abort(), keepAliveMs }), 200, sseHeaders);
 }
 
 /** Values as the events of OpenAI's streams; `[DONE]` tells that all were sent. */

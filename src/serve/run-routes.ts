@@ -3,7 +3,7 @@ import { z } from "zod";
 import { badField } from "./request-fields.ts";
 import { abortOf, readJson } from "./respond.ts";
 import type { Runs, StartOptions } from "./runs.ts";
-import { sseBody, sseHeaders } from "./sse.ts";
+import { defaultKeepAliveMs, sseBody, sseHeaders } from "./sse.ts";
 
 const startRequest = z.strictObject({
   recipe: z.string().min(1).max(100),
@@ -22,7 +22,7 @@ export function runRoutes(runs: Runs): Hono {
   app.get("/runs/:id/events", async (c) => {
     const abort = abortOf(c);
     const messages = await runs.events(c.req.param("id"), offsetOf(c.req.header("last-event-id")), abort.signal);
-    return c.body(sseBody(messages, { onCancel: () => abort.abort() }), 200, sseHeaders);
+    return c.body(sseBody({ messages, onCancel: () => abort.abort(), keepAliveMs: defaultKeepAliveMs }), 200, sseHeaders);
   });
   return app;
 }

@@ -7,7 +7,11 @@ export interface SseMessage {
 
 const encoder = new TextEncoder();
 
-const comment = encoder.encode(": keep-alive\n\n");
+/** Silent milliseconds after which a sign of life is sent, where nobody says otherwise. */
+export const defaultKeepAliveMs = 10_000;
+
+/** A comment, which clients pass over. */
+export const keepAlive = ": keep-alive\n\n";
 
 /** A message as it is sent. */
 export function sseText({ data, event, id }: SseMessage): string {
@@ -15,50 +19,45 @@ export function sseText({ data, event, id }: SseMessage): string {
   return `${head}${data.split("\n").map((line) => `data: ${line}\n`).join("")}\n`;
 }
 
-export interface SseOptions {
+/** Messages to be sent. An error of theirs must already be one, since the status has been sent. */
+export interface EventStream {
+  readonly messages: AsyncIterable<SseMessage>;
   /** Called when the client has gone, so that work in progress can end. */
   readonly onCancel: () => void;
-  /** A comment goes out after this many silent milliseconds: clients and proxies give up on quiet connections. */
-  readonly keepAliveMs?: number;
+  /** A comment goes out after so many silent milliseconds: clients and proxies give up on quiet connections. */
+  readonly keepAliveMs: number;
 }
 
 export const sseHeaders = { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no" } as const;
 
-/**
- * The response body that sends `messages`. It pulls: a slow reader slows its source and nothing piles up here. An error of the
- * source must already be a message, since the status has been sent.
- */
-export function sseBody(messages: AsyncIterable<SseMessage>, { onCancel, keepAliveMs = 10_000 }: SseOptions): ReadableStream<Uint8Array<ArrayBuffer>> {
+const streams = new WeakMap<ReadableStream, EventStream>();
+
+/** What a body made by `sseBody` sends. Whoever sends it by other means does not read the body. */
+export const eventsOf = (body: ReadableStream): EventStream | undefined => streams.get(body);
+
+/** The response body that sends events. It is pulled: a slow reader slows the source, and nothing piles up here. */
+export function sseBody(events: EventStream): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const body = new ReadableStream(pulledFrom(events), { highWaterMark: 0 });
+  streams.set(body, events);
+  return body;
+}
+
+function pulledFrom({ messages, onCancel, keepAliveMs }: EventStream): UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
   const iterator = messages[Symbol.asyncIterator]();
-  let waiting = false;
-  let silence: NodeJS.Timeout | undefined;
-  return new ReadableStream({
-    start(controller) {
-      const keepAlive = (): void => {
-        // An errored stream has no size.
-        if (controller.desiredSize === null) return;
-        if (waiting && controller.desiredSize > 0) controller.enqueue(comment);
-        silence?.refresh();
-      };
-      silence = setTimeout(keepAlive, keepAliveMs);
-    },
+  let next: Promise<IteratorResult<SseMessage>> | undefined;
+  return {
     async pull(controller) {
-      waiting = true;
-      const next = await iterator.next();
-      waiting = false;
-      if (next.done === true) {
-        clearTimeout(silence);
-        return controller.close();
-      }
-      silence?.refresh();
-      controller.enqueue(encoder.encode(sseText(next.value)));
+      const arrived = await orSilence((next ??= iterator.next()), keepAliveMs);
+      if (arrived === "silence") return controller.enqueue(encoder.encode(keepAlive));
+      next = undefined;
+      if (arrived.done === true) controller.close();
+      else controller.enqueue(encoder.encode(sseText(arrived.value)));
     },
     async cancel() {
-      clearTimeout(silence);
       onCancel();
       await iterator.return?.();
     },
-  });
+  };
 }
 
 export async function orSilence<T>(promise: Promise<T>, ms: number): Promise<T | "silence"> {

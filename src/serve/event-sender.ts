@@ -1,0 +1,111 @@
+import type { ServerResponse } from "node:http";
+import type { RequestScope, TrackOptions } from "./request-scope.ts";
+import { keepAlive, sseText, type EventStream, type SseMessage } from "./sse.ts";
+
+export interface SendOptions extends Pick<TrackOptions, "stallMs" | "report"> {
+  readonly outgoing: ServerResponse;
+  readonly scope: RequestScope;
+  /** What ends the events when the server can wait no longer. */
+  readonly lastWords: string;
+  /** How to cut each answer that is being sent. */
+  readonly open: Set<() => void>;
+}
+
+/**
+ * Writes events to the connection under a request: what the streams of `sseBody` and `watched` do for an answer without one, at a
+ * fifth of their time. One message at most is on its way: while the client does not read, nothing is taken from the source.
+ */
+export class EventSender {
+  readonly #options: SendOptions;
+  readonly #source: EventStream;
+  readonly #messages: AsyncIterator<SseMessage>;
+  readonly #cut = (): void => this.#sayGoodbye();
+  #over = false;
+  /** When the source was last asked for a message, or what was written to last, which has not left yet. */
+  #waitingSince: number | null = null;
+  #unreadSince: number | null = null;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Begins to send. The status and headers of `response` go first. */
+  constructor(response: Response, source: EventStream, options: SendOptions) {
+    this.#options = options;
+    this.#source = source;
+    this.#messages = source.messages[Symbol.asyncIterator]();
+    const { outgoing, open, report } = options;
+    outgoing.on("error", () => {}); // "close" follows
+    outgoing.once("close", () => void this.#leave());
+    if (outgoing.destroyed) {
+      void this.#leave();
+      return;
+    }
+    outgoing.writeHead(response.status, Object.fromEntries(response.headers));
+    outgoing.flushHeaders();
+    open.add(this.#cut);
+    this.#check();
+    this.#pump().catch(report);
+  }
+
+  async #pump(): Promise<void> {
+    for (;;) {
+      this.#waitingSince = performance.now();
+      const { done, value } = await this.#messages.next();
+      this.#waitingSince = null;
+      if (this.#over) return;
+      if (done) break;
+      await this.#write(sseText(value));
+      if (this.#over) return;
+    }
+    this.#unreadSince = performance.now();
+    this.#options.outgoing.end(() => this.#end());
+  }
+
+  #write(text: string): Promise<void> {
+    this.#unreadSince = performance.now();
+    return new Promise((resolve) => {
+      this.#options.outgoing.write(text, (error) => {
+        this.#unreadSince = null;
+        // Before the turn in which the connection says so itself: a source that never waits would not let it come.
+        if (error) void this.#leave();
+        resolve();
+      });
+    });
+  }
+
+  /** Looks after a client that has stopped reading, and after a source that is long silent; then again when either may be due. */
+  #check(): void {
+    const { keepAliveMs } = this.#source;
+    const { stallMs, outgoing } = this.#options;
+    const now = performance.now();
+    const [unread, silent] = [now - (this.#unreadSince ?? now), now - (this.#waitingSince ?? now)];
+    if (unread >= stallMs) return void outgoing.destroy();
+    if (silent >= keepAliveMs && this.#unreadSince === null) {
+      this.#waitingSince = now;
+      void this.#write(keepAlive);
+    }
+    const next = Math.min(stallMs - unread, silent >= keepAliveMs ? keepAliveMs : keepAliveMs - silent);
+    this.#timer = setTimeout(() => this.#check(), next).unref();
+  }
+
+  #sayGoodbye(): void {
+    const { outgoing, lastWords } = this.#options;
+    outgoing.end(lastWords);
+    void this.#leave();
+  }
+
+  /** The client has gone, or is sent away. */
+  async #leave(): Promise<void> {
+    if (this.#over) return;
+    this.#options.scope.aborted = true;
+    this.#end();
+    this.#source.onCancel();
+    await Promise.resolve(this.#messages.return?.()).catch(this.#options.report);
+  }
+
+  #end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#options.open.delete(this.#cut);
+    clearTimeout(this.#timer);
+    this.#options.scope.end();
+  }
+}
