@@ -20,6 +20,8 @@ export class EventSender {
   readonly #source: EventStream;
   readonly #messages: AsyncIterator<SseMessage>;
   readonly #cut = (): void => this.#sayGoodbye();
+  /** Whether the body goes in chunks (RFC 9112, 7.1), as it does unless the client is of the last century. */
+  readonly #chunked: boolean;
   #over = false;
   /** When the source was last asked for a message, or what was written to last, which has not left yet. */
   #waitingSince: number | null = null;
@@ -32,13 +34,14 @@ export class EventSender {
     this.#source = source;
     this.#messages = source.messages[Symbol.asyncIterator]();
     const { outgoing, open, report } = options;
+    this.#chunked = outgoing.req.httpVersion === "1.1";
     outgoing.on("error", () => {}); // "close" follows
     outgoing.once("close", () => void this.#leave());
     if (outgoing.destroyed) {
       void this.#leave();
       return;
     }
-    outgoing.writeHead(response.status, Object.fromEntries(response.headers));
+    outgoing.writeHead(response.status, { ...Object.fromEntries(response.headers), ...(this.#chunked && { "transfer-encoding": "chunked" }) });
     outgoing.flushHeaders();
     open.add(this.#cut);
     this.#check();
@@ -60,14 +63,19 @@ export class EventSender {
   }
 
   #write(text: string): Promise<void> {
+    const { outgoing } = this.#options;
     this.#unreadSince = performance.now();
     return new Promise((resolve) => {
-      this.#options.outgoing.write(text, (error) => {
+      const written = (error?: Error | null): void => {
         this.#unreadSince = null;
         // Before the turn in which the connection says so itself: a source that never waits would not let it come.
         if (error) void this.#leave();
         resolve();
-      });
+      };
+      // A chunk as one text takes the system two thirds of the time that its parts take, which a response writes. It has no socket while an
+      // answer before it is being sent.
+      if (this.#chunked && outgoing.socket) outgoing.socket.write(`${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`, written);
+      else outgoing.write(text, written);
     });
   }
 
