@@ -47,7 +47,7 @@ export function addQuantize(program: Command): void {
     .addOption(new Option("--embeddings <bits>", "of the embeddings, and of a head that is tied to them").choices(widths))
     .addOption(new Option("--head <bits>", "of a head of its own (both: 8 by default in a GGUF file, 16 in a folder)").choices(widths))
     .option("--calibrate <text>", "a text file like what the model will meet: rounding makes up for its own errors on it (GPTQ); without it, to nearest")
-    .option("--calibration-tokens <n>", "at most half are from all over that text; texts that the model writes by itself make up the rest", wholeNumber(1), 12_288)
+    .option("--calibration-tokens <n>", "at most half are from all over that text; texts that the model writes by itself make up the rest", wholeNumber(1), 30_720)
     .option("--no-distill", "with --calibrate in 4 bits, leave scales and gains as they were rounded: in half the time, with a quarter of the memory")
     .option("--perplexity <text>", "report the perplexity of this text file, before and after: another than that of --calibrate")
     .addOption(new Option("--task <name>", "report the accuracy on held-out problems, greedy, before and after").choices(taskNames))

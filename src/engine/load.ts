@@ -55,12 +55,16 @@ export async function openFrozenModel(backend: Backend, path: string, options: L
   const exact = options.dtype === "float32";
   const own = (await backend.hasOwnKernels()) ? backend.ownFunctions : null;
   return load(path, options, async (checkpoint, specs) => {
-    const groups = Array.from(projectionGroups(specs)).flatMap(([name, parts]) => (joins(checkpoint, parts, exact) ? [{ name, parts }] : parts.map((part) => ({ name: part.name, parts: [part] }))));
-    const memory = new ParameterMemory(backend, groups.reduce((n, { parts }) => n + bytesOf(parts, layoutOf(checkpoint, parts[0]!, exact)), 0));
+    const groups = Array.from(projectionGroups(specs))
+      .flatMap(([name, parts]) => (joins(checkpoint, parts, exact) ? [{ name, parts }] : parts.map((part) => ({ name: part.name, parts: [part] }))))
+      .map((group) => ({ ...group, layout: layoutOf(checkpoint, group.parts[0]!, exact) }))
+      // What is read on this thread lies together: a page's first write waits for all of the page.
+      .toSorted((a, b) => Number(a.layout !== null) - Number(b.layout !== null));
+    const memory = new ParameterMemory(backend, groups.reduce((n, { parts, layout }) => n + bytesOf(parts, layout), 0));
     const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
     const beside: Promise<unknown>[] = [];
-    for (const { name, parts } of groups) {
-      const { tensors, filled } = readParts(memory, checkpoint, parts, exact, own);
+    for (const { name, parts, layout } of groups) {
+      const { tensors, filled } = readParts(memory, checkpoint, parts, layout, exact, own);
       parameters[name] = tensors;
       if (own) beside.push(filled);
       else await filled;
@@ -79,8 +83,9 @@ type Source = Pick<Checkpoint, "read" | "blockLayout" | "readBlocks">;
 export const readBaseParameters = (backend: Backend, checkpoint: Source, specs: readonly ParameterSpec[], { dtype }: LoadModelOptions = {}): Promise<ModelParameters> =>
   readAll(specs, async (spec) => {
     if (dtype === "float32" || !spec.quantizable) return readFloat32(backend, checkpoint, [spec]);
-    const memory = new ParameterMemory(backend, bytesOf([spec], layoutOf(checkpoint, spec, true)));
-    const { tensors, filled } = readParts(memory, checkpoint, [spec], true, null);
+    const layout = layoutOf(checkpoint, spec, true);
+    const memory = new ParameterMemory(backend, bytesOf([spec], layout));
+    const { tensors, filled } = readParts(memory, checkpoint, [spec], layout, true, null);
     memory.leave();
     await filled;
     return tensors;
@@ -138,8 +143,7 @@ function joins(checkpoint: Source, parts: readonly ParameterSpec[], exact: boole
 }
 
 /** Parts that join, one below the other, and when they are filled. */
-function readParts(memory: ParameterMemory, checkpoint: Source, parts: readonly ParameterSpec[], exact: boolean, own: OwnFunctions | null): { readonly tensors: DeviceTensor | QuantizedTensors; readonly filled: Promise<unknown> } {
-  const layout = layoutOf(checkpoint, parts[0]!, exact);
+function readParts(memory: ParameterMemory, checkpoint: Source, parts: readonly ParameterSpec[], layout: BlockLayout | null, exact: boolean, own: OwnFunctions | null): { readonly tensors: DeviceTensor | QuantizedTensors; readonly filled: Promise<unknown> } {
   if (!layout) {
     const tensors = memory.float32([rowsOf(parts), ...parts[0]!.shape.slice(1)]);
     return { tensors, filled: fillFloat32(tensors.data, checkpoint, parts) };

@@ -1,0 +1,81 @@
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { afterEach, expect, test } from "vitest";
+import { createApp, listen, type AppOptions, type Listening } from "../src/serve/index.ts";
+import { fakeModel, type FakeOptions } from "./fake-model.ts";
+
+let listening: Listening | undefined;
+afterEach(() => listening?.close(0));
+
+async function serve(fake: FakeOptions = {}, options: Partial<AppOptions> = {}) {
+  const app = createApp({ models: [fakeModel(fake)], ...options });
+  listening = await listen(app, { port: 0 });
+  return { app, url: listening.url, port: listening.port };
+}
+
+const messages = [{ role: "user", content: "héé 龙井 \u{1f375}" }];
+const asked = (body: object): RequestInit & { body: string } => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ model: "fake", stream: true, max_tokens: 60, ...body }) });
+
+/** The events without what is drawn or read off a clock for each answer. */
+const lasting = (text: string): string[] => text.replaceAll(/(chatcmpl-|cmpl-|resp_|msg_|rs_|fc_|call_)[\w-]+/g, "$1").replaceAll(/"(created|created_at)":[\d.]+/g, "").split("\n\n");
+
+test.each([
+  ["/v1/chat/completions", { messages }],
+  ["/v1/chat/completions", { messages, n: 3, logprobs: true, stream_options: { include_usage: true } }],
+  ["/v1/completions", { prompt: "龙" }],
+  ["/v1/messages", { messages }],
+  ["/v1/responses", { input: "hi" }],
+])("%s sends by the connection what the body of a response has (%j)", async (path, body) => {
+  const { app, url } = await serve();
+  const [by, alone] = [await fetch(`${url}${path}`, asked(body)), await app.request(path, asked(body))];
+  expect(by.status).toBe(200);
+  const text = await by.text();
+  // Several choices come as they come.
+  const order = (events: string[]): string[] => ("n" in body ? events.toSorted() : events);
+  expect(order(lasting(text))).toEqual(order(lasting(await alone.text())));
+  expect(text.length).toBeGreaterThan(100);
+  const own = ["x-request-id", "connection", "date", "keep-alive", "transfer-encoding"];
+  const headers = (response: Response): string[][] => [...response.headers].filter(([name]) => !own.includes(name)).toSorted();
+  expect(headers(by)).toEqual(headers(alone));
+});
+
+/** What comes back on a connection that sends the texts, one after another. */
+async function exchange(port: number, texts: readonly string[], enough: (got: string) => boolean): Promise<string> {
+  const socket: Socket = connect(port, "127.0.0.1").setEncoding("utf8");
+  for (const text of texts) socket.write(text);
+  let got = "";
+  const closed = once(socket, "close");
+  socket.on("data", (more: string) => {
+    got += more;
+    if (enough(got)) socket.destroy();
+  });
+  await closed;
+  return got;
+}
+
+const head = (body: string, version: string): string => `POST /v1/completions HTTP/${version}\r\nhost: localhost\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+
+test("requests that are sent before an answer has ended are answered in their order", async () => {
+  const { port } = await serve({ delayMs: 1, say: (message) => message });
+  const body = (prompt: string): string => asked({ prompt: `user:${prompt}\n`, max_tokens: 30 }).body;
+  const got = await exchange(port, [head(body("a".repeat(20)), "1.1") + head(body("b".repeat(20)), "1.1")], (text) => text.match(/\[DONE\]/g)?.length === 2);
+  expect(got.match(/HTTP\/1.1 200 OK/g)?.length).toBe(2);
+  expect(got.replaceAll(/[^]*?"text":"(.)[^]*?(?="text":|$)/g, "$1")).toMatch(/^a{20}.*b{20}/);
+});
+
+test("a client of HTTP/1.0 gets no chunks", async () => {
+  const { port } = await serve({ say: () => "abc" });
+  const got = await exchange(port, [head(asked({ prompt: "x" }).body, "1.0")], () => false);
+  expect(got).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+  expect(got.toLowerCase()).not.toContain("transfer-encoding");
+  const [, events = ""] = got.split("\r\n\r\n");
+  expect(events).toMatch(/^data: \{/);
+  expect(events.endsWith("data: [DONE]\n\n")).toBe(true);
+});
+
+test("a connection gives signs of life while an answer is long in coming", async () => {
+  const { url } = await serve({ delayMs: 30, say: () => "ab" }, { keepAliveMs: 5 });
+  const text = await (await fetch(`${url}/v1/completions`, asked({ prompt: "x" }))).text();
+  expect(text).toContain(": keep-alive\n\n");
+  expect(text.endsWith("data: [DONE]\n\n")).toBe(true);
+});
