@@ -41,6 +41,9 @@ const pieceTokens = 256;
 const keptBindings = 64;
 const keptTokens = 8;
 
+/** Elements of a cache that is wholly used before long. */
+const soonUsed = 2 ** 24;
+
 /** Of one array: what every version of Node can hold, and less. */
 const mostElements = 2 ** 29;
 
@@ -91,7 +94,8 @@ export class ModelRunner {
   #allocateLanes(count: number, shape: readonly number[]): DeviceTensor<"float32">[] {
     const size = shape.reduce((product, n) => product * n, 1);
     const each = Math.max(1, Math.floor(mostElements / size));
-    const pieces = Array.from({ length: Math.ceil(count / each) }, (_, piece) => this.#backend.tensor("float32", [Math.min(each, count - piece * each), size], "cache"));
+    const use = count * size <= soonUsed ? "dense" : "sparse";
+    const pieces = Array.from({ length: Math.ceil(count / each) }, (_, piece) => this.#backend.tensor("float32", [Math.min(each, count - piece * each), size], use));
     const lanes = Array.from({ length: count }, (_, lane) => {
       const [piece, at] = [pieces[Math.floor(lane / each)]!, lane % each];
       return this.#backend.tensorOver("float32", shape, piece.data.subarray(at * size, (at + 1) * size), piece);

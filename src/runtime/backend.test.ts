@@ -245,7 +245,7 @@ describe("native code", () => {
   test("lasting memory goes back to the system with the last tensor over it", async (context) => {
     const on = await openBackend();
     if (process.platform !== "linux" || !(await on.hasOwnKernels())) return context.skip();
-    for (const kind of ["weights", "cache"] as const) {
+    for (const kind of ["dense", "sparse"] as const) {
       const whole = on.tensor("float32", [2 ** 22], kind);
       const part = on.tensorOver("float32", [2 ** 21], whole.data.subarray(0, 2 ** 21), whole);
       whole.data.fill(1);

@@ -128,9 +128,10 @@ export interface Backend {
   /**
    * Zeroed memory.
    * @param lasting For a model's parameters and caches. V8 looks for garbage after every large piece of its own memory; this is none of
-   *   it, and goes back to the system when the tensor is disposed of. "weights" is wholly used, "cache" as sequences come.
+   *   it, and goes back to the system when the tensor is disposed of. "dense": all of it is used, so it lies in large pages where the system
+   *   has them; "sparse": parts of it, as sequences come.
    */
-  tensor<D extends DType>(dtype: D, shape: readonly number[], lasting?: "weights" | "cache"): DeviceTensor<D>;
+  tensor<D extends DType>(dtype: D, shape: readonly number[], lasting?: "dense" | "sparse"): DeviceTensor<D>;
   /**
    * A tensor over memory that the caller already has, without a copy (a sub-array of a cache, a file's bytes).
    * @param owner the tensor that has the memory, which this one keeps

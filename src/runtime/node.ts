@@ -30,7 +30,7 @@ function nativeBackend(provider: keyof typeof ortProviders): Backend {
     tensor: (dtype, shape, lasting) => {
       const own = lasting && openedOwnKernels();
       const data = allocate(dtype, shape, addressOf, own !== undefined);
-      if (lasting === "weights") own?.wishLargePages(data);
+      if (lasting === "dense") own?.wishLargePages(data);
       return new HostTensor(ortTensors, dtype, shape, data, own && (() => own.giveBack(data)));
     },
     tensorOver: (...given) => viewOf(ortTensors, ...given),
