@@ -2,10 +2,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { disposeParameters, loadFrozenModel, loadModel, ModelRunner } from "../src/engine/index.ts";
+import { disposeParameters, loadFrozenModel, loadModel, ModelRunner, openFrozenModel } from "../src/engine/index.ts";
 import { parseTest, testName } from "../src/engine/bench-decode.ts";
 import { initParameters, llamaConfig, parameterSpecs } from "../src/model/index.ts";
 import { random } from "../src/random/index.ts";
+import type { Backend, DeviceTensor } from "../src/runtime/index.ts";
 import { writeGguf, type GgufFileType } from "../src/weights/index.ts";
 import { ggufParameters } from "../src/weights/gguf-write.ts";
 import { backend, providersHere } from "./providers.ts";
@@ -18,8 +19,8 @@ let folder: string;
 beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), "longjing-frozen-"))));
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-async function write(type: GgufFileType): Promise<string> {
-  const path = join(folder, `${type}.gguf`);
+async function write(type: GgufFileType, name: string = type): Promise<string> {
+  const path = join(folder, `${name}.gguf`);
   const checkpoint = { path, config, generationConfig: null, names: [], info: () => ({ shape: [], dtype: "F32" as const }), blockLayout: () => null, readBlocks: async () => null, close: async () => {}, read: async (name: string) => ({ shape: [], dtype: "F32" as const, data: values[name]! }) };
   await writeGguf(path, { config, generationConfig: null, metadata: {}, parameters: ggufParameters(checkpoint, type) });
   return path;
@@ -59,6 +60,24 @@ describe.each(["F32", "F16", "Q8_0", "Q4_0", "Q4_K_M"] as const)("%s", (type) =>
     disposeParameters(frozen.parameters);
     disposeParameters(plain.parameters);
   });
+});
+
+test.each(["Q8_0", "Q4_0", "Q4_K_M"] as const)("%s: whoever reads the blocks, a model's numbers are the same, and are there when it says so", async (type) => {
+  const on = await backend("cpu");
+  const path = await write(type, `blocks-${type}`);
+  // Plain loops; our kernels, where there are any; our kernels, which know no type.
+  const ways: Backend[] = [{ ...on, hasOwnKernels: async () => false }, on, { ...on, hasOwnKernels: () => on.hasOwnKernels(), ownFunctions: on.ownFunctions && { ...on.ownFunctions, readBlocks: async () => false } }];
+  const numbers = async (way: Backend): Promise<Record<string, number[]>> => {
+    const { parameters, filled } = await openFrozenModel(way, path);
+    await filled;
+    const tensors = Object.entries(parameters).flatMap(([name, p]): [string, DeviceTensor | undefined][] => ("blocks" in p ? [[`${name}/blocks`, p.blocks], [`${name}/scales`, p.scales], [`${name}/offsets`, p.offsets]] : [[name, p]]));
+    const found = Object.fromEntries(tensors.flatMap(([name, tensor]) => (tensor ? [[name, Array.from(tensor.data as Float32Array)]] : [])));
+    disposeParameters(parameters);
+    return found;
+  };
+  const [plain, ...others] = await Promise.all(ways.map(numbers));
+  expect(Object.keys(plain!).length).toBeGreaterThan(20);
+  for (const other of others) expect(other).toEqual(plain);
 });
 
 test("a long prompt alone, which is computed in pieces, says what it says beside another", async () => {

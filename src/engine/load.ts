@@ -70,8 +70,14 @@ export async function openFrozenModel(backend: Backend, path: string, options: L
       else await filled;
     }
     memory.leave();
-    return { parameters, filled: Promise.all(beside) };
+    return { parameters, filled: allEnded(beside) };
   });
+}
+
+/** Also where one fails, the others no longer read the file or write into memory. */
+async function allEnded(work: readonly Promise<unknown>[]): Promise<void> {
+  await Promise.allSettled(work);
+  await Promise.all(work);
 }
 
 type Source = Pick<Checkpoint, "read" | "blockLayout" | "readBlocks">;
@@ -161,5 +167,5 @@ async function fillBlocks(stacked: QuantizedBlocks, checkpoint: Source, parts: r
     if (readRows) beside.push(filled);
     else await filled;
   }
-  await Promise.all(beside);
+  await allEnded(beside);
 }

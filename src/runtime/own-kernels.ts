@@ -80,7 +80,11 @@ function bindReadBlocks(koffi: ReturnType<typeof loadKoffi>, library: Library): 
     const batch = asked;
     asked = [];
     const names = new Map(batch.map(({ reading }) => [reading.type, new TextEncoder().encode(`${reading.type}\0`)]));
-    const address = (data: TypedArray | null): bigint => (data === null ? 0n : koffi.address(data));
+    const address = (data: TypedArray | null): bigint => {
+      if (data === null) return 0n;
+      void data.buffer; // a small array moves until somebody has asked for its buffer
+      return koffi.address(data);
+    };
     const fields = ({ type, descriptor, offset, columns, places, blocks, scales, offsets }: BlockReading): bigint[] =>
       [address(names.get(type)!), BigInt(descriptor), BigInt(offset), BigInt(places.length), BigInt(columns), address(places), address(blocks), address(scales), address(offsets), 0n];
     const readings = BigInt64Array.from(batch.flatMap(({ reading }) => fields(reading)));
