@@ -95,7 +95,7 @@ describe("longjing quantize", () => {
 
   test("reports what was stored, and what it costs and saves", async () => {
     const out = join(folder, "report.gguf");
-    const { code, stdout, stderr } = await run(out, "--calibrate", texts.calibration, "--perplexity", texts.evaluation);
+    const { code, stdout, stderr } = await run(out, "--calibrate", texts.calibration, "--calibration-tokens", "12288", "--perplexity", texts.evaluation);
     expect([code, stderr.includes("error")]).toEqual([0, false]);
     const report = JSON.parse(stdout) as { calibration_tokens: number; own_tokens: number; stored: { tensors: number; weights: number }[]; before: Figures; after: Figures };
     const { config, close } = await openCheckpoint(out);
