@@ -9,7 +9,7 @@ import { openBackend, type Backend } from "../runtime/index.ts";
 import { eventLoopTurn } from "../runtime/event-loop.ts";
 import { openConstraintCompiler, textInterface, type ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
-import { createTokenizer, ggufTokenizer, type Tokenizer } from "../text/index.ts";
+import { createTokenizer, ggufTokenizer, readGgufTokenizer, type Tokenizer } from "../text/index.ts";
 import { exists, isFile, openFileSource, openGguf, readAdapter, readJson } from "../weights/index.ts";
 import { findAdapter } from "./find-adapter.ts";
 import { findModel, nameOf } from "./find-model.ts";
@@ -76,7 +76,7 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, filled, mtp });
   // The tokenizer is made while the runtime, in threads of its own, makes the program that the first request needs.
   const running = runner.prefill({}, 0, [[0]], false);
-  const [tokenizer] = await Promise.all([options.tokenizer ?? (metadata ? eventLoopTurn().then(() => ggufTokenizer(metadata, path)) : loadTokenizer(path)), running]);
+  const [tokenizer] = await Promise.all([options.tokenizer ?? (metadata ? tokenizerBetween(metadata, path) : loadTokenizer(path)), running]);
   const { adapter, adapters = [] } = options;
   const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1, ...(speculative && { speculative }) });
   for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));
@@ -93,6 +93,14 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
     sampling,
     examples: await examplesOf(path),
   };
+}
+
+/** Made in pieces: what the runtime has got ready meanwhile is given its next step between them. */
+async function tokenizerBetween(metadata: ReadonlyMap<string, unknown>, path: string): Promise<Tokenizer> {
+  await eventLoopTurn();
+  const make = readGgufTokenizer(metadata, path);
+  await eventLoopTurn();
+  return make();
 }
 
 /** One for all models: it starts no thread before it has something to compile. */

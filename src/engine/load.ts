@@ -57,9 +57,7 @@ export async function openFrozenModel(backend: Backend, path: string, options: L
   return load(path, options, async (checkpoint, specs) => {
     const groups = Array.from(projectionGroups(specs))
       .flatMap(([name, parts]) => (joins(checkpoint, parts, exact) ? [{ name, parts }] : parts.map((part) => ({ name: part.name, parts: [part] }))))
-      .map((group) => ({ ...group, layout: layoutOf(checkpoint, group.parts[0]!, exact) }))
-      // What is read on this thread lies together: a page's first write waits for all of the page.
-      .toSorted((a, b) => Number(a.layout !== null) - Number(b.layout !== null));
+      .map((group) => ({ ...group, layout: layoutOf(checkpoint, group.parts[0]!, exact) }));
     const memory = new ParameterMemory(backend, groups.reduce((n, { parts, layout }) => n + bytesOf(parts, layout), 0));
     const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
     const beside: Promise<unknown>[] = [];

@@ -60,7 +60,7 @@ export class ParameterMemory {
   #take(bytes: number): Uint8Array {
     if (this.#pieces.length === 0 || this.#pieces.at(-1)!.data.length - this.#given < bytes) {
       const size = Math.max(bytes, Math.min(this.#left, mostBytes));
-      this.#pieces.push(this.#backend.tensor("uint8", [size], "dense"));
+      this.#pieces.push(this.#backend.tensor("uint8", [size], "sparse"));
       this.#left -= size;
       this.#given = 0;
     }

@@ -128,8 +128,8 @@ export interface Backend {
   /**
    * Zeroed memory.
    * @param lasting For a model's parameters and caches. V8 looks for garbage after every large piece of its own memory; this is none of
-   *   it, and goes back to the system when the tensor is disposed of. "dense": all of it is used, so it lies in large pages where the system
-   *   has them; "sparse": parts of it, as sequences come.
+   *   it, and goes back to the system when the tensor is disposed of. "dense": all of it is used again and again, so it lies in large pages
+   *   where the system has them; "sparse": it does not, whose first use waits for the whole of each.
    */
   tensor<D extends DType>(dtype: D, shape: readonly number[], lasting?: "dense" | "sparse"): DeviceTensor<D>;
   /**

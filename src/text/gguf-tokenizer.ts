@@ -22,13 +22,21 @@ export function tokenizerFromGguf(metadata: ReadonlyMap<string, unknown>, where:
 }
 
 /** The tokenizer of a GGUF file, ready to use: what `createTokenizer` makes of its two files, several times sooner. */
-export function ggufTokenizer(metadata: ReadonlyMap<string, unknown>, where: string): Tokenizer {
+export const ggufTokenizer = (metadata: ReadonlyMap<string, unknown>, where: string): Tokenizer => readGgufTokenizer(metadata, where)();
+
+/** The same in two steps of some length each, for who has something to do between them: what is read is checked, then made into a tokenizer. */
+export function readGgufTokenizer(metadata: ReadonlyMap<string, unknown>, where: string): () => Tokenizer {
   const given = readTokenizerKeys(metadata, where);
-  if (isPieces(given)) return pieceTokenizer(readPieces(given, readTexts(given, where)));
+  if (isPieces(given)) {
+    const pieces = readPieces(given, readTexts(given, where));
+    return () => pieceTokenizer(pieces);
+  }
   const { merges, ...parts } = readTokenizer(given, where);
-  const ranks = new Map<string, number>();
-  for (let rank = 0; rank < merges.length; rank++) ranks.set(merges[rank]!, rank);
-  return assembleTokenizer({ ...parts, ranks });
+  return () => {
+    const ranks = new Map<string, number>();
+    for (let rank = 0; rank < merges.length; rank++) ranks.set(merges[rank]!, rank);
+    return assembleTokenizer({ ...parts, ranks });
+  };
 }
 
 /** SentencePiece's BPE: merges by score. */
