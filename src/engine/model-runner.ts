@@ -42,7 +42,7 @@ const keptBindings = 64;
 const keptTokens = 8;
 
 /** Elements of a cache that is wholly used before long. */
-const soonUsed = 2 ** 24;
+const soonUsed = 2 ** 25;
 
 /** Of one array: what every version of Node can hold, and less. */
 const mostElements = 2 ** 29;

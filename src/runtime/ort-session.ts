@@ -1,5 +1,4 @@
 import { basename, dirname } from "node:path";
-import { fileURLToPath } from "node:url";
 import { LongjingError } from "../errors/index.ts";
 import type { DType } from "../tensor/value.ts";
 import type { Session, SessionOptions } from "./backend.ts";
@@ -80,15 +79,14 @@ export async function createOrtSession(model: Uint8Array, provider: OrtProvider,
   }
 }
 
-/** Here, so that it is there: the library wants the file that initializers without data name, and reads nothing of it. */
-export const initializerFile = basename(fileURLToPath(import.meta.url));
-const initializerFolder = dirname(fileURLToPath(import.meta.url));
+/** One that is there: the library wants the file that initializers without data name, and reads nothing of it. */
+export const initializerFile = basename(process.execPath);
 
 /** @param inPlace runs read the memory that is given. Otherwise the library copies it: for a device, or to compute with it beforehand. */
 function addInitializers(settings: Pointer, initializers: Bound<Pointer>, inPlace: boolean): void {
   const { api } = library();
   if (initializers.length === 0) return;
-  api.AddSessionConfigEntry(settings, "session.model_external_initializers_file_folder_path", initializerFolder);
+  api.AddSessionConfigEntry(settings, "session.model_external_initializers_file_folder_path", dirname(process.execPath));
   if (inPlace) for (const [name, { handle }] of initializers) api.AddInitializer(settings, name, handle);
   else api.AddExternalInitializers(settings, initializers.map(([name]) => name), BigInt64Array.from(initializers, ([, { handle }]) => handle), initializers.length);
 }

@@ -12,8 +12,8 @@ export interface SendOptions extends Pick<TrackOptions, "stallMs" | "report"> {
 }
 
 /**
- * Writes events to the connection under a request: what the streams of `sseBody` and `watched` do for an answer without one, at a
- * fifth of their time. One message at most is on its way: while the client does not read, nothing is taken from the source.
+ * Writes events to the connection under a request: what the streams of `sseBody` and `watched` do for an answer without one, in a
+ * part of their time. One message at most is on its way: while the client does not read, nothing is taken from the source.
  */
 export class EventSender {
   readonly #options: SendOptions;
