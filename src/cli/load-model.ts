@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { disposeParameters, Embedder, Generator, ModelRunner, openFrozenModel, throughAdapter, type Engine, type ModelDtype, type SpeculativeConfig } from "../engine/index.ts";
+import { disposeParameters, Embedder, Generator, ModelRunner, openFrozenModel, throughAdapter, type Engine, type ModelDtype, type OpenedModel, type SpeculativeConfig } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, type ModelConfig } from "../model/index.ts";
 import { openBackend, type Backend } from "../runtime/index.ts";
@@ -69,21 +69,44 @@ const mostTokenizerBytes = 2 ** 26;
 export async function loadServedModel(model: string, options: LoadOptions = {}): Promise<ServedModel> {
   const path = await findModel(model);
   const backend = options.backend ?? (await openBackend());
-  const { speculative } = options;
-  const mtp = speculative?.method === "mtp";
-  const { config, specs, generationConfig, metadata, parameters, filled } = await openFrozenModel(backend, path, { dtype: options.dtype, mtp, vocabulary: options.tokenizer === undefined });
+  const mtp = options.speculative?.method === "mtp";
+  const opened = await openFrozenModel(backend, path, { dtype: options.dtype, mtp, vocabulary: options.tokenizer === undefined });
+  const { config, parameters, filled } = opened;
   const max_model_len = contextLength(config, options);
   const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, filled, mtp });
-  // The tokenizer is made while the runtime, in threads of its own, makes the program that the first request needs.
   const running = runner.prefill({}, 0, [[0]], false);
+  try {
+    return await assemble({ model, path, backend, opened, runner, running }, options);
+  } catch (error) {
+    // Nobody has been given what it has taken, and V8 does not look for it.
+    await Promise.allSettled([filled, running]);
+    await runner.dispose();
+    disposeParameters(parameters);
+    throw error;
+  }
+}
+
+interface Loading {
+  readonly model: string;
+  readonly path: string;
+  readonly backend: Backend;
+  readonly opened: OpenedModel;
+  readonly runner: ModelRunner;
+  /** The first step, which makes the program that the first request needs. */
+  readonly running: Promise<unknown>;
+}
+
+async function assemble({ model, path, backend, opened, runner, running }: Loading, options: LoadOptions): Promise<ServedModel> {
+  const { config, specs, generationConfig, metadata, parameters } = opened;
+  // The tokenizer is made while the runtime works in threads of its own.
   const [tokenizer] = await Promise.all([options.tokenizer ?? (metadata ? tokenizerBetween(metadata, path) : loadTokenizer(path)), running]);
-  const { adapter, adapters = [] } = options;
+  const { adapter, adapters = [], speculative } = options;
   const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1, ...(speculative && { speculative }) });
   for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));
   if (adapter !== undefined) generator.addAdapter(adapter, await readAdapter(await findAdapter(adapter), specs));
   const { bos_token_id: _bos, pad_token_id: _pad, do_sample: _sample, eos_token_id, ...sampling } = generationConfig ?? { eos_token_id: [] };
   const weights = await weightFiles(path);
-  const engine = owning(generator, new Embedder(backend, config, parameters, max_model_len), () => disposeParameters(parameters));
+  const engine = owning(generator, new Embedder(backend, config, parameters, runner.options.max_model_len), () => disposeParameters(parameters));
   return {
     id: nameOf(model),
     created: weights.modified,

@@ -231,7 +231,7 @@ export class ModelRunner {
 
   async dispose(): Promise<void> {
     this.#dropKept();
-    for (const program of this.#programs.values()) (await program).dispose();
+    for (const program of this.#programs.values()) await program.then((made) => made.dispose(), () => {}); // one that could not be made holds nothing
     this.#programs.clear();
     for (const tensor of this.#lanes) tensor.dispose();
     await this.#draft?.dispose();
