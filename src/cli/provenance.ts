@@ -58,7 +58,7 @@ function yamlScalar(text: string): string | undefined {
 async function ofGguf(path: string): Promise<Provenance> {
   const source = await openFileSource(path);
   try {
-    const { metadata } = await openGguf(source, { vocabulary: false });
+    const { metadata } = await openGguf(source, { vocabulary: "none" });
     const text = (key: string): string | undefined => asText(metadata.get(`general.${key}`));
     const [, base = null] = metadata.get("general.base_model.1.repo_url") === undefined ? (/^https:\/\/huggingface\.co\/([\w.-]+\/[\w.-]+)\/?$/.exec(text("base_model.0.repo_url") ?? "") ?? []) : [];
     return { license: licenseFrom(text("license"), text("license.name"), text("license.link")), base };

@@ -1,15 +1,12 @@
 import { parameterSpecs, projectionGroups, type ModelConfig, type ParameterSpec } from "../model/index.ts";
 import type { Backend, DeviceTensor, OwnFunctions } from "../runtime/index.ts";
-import { openCheckpoint, sameLayout, sliceRows, type BlockLayout, type Checkpoint, type GenerationConfig, type QuantizedBlocks, type ReadRows } from "../weights/index.ts";
+import { openCheckpoint, sameLayout, sliceRows, type BlockLayout, type Checkpoint, type QuantizedBlocks, type ReadRows } from "../weights/index.ts";
 import type { ModelParameters, ParameterTensors, QuantizedTensors } from "./model-parameters.ts";
 import { bytesOf, ParameterMemory, rowsOf } from "./parameter-memory.ts";
 
 export interface LoadedModel<P = ParameterTensors> {
   readonly config: ModelConfig;
-  readonly generationConfig: GenerationConfig | null;
   readonly specs: readonly ParameterSpec[];
-  /** Of a GGUF file. */
-  readonly metadata?: Checkpoint["metadata"] | undefined;
   readonly parameters: P;
 }
 
@@ -18,8 +15,6 @@ export interface LoadModelOptions {
   readonly dtype?: ModelDtype | undefined;
   /** Also the next-token module of deepseek_v3, for guessing. Default false. */
   readonly mtp?: boolean;
-  /** Also what a GGUF file says of its tokenizer. Default false. */
-  readonly vocabulary?: boolean;
 }
 
 /** Reads a Hugging Face folder or a GGUF file into tensors of the backend, float32 whatever the file holds. */
@@ -97,16 +92,16 @@ export const readBaseParameters = (backend: Backend, checkpoint: Source, specs: 
 
 /** Closes the file when all is read. */
 async function load<P>(path: string, options: LoadModelOptions, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<{ parameters: P; filled: Promise<unknown> }>): Promise<LoadedModel<P> & { readonly filled: Promise<void> }> {
-  const checkpoint = await openCheckpoint(path, { vocabulary: options.vocabulary ?? false });
+  const checkpoint = await openCheckpoint(path, { vocabulary: "none" });
   try {
-    const { config, generationConfig, metadata } = checkpoint;
+    const { config } = checkpoint;
     const specs = parameterSpecs(config, options);
     // Before memory is taken for them: a configuration may say anything.
     for (const { name, shape } of specs) checkpoint.info(name, shape);
     const { parameters, filled } = await read(checkpoint, specs);
     const closed = filled.finally(checkpoint.close).then(() => {});
     closed.catch(() => {}); // whoever awaits it is told
-    return { config, generationConfig, metadata, specs, parameters, filled: closed };
+    return { config, specs, parameters, filled: closed };
   } catch (error) {
     await checkpoint.close();
     throw error;

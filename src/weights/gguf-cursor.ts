@@ -160,6 +160,17 @@ export class GgufCursor {
     return values;
   }
 
+  /** Passes over `count` values of a type that `scalarBytes` knows. */
+  async skipScalars(type: number, count: number): Promise<void> {
+    const { bytes } = scalars[type]!;
+    for (let left = count; left > 0;) {
+      if (this.#left < bytes) await this.#fill(bytes);
+      const some = Math.min(left, Math.floor(this.#left / bytes));
+      this.#at += some * bytes;
+      left -= some;
+    }
+  }
+
   get #left(): number {
     return this.#bytes.length - this.#at;
   }

@@ -26,8 +26,11 @@ export interface GgufHeader {
 }
 
 export interface GgufHeaderOptions {
-  /** false: the tokenizer's lists of texts but for its tokens, most of a header, are passed over and missing in the metadata. Default true. */
-  readonly vocabulary?: boolean;
+  /**
+   * Most of a header is the tokenizer's lists. "tokens": its lists of texts are passed over and missing in the metadata, but for its tokens,
+   * some of which end a text; "none": all of its lists. Default "whole".
+   */
+  readonly vocabulary?: "whole" | "tokens" | "none";
 }
 
 const magic = 0x46554747;
@@ -47,7 +50,7 @@ const largestAlignment = 2 ** 16;
  * offset is checked against the file before memory is taken for it; every tensor lies inside, and none over another.
  * @throws LongjingError "bad_file"; "unsupported" for another version, byte order or type of block
  */
-export async function readGgufHeader(source: ByteSource, { vocabulary = true }: GgufHeaderOptions = {}): Promise<GgufHeader> {
+export async function readGgufHeader(source: ByteSource, { vocabulary = "whole" }: GgufHeaderOptions = {}): Promise<GgufHeader> {
   const { label, size } = source;
   const cursor = new GgufCursor(source);
   if (size < 24 || (await cursor.u32()) !== magic) throw malformed("This is not a GGUF file", `${size} bytes`, "GGUF", label);
@@ -68,7 +71,7 @@ export async function readGgufHeader(source: ByteSource, { vocabulary = true }: 
   return { version, metadata, tensors: place(declared, alignmentOf(metadata, label), cursor.position, source) };
 }
 
-async function readMetadata(cursor: GgufCursor, count: number, vocabulary: boolean, where: string): Promise<ReadonlyMap<string, GgufValue>> {
+async function readMetadata(cursor: GgufCursor, count: number, vocabulary: GgufHeaderOptions["vocabulary"], where: string): Promise<ReadonlyMap<string, GgufValue>> {
   const metadata = new Map<string, GgufValue>();
   const seen = new Set<string>();
   const budget = { elements: mostElements };
@@ -76,7 +79,8 @@ async function readMetadata(cursor: GgufCursor, count: number, vocabulary: boole
     const key = await cursor.text(longestKey);
     if (seen.has(key)) throw malformed("A metadata key is there twice", key, "each key once", where);
     seen.add(key);
-    const value = await readValue(cursor, await cursor.u32(), budget, vocabulary || key === tokensKey || !key.startsWith("tokenizer."), `${where}: ${key}`);
+    const lists = !key.startsWith("tokenizer.") || vocabulary === "whole" ? "all" : vocabulary === "none" ? "none" : key === tokensKey ? "all" : "numbers";
+    const value = await readValue(cursor, await cursor.u32(), budget, lists, `${where}: ${key}`);
     if (value !== null) metadata.set(key, value);
   }
   return metadata;
@@ -87,17 +91,18 @@ const tokensKey = "tokenizer.ggml.tokens";
 const textType = 8;
 const listType = 9;
 
-/** @param texts whether texts in lists are wanted; null stands for those that are not */
-async function readValue(cursor: GgufCursor, type: number, budget: { elements: number }, texts: boolean, where: string): Promise<GgufValue | null> {
+/** @param lists which of them are wanted; null stands for those that are not */
+async function readValue(cursor: GgufCursor, type: number, budget: { elements: number }, lists: "all" | "numbers" | "none", where: string): Promise<GgufValue | null> {
   if (type === textType) return cursor.text(longestText);
   if (type !== listType) return cursor.scalar(type, where);
   const inner = await cursor.u32();
   if (inner === listType) throw malformed("A list holds lists", "a list", "a list of numbers, flags or texts", where);
   const count = await cursor.count("elements", budget.elements, inner === textType ? 8 : cursor.scalarBytes(inner, where));
   budget.elements -= count;
-  if (inner !== textType) return cursor.scalars(inner, count);
-  if (texts) return cursor.texts(count, longestText);
-  await cursor.skipTexts(count, longestText);
+  if (inner !== textType && lists !== "none") return cursor.scalars(inner, count);
+  if (inner === textType && lists === "all") return cursor.texts(count, longestText);
+  if (inner === textType) await cursor.skipTexts(count, longestText);
+  else await cursor.skipScalars(inner, count);
   return null;
 }
 

@@ -19,7 +19,7 @@ const ropeFactors = "rope_freqs.weight";
  * Hugging Face folder. Closes the source when it fails.
  * @throws LongjingError "bad_file", "bad_config", "unsupported" (another architecture, rotation or type of block; one shard of several)
  */
-export async function openGgufCheckpoint(source: ByteSource, options: GgufHeaderOptions = { vocabulary: false }): Promise<Checkpoint> {
+export async function openGgufCheckpoint(source: ByteSource, options: GgufHeaderOptions = { vocabulary: "tokens" }): Promise<Checkpoint> {
   try {
     const file = await openGguf(source, options);
     refuseShard(file);

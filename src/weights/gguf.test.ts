@@ -193,10 +193,15 @@ describe("reading", () => {
     const words = Array.from({ length: 40_000 }, (_, i) => "茶".repeat(i % 40));
     const lists = [pair("tokenizer.ggml.tokens", 9, u32(8), u64(1), ...text("</s>")), pair("tokenizer.ggml.scores", 9, u32(6), u64(1), u32(0)), pair("tokenizer.ggml.merges", 9, u32(8), u64(words.length + 1), ...[...words, "x".repeat(2 ** 20)].flatMap(text))];
     const bytes = file({ pairs: [pair("a", 9, u32(8), u64(1), ...text("kept")), ...lists, pair("tokenizer.ggml.model", 8, ...text("gpt2"))], tensors: [tensor("t", [2], 0, 0)], data: new Uint8Array(8) });
-    const [whole, without] = [await open(bytes), await openGguf(bytesSource(bytes, "model.gguf"), { vocabulary: false })];
+    const [whole, without] = [await open(bytes), await openGguf(bytesSource(bytes, "model.gguf"), { vocabulary: "tokens" })];
     expect([...without.metadata]).toEqual([...whole.metadata].filter(([key]) => key !== "tokenizer.ggml.merges"));
     expect([...without.tensors]).toEqual([...whole.tensors]);
-    const refusedToo = async (pairs: Uint8Array[]) => expect(openGguf(bytesSource(file({ pairs, data: new Uint8Array(32) }), "model.gguf"), { vocabulary: false })).rejects.toMatchObject({ code: "bad_file" });
+    const bare = await openGguf(bytesSource(bytes, "model.gguf"), { vocabulary: "none" });
+    expect([...bare.metadata]).toEqual([...whole.metadata].filter(([key]) => !/^tokenizer\.ggml\.(tokens|scores|merges)$/.test(key)));
+    expect([...bare.tensors]).toEqual([...whole.tensors]);
+    const refusedToo = async (pairs: Uint8Array[]) => {
+      for (const vocabulary of ["tokens", "none"] as const) await expect(openGguf(bytesSource(file({ pairs, data: new Uint8Array(32) }), "model.gguf"), { vocabulary })).rejects.toMatchObject({ code: "bad_file" });
+    };
     await refusedToo([pair("tokenizer.a", 9, u32(8), u64(2), u64(1), raw("a"), u64(2n ** 40n))]);
     await refusedToo([pair("tokenizer.a", 9, u32(8), u64(2), u64(1), raw("a"), u64(2 ** 23))]);
     await refusedToo([lists[1]!, lists[1]!]);

@@ -9,6 +9,6 @@ import { openFolder } from "./hf-folder.ts";
  * @param options how much of a GGUF file's metadata is read; default all but most of its tokenizer
  * @throws LongjingError "not_found", "bad_file", "bad_config", "unsupported" (pickled weights, another architecture)
  */
-export async function openCheckpoint(path: string, options: GgufHeaderOptions = { vocabulary: false }): Promise<Checkpoint> {
+export async function openCheckpoint(path: string, options: GgufHeaderOptions = { vocabulary: "tokens" }): Promise<Checkpoint> {
   return (await isFile(path)) ? openGgufCheckpoint(await openFileSource(path), options) : openFolder(path);
 }
