@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { loadServedModel } from "../src/cli/load-model.ts";
+import { loadServedModel, shippedModel } from "../src/cli/load-model.ts";
 import { initParameters, llamaConfig, parameterSpecs } from "../src/model/index.ts";
 import { random } from "../src/random/index.ts";
 import { liveObjects } from "../src/runtime/lifetime.ts";
@@ -19,7 +19,7 @@ test("a model that cannot be served leaves nothing behind", async () => {
     await writeGguf(path, { config, generationConfig: null, metadata: {}, parameters });
     const before = { ...liveObjects };
     await expect(loadServedModel(path)).rejects.toMatchObject({ code: "bad_file", message: expect.stringContaining("tokenizer") });
-    await expect(loadServedModel(path, { adapter: join(folder, "nowhere") })).rejects.toThrow();
+    await expect(loadServedModel(await shippedModel(), { adapter: join(folder, "nowhere") })).rejects.toMatchObject({ code: "not_found" });
     expect(liveObjects).toEqual(before);
   } finally {
     await rm(folder, { recursive: true, force: true });
