@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+static inline size_t at_most(size_t most, size_t n) { return n < most ? n : most; }
+
 // A matrix is kept in tiles of 16 rows by 32 columns, row group by row group: one load fills the lanes of a vector with the same
 // columns of 16 rows, so that their sums need no adding across lanes.
 enum { TILE_ROWS = 16, TILE_COLUMNS = 32 };

@@ -55,8 +55,6 @@ Status *parallel(Api api, void *context, void (*work)(void *, size_t), size_t co
 // Memory of the calling thread's until it asks again; NULL where there is none.
 void *scratch(size_t bytes);
 
-static inline size_t at_most(size_t most, size_t n) { return n < most ? n : most; }
-
 // Whether the processor has the wide instructions, and LONGJING_INSTRUCTIONS does not name the narrow ones.
 int widest(void);
 // Those that are used; NULL where the processor has too few.

@@ -17,7 +17,7 @@ static int fits_half(const Blocks *b) {
   const size_t count = b->rows * (b->columns / b->block_size);
   float some[2][8];
   for (size_t i = 0; i < count; i += 8) {
-    const size_t n = count - i < 8 ? count - i : 8;
+    const size_t n = at_most(8, count - i);
     memset(some, 0, sizeof some);
     memcpy(some[0], b->scales + i, n * sizeof(float));
     if (b->offsets)
@@ -55,7 +55,7 @@ void pack_group(const Packed *packed, size_t group) {
   const Blocks *b = &packed->from;
   const Layout l = packed->layout;
   const size_t blocks = b->columns / b->block_size, numbers = TILE_ROWS * number_bytes(l), bytes = TILE_COLUMNS * b->bits / 8;
-  const size_t first = group * TILE_ROWS, rows = b->rows - first < TILE_ROWS ? b->rows - first : TILE_ROWS;
+  const size_t first = group * TILE_ROWS, rows = at_most(TILE_ROWS, b->rows - first);
   uint8_t *to = packed->bytes + group * packed->tiles * tile_bytes(l);
   for (size_t t = 0; t < packed->tiles; t++, to += tile_bytes(l)) {
     uint8_t *minima = to + l.parts * numbers, *elements = minima + l.minima * l.parts * numbers;

@@ -1,4 +1,5 @@
 // Blocks of a GGUF file as blocks of MatMulNBits: what src/weights/quantized-blocks.ts does in plain loops, bit for bit.
+#include "blocks.h"
 #include <errno.h>
 #include <immintrin.h>
 #include <stddef.h>
@@ -87,8 +88,6 @@ static const struct {
 
 // Bytes that are read at a time: few enough to stay in a processor's cache until they are used.
 enum { AT_ONCE = 1 << 18 };
-
-static size_t at_most(size_t most, size_t n) { return n < most ? n : most; }
 
 static int read_all(int file, uint8_t *to, size_t bytes, uint64_t offset) {
   while (bytes > 0) {

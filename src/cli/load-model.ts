@@ -10,7 +10,7 @@ import { eventLoopTurn } from "../runtime/event-loop.ts";
 import { openConstraintCompiler, textInterface, type ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
 import { createTokenizer, ggufTokenizer, readGgufTokenizer, type Tokenizer } from "../text/index.ts";
-import { exists, isFile, openCheckpoint, openFileSource, openGguf, readAdapter, readJson, type GenerationConfig } from "../weights/index.ts";
+import { exists, isFile, openFileSource, openGguf, readAdapter, readJson } from "../weights/index.ts";
 import { findAdapter } from "./find-adapter.ts";
 import { findModel, nameOf } from "./find-model.ts";
 import { processMemory } from "./process-memory.ts";
@@ -70,7 +70,7 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const path = await findModel(model);
   const backend = options.backend ?? (await openBackend());
   const mtp = options.speculative?.method === "mtp";
-  const opened = await openFrozenModel(backend, path, { dtype: options.dtype, mtp });
+  const opened = await openFrozenModel(backend, path, { dtype: options.dtype, mtp, vocabulary: options.tokenizer ? "tokens" : "whole" });
   const { config, parameters, filled } = opened;
   const max_model_len = contextLength(config, options);
   const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, filled, mtp });
@@ -97,8 +97,8 @@ interface Loading {
 }
 
 async function assemble({ model, path, backend, opened, runner, running }: Loading, options: LoadOptions): Promise<ServedModel> {
-  const { config, specs, parameters } = opened;
-  const [{ tokenizer, generationConfig }] = await Promise.all([describe(path, options.tokenizer), running]);
+  const { config, specs, generationConfig, metadata, parameters } = opened;
+  const [tokenizer] = await Promise.all([options.tokenizer ?? (metadata ? makeTokenizer(metadata, path) : loadTokenizer(path)), running]);
   const { adapter, adapters = [], speculative } = options;
   const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1, ...(speculative && { speculative }) });
   for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));
@@ -117,21 +117,12 @@ async function assemble({ model, path, backend, opened, runner, running }: Loadi
   };
 }
 
-/**
- * What a model's files say of its texts. It is read while the runtime works in threads of its own, and in pieces: what the runtime has got ready
- * meanwhile is given its next step between them.
- */
-async function describe(path: string, given: Tokenizer | undefined): Promise<{ readonly tokenizer: Tokenizer; readonly generationConfig: GenerationConfig | null }> {
-  await eventLoopTurn();
-  const checkpoint = await openCheckpoint(path, { vocabulary: given ? "tokens" : "whole" });
-  await checkpoint.close();
-  const { generationConfig, metadata } = checkpoint;
-  if (given !== undefined) return { tokenizer: given, generationConfig };
-  if (metadata === undefined) return { tokenizer: await loadTokenizer(path), generationConfig };
+/** Made while the runtime works in threads of its own, and in steps: what the runtime has got ready meanwhile has its turn between them. */
+async function makeTokenizer(metadata: ReadonlyMap<string, unknown>, path: string): Promise<Tokenizer> {
   await eventLoopTurn();
   const make = readGgufTokenizer(metadata, path);
   await eventLoopTurn();
-  return { tokenizer: make(), generationConfig };
+  return make();
 }
 
 /** One for all models: it starts no thread before it has something to compile. */

@@ -1,8 +1,8 @@
 import { parameterSpecs, projectionGroups, type ModelConfig, type ParameterSpec } from "../model/index.ts";
 import type { Backend, DeviceTensor, OwnFunctions } from "../runtime/index.ts";
-import { openCheckpoint, sameLayout, sliceRows, type BlockLayout, type Checkpoint, type QuantizedBlocks, type ReadRows } from "../weights/index.ts";
+import { openCheckpoint, sameLayout, sliceRows, type BlockLayout, type Checkpoint, type GgufHeaderOptions, type QuantizedBlocks, type ReadRows } from "../weights/index.ts";
 import type { ModelParameters, ParameterTensors, QuantizedTensors } from "./model-parameters.ts";
-import { bytesOf, ParameterMemory, rowsOf } from "./parameter-memory.ts";
+import { bytesOf, rowsOf, TensorMemory } from "./tensor-memory.ts";
 
 export interface LoadedModel<P = ParameterTensors> {
   readonly config: ModelConfig;
@@ -15,13 +15,15 @@ export interface LoadModelOptions {
   readonly dtype?: ModelDtype | undefined;
   /** Also the next-token module of deepseek_v3, for guessing. Default false. */
   readonly mtp?: boolean;
+  /** How much is read of what a GGUF file says of its texts. Default: nothing. */
+  readonly vocabulary?: GgufHeaderOptions["vocabulary"];
 }
 
 /** Reads a Hugging Face folder or a GGUF file into tensors of the backend, float32 whatever the file holds. */
 export async function loadModel(backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
-  const { filled, ...model } = await load(path, options, async (checkpoint, specs) => ({ parameters: await readAll(specs, (spec) => readFloat32(backend, checkpoint, [spec])), filled: Promise.resolve() }));
+  const { config, specs, parameters, filled } = await load(path, options, async (checkpoint, all) => ({ parameters: await readAll(all, (spec) => readFloat32(backend, checkpoint, spec)), filled: Promise.resolve() }));
   await filled;
-  return model;
+  return { config, specs, parameters };
 }
 
 /**
@@ -35,13 +37,13 @@ export type ModelDtype = "auto" | "float32";
  * are, and projections of the same rows become one.
  */
 export async function loadFrozenModel(backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel<ModelParameters>> {
-  const { filled, ...model } = await openFrozenModel(backend, path, options);
+  const { config, specs, parameters, filled } = await openFrozenModel(backend, path, options);
   await filled;
-  return model;
+  return { config, specs, parameters };
 }
 
-/** A model whose parameters have their memory, and their values when `filled` resolves. */
-export interface OpenedModel extends LoadedModel<ModelParameters> {
+/** A model whose parameters have their memory, and their values when `filled` resolves; and what its files say beside them. */
+export interface OpenedModel extends LoadedModel<ModelParameters>, Pick<Checkpoint, "generationConfig" | "metadata"> {
   readonly filled: Promise<void>;
 }
 
@@ -53,7 +55,7 @@ export async function openFrozenModel(backend: Backend, path: string, options: L
     const groups = Array.from(projectionGroups(specs))
       .flatMap(([name, parts]) => (joins(checkpoint, parts, exact) ? [{ name, parts }] : parts.map((part) => ({ name: part.name, parts: [part] }))))
       .map((group) => ({ ...group, layout: layoutOf(checkpoint, group.parts[0]!, exact) }));
-    const memory = new ParameterMemory(backend, groups.reduce((n, { parts, layout }) => n + bytesOf(parts, layout), 0));
+    const memory = new TensorMemory(backend, groups.reduce((n, { parts, layout }) => n + bytesOf(parts, layout), 0), "sparse");
     const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
     const beside: Promise<unknown>[] = [];
     for (const { name, parts, layout } of groups) {
@@ -81,9 +83,9 @@ type Source = Pick<Checkpoint, "read" | "blockLayout" | "readBlocks">;
  */
 export const readBaseParameters = (backend: Backend, checkpoint: Source, specs: readonly ParameterSpec[], { dtype }: LoadModelOptions = {}): Promise<ModelParameters> =>
   readAll(specs, async (spec) => {
-    if (dtype === "float32" || !spec.quantizable) return readFloat32(backend, checkpoint, [spec]);
+    if (dtype === "float32" || !spec.quantizable) return readFloat32(backend, checkpoint, spec);
     const layout = layoutOf(checkpoint, spec, true);
-    const memory = new ParameterMemory(backend, bytesOf([spec], layout));
+    const memory = new TensorMemory(backend, bytesOf([spec], layout), "sparse");
     const { tensors, filled } = readParts(memory, checkpoint, [spec], layout, true, null);
     memory.leave();
     await filled;
@@ -91,17 +93,17 @@ export const readBaseParameters = (backend: Backend, checkpoint: Source, specs: 
   });
 
 /** Closes the file when all is read. */
-async function load<P>(path: string, options: LoadModelOptions, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<{ parameters: P; filled: Promise<unknown> }>): Promise<LoadedModel<P> & { readonly filled: Promise<void> }> {
-  const checkpoint = await openCheckpoint(path, { vocabulary: "none" });
+async function load<P>(path: string, options: LoadModelOptions, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<{ parameters: P; filled: Promise<unknown> }>): Promise<Omit<OpenedModel, "parameters"> & { readonly parameters: P }> {
+  const checkpoint = await openCheckpoint(path, { vocabulary: options.vocabulary ?? "none" });
   try {
-    const { config } = checkpoint;
+    const { config, generationConfig, metadata } = checkpoint;
     const specs = parameterSpecs(config, options);
     // Before memory is taken for them: a configuration may say anything.
     for (const { name, shape } of specs) checkpoint.info(name, shape);
     const { parameters, filled } = await read(checkpoint, specs);
     const closed = filled.finally(checkpoint.close).then(() => {});
     closed.catch(() => {}); // whoever awaits it is told
-    return { config, specs, parameters, filled: closed };
+    return { config, generationConfig, ...(metadata && { metadata }), specs, parameters, filled: closed };
   } catch (error) {
     await checkpoint.close();
     throw error;
@@ -114,13 +116,13 @@ async function readAll<T>(specs: readonly ParameterSpec[], read: (spec: Paramete
   return all;
 }
 
-/** Matrices or vectors of equal columns, one below the other. */
-async function readFloat32(backend: Backend, checkpoint: Source, parts: readonly ParameterSpec[]): Promise<DeviceTensor<"float32">> {
-  const tensor = backend.tensor("float32", [rowsOf(parts), ...parts[0]!.shape.slice(1)]);
-  await fillFloat32(tensor.data, checkpoint, parts);
+async function readFloat32(backend: Backend, checkpoint: Source, spec: ParameterSpec): Promise<DeviceTensor<"float32">> {
+  const tensor = backend.tensor("float32", spec.shape);
+  await fillFloat32(tensor.data, checkpoint, [spec]);
   return tensor;
 }
 
+/** Matrices or vectors of equal columns, one below the other. */
 async function fillFloat32(data: Float32Array, checkpoint: Source, parts: readonly ParameterSpec[]): Promise<void> {
   let at = 0;
   for (const { name, shape } of parts) {
@@ -142,7 +144,7 @@ function joins(checkpoint: Source, parts: readonly ParameterSpec[], exact: boole
 }
 
 /** Parts that join, one below the other, and when they are filled. */
-function readParts(memory: ParameterMemory, checkpoint: Source, parts: readonly ParameterSpec[], layout: BlockLayout | null, exact: boolean, own: OwnFunctions | null): { readonly tensors: DeviceTensor | QuantizedTensors; readonly filled: Promise<unknown> } {
+function readParts(memory: TensorMemory, checkpoint: Source, parts: readonly ParameterSpec[], layout: BlockLayout | null, exact: boolean, own: OwnFunctions | null): { readonly tensors: DeviceTensor | QuantizedTensors; readonly filled: Promise<unknown> } {
   if (!layout) {
     const tensors = memory.float32([rowsOf(parts), ...parts[0]!.shape.slice(1)]);
     return { tensors, filled: fillFloat32(tensors.data, checkpoint, parts) };
@@ -151,14 +153,8 @@ function readParts(memory: ParameterMemory, checkpoint: Source, parts: readonly 
   return { tensors: { ...tensors, exact }, filled: fillBlocks(stacked, checkpoint, parts, own) };
 }
 
-async function fillBlocks(stacked: QuantizedBlocks, checkpoint: Source, parts: readonly ParameterSpec[], own: OwnFunctions | null): Promise<void> {
+function fillBlocks(stacked: QuantizedBlocks, checkpoint: Source, parts: readonly ParameterSpec[], own: OwnFunctions | null): Promise<void> {
   const readRows: ReadRows | undefined = own ? (type, from, places, { columns, blocks, scales, offsets }) => own.readBlocks({ type, ...from, columns, places, blocks, scales, offsets }) : undefined;
-  const beside: Promise<unknown>[] = [];
   let at = 0;
-  for (const { name, shape } of parts) {
-    const filled = checkpoint.readBlocks(name, shape, sliceRows(stacked, at, (at += shape[0]!)), readRows);
-    if (readRows) beside.push(filled);
-    else await filled;
-  }
-  await allEnded(beside);
+  return allEnded(parts.map(({ name, shape }) => checkpoint.readBlocks(name, shape, sliceRows(stacked, at, (at += shape[0]!)), readRows)));
 }

@@ -7,6 +7,7 @@ import { adaptedModules, adapterTensors } from "./adapters.ts";
 import { DraftHead, type DraftRequest } from "./draft-head.ts";
 import { allValues, tensorsOf, typesOf, type ModelParameters } from "./model-parameters.ts";
 import { rowMathOf } from "./row-math.ts";
+import { float32Bytes, TensorMemory } from "./tensor-memory.ts";
 import { placeTypes, stepContext, tokenType } from "./step-inputs.ts";
 
 export interface RunnerOptions {
@@ -41,11 +42,8 @@ const pieceTokens = 256;
 const keptBindings = 64;
 const keptTokens = 8;
 
-/** Elements of a cache that is wholly used before long. */
-const soonUsed = 2 ** 25;
-
-/** Of one array: what every version of Node can hold, and less. */
-const mostElements = 2 ** 29;
+/** Bytes of a cache that is wholly used before long. */
+const soonUsed = 2 ** 27;
 
 interface BoundStep {
   readonly binding: Binding;
@@ -89,18 +87,11 @@ export class ModelRunner {
     this.#io = new StepBuffers(config.vocab_size, this.#draft ? config.hidden_size : 0);
   }
 
-
-  /** Many in one piece of memory, which goes with the last of them: V8 may look for garbage after every large one. */
   #allocateLanes(count: number, shape: readonly number[]): DeviceTensor<"float32">[] {
-    const size = shape.reduce((product, n) => product * n, 1);
-    const each = Math.max(1, Math.floor(mostElements / size));
-    const use = count * size <= soonUsed ? "dense" : "sparse";
-    const pieces = Array.from({ length: Math.ceil(count / each) }, (_, piece) => this.#backend.tensor("float32", [Math.min(each, count - piece * each), size], use));
-    const lanes = Array.from({ length: count }, (_, lane) => {
-      const [piece, at] = [pieces[Math.floor(lane / each)]!, lane % each];
-      return this.#backend.tensorOver("float32", shape, piece.data.subarray(at * size, (at + 1) * size), piece);
-    });
-    for (const piece of pieces) piece.dispose();
+    const bytes = count * float32Bytes(shape);
+    const memory = new TensorMemory(this.#backend, bytes, bytes <= soonUsed ? "dense" : "sparse");
+    const lanes = Array.from({ length: count }, () => memory.float32(shape));
+    memory.leave();
     return lanes;
   }
 

@@ -163,8 +163,15 @@ const failedCheck = /^\S+\.(?:cc|h):\d+ .*? was false\. /s;
 type Call = ReturnType<ReturnType<typeof Koffi.load>["func"]>;
 type KoffiType = Parameters<typeof Koffi.sizeof>[0] | ReturnType<typeof Koffi.out>;
 
-/** Arguments of the calls that run on other threads, so that the collector leaves them alone. */
-const inFlight = new Set<readonly unknown[]>();
+/** What calls on other threads use, so that the collector leaves it alone. */
+const inFlight = new Set<unknown>();
+
+/** Calls foreign code on another thread. @param used what must stay until it returns beside the arguments */
+export function callAside(run: Call, args: readonly unknown[], used?: unknown): Promise<unknown> {
+  const held = [args, used];
+  inFlight.add(held);
+  return new Promise<unknown>((resolve, reject) => run.async(...args, (error: unknown, value: unknown) => (error ? reject(error) : resolve(value)))).finally(() => inFlight.delete(held));
+}
 
 /**
  * The library and the signatures of its calls. koffi unloads a library whose handle is collected, also under pointers that were
@@ -200,9 +207,7 @@ function bindFunctions(koffi: typeof Koffi, table: Pointer): Functions & Destruc
     };
     const async = (...args: Arguments<readonly CType[]>): Promise<Results[Result]> => {
       const slot = result();
-      inFlight.add(args);
-      const status = new Promise<unknown>((resolve, reject) => run.async(...args, ...slot, (error: unknown, value: unknown) => (error ? reject(error) : resolve(value))));
-      return status.then((value) => (check(name, value), slot[0]?.[0])).finally(() => inFlight.delete(args));
+      return callAside(run, [...args, ...slot]).then((value) => (check(name, value), slot[0]?.[0]));
     };
     return Object.assign(sync, { async });
   };

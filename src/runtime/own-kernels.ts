@@ -1,7 +1,7 @@
 import type { TypedArray } from "../tensor/value.ts";
 import type { BlockReading, OwnFunctions, ReadBlocks } from "./backend.ts";
 import { kernelLibrary } from "./kernel-library.ts";
-import { loadKoffi, ortApi, type Pointer } from "./ort-api.ts";
+import { callAside, loadKoffi, ortApi, type Pointer } from "./ort-api.ts";
 
 /** Our own kernels, as a domain of operators that sessions are given. */
 export interface OwnKernels extends OwnFunctions {
@@ -27,9 +27,6 @@ export const openOwnKernels = (): Promise<OwnKernelsOrWhy> => (opened ??= open()
 export const openedOwnKernels = (): OwnKernels | undefined => ready;
 
 const operators = ["longjing_matmul_blocks", "longjing_gated_matmul_blocks", "longjing_cached_attention"];
-
-/** What calls on other threads are given, so that the collector leaves it alone. */
-const inFlight = new Set<unknown>();
 
 /** Foreign code must stay where it is as long as a session may call it. */
 const kept: unknown[] = [];
@@ -88,16 +85,11 @@ function bindReadBlocks(koffi: ReturnType<typeof loadKoffi>, library: Library): 
     const fields = ({ type, descriptor, offset, columns, places, blocks, scales, offsets }: BlockReading): bigint[] =>
       [address(names.get(type)!), BigInt(descriptor), BigInt(offset), BigInt(places.length), BigInt(columns), address(places), address(blocks), address(scales), address(offsets), 0n];
     const readings = BigInt64Array.from(batch.flatMap(({ reading }) => fields(reading)));
-    const given = [batch, names, readings];
-    inFlight.add(given);
-    read.async(readings, batch.length, (error: unknown) => {
-      inFlight.delete(given);
-      const each = readings.length / batch.length;
-      for (const [at, { resolve, reject }] of batch.entries()) {
-        if (error) reject(error);
-        else resolve(readings[(at + 1) * each - 1] !== 0n);
-      }
-    });
+    const each = readings.length / batch.length;
+    callAside(read, [readings, batch.length], [batch, names]).then(
+      () => batch.forEach(({ resolve }, at) => resolve(readings[(at + 1) * each - 1] !== 0n)),
+      (error: unknown) => batch.forEach(({ reject }) => reject(error)),
+    );
   };
   return (reading) =>
     new Promise((resolve, reject) => {

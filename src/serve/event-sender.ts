@@ -1,14 +1,10 @@
 import type { ServerResponse } from "node:http";
-import type { RequestScope, TrackOptions } from "./request-scope.ts";
+import type { Connection } from "./request-scope.ts";
 import { keepAlive, sseText, type EventStream, type SseMessage } from "./sse.ts";
 
-export interface SendOptions extends Pick<TrackOptions, "stallMs" | "report"> {
+export interface SendOptions extends Connection {
   readonly outgoing: ServerResponse;
-  readonly scope: RequestScope;
-  /** What ends the events when the server can wait no longer. */
   readonly lastWords: string;
-  /** How to cut each answer that is being sent. */
-  readonly open: Set<() => void>;
 }
 
 /**
@@ -86,12 +82,12 @@ export class EventSender {
     const now = performance.now();
     const [unread, silent] = [now - (this.#unreadSince ?? now), now - (this.#waitingSince ?? now)];
     if (unread >= stallMs) return void outgoing.destroy();
-    if (silent >= keepAliveMs && this.#unreadSince === null) {
+    const due = silent >= keepAliveMs;
+    if (due && this.#unreadSince === null) {
       this.#waitingSince = now;
       void this.#write(keepAlive);
     }
-    const next = Math.min(stallMs - unread, silent >= keepAliveMs ? keepAliveMs : keepAliveMs - silent);
-    this.#timer = setTimeout(() => this.#check(), next).unref();
+    this.#timer = setTimeout(() => this.#check(), Math.min(stallMs - unread, due ? keepAliveMs : keepAliveMs - silent)).unref();
   }
 
   #sayGoodbye(): void {

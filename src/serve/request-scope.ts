@@ -132,7 +132,7 @@ function goodbye(path: string): string {
   return sseText(errorForm(path).event({ status: 503, body }));
 }
 
-interface Connection extends TrackOptions {
+export interface Connection extends TrackOptions {
   readonly scope: RequestScope;
   /** What ends a body that is cut; null where nothing can be said. */
   readonly lastWords: string | null;

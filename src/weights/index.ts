@@ -27,6 +27,7 @@ export { ggufFileTypes, ggufParameters, writeGguf } from "./gguf-write.ts";
 export type { GgufFileType, GgufToWrite, GgufWritten } from "./gguf-write.ts";
 export { openGguf } from "./gguf.ts";
 export type { Gguf, GgufTensorInfo, GgufType, GgufValue } from "./gguf.ts";
+export type { GgufHeaderOptions } from "./gguf-header.ts";
 export { newBlocks, sameLayout, sliceRows } from "./quantized-blocks.ts";
 export type { BlockLayout, QuantizedBlocks, ReadRows } from "./quantized-blocks.ts";
 export { loraConfigToText, loraScale, parseLoraConfig } from "./lora-config.ts";

@@ -9,27 +9,36 @@ export const rowsOf = (parts: readonly ParameterSpec[]): number => parts.reduce(
 const alignment = 64;
 const aligned = (bytes: number): number => Math.ceil(bytes / alignment) * alignment;
 
-/** Bytes that parts take in `ParameterMemory`, one below the other, at most. */
+/** Bytes that a tensor takes in `TensorMemory`. */
+export const float32Bytes = (shape: readonly number[]): number => aligned(4 * shape.reduce((a, b) => a * b, 1));
+
+/** Bytes that parts take in `TensorMemory`, one below the other, at most. */
 export function bytesOf(parts: readonly ParameterSpec[], layout: BlockLayout | null): number {
-  const elements = parts.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0);
-  if (!layout) return aligned(4 * elements);
+  const shape = [rowsOf(parts), ...parts[0]!.shape.slice(1)];
+  if (!layout) return float32Bytes(shape);
+  const elements = shape.reduce((a, b) => a * b, 1);
   return aligned((elements * layout.bits) / 8) + (layout.offsets ? 2 : 1) * aligned((4 * elements) / layout.block_size);
 }
 
-/** Of one array: what every version of Node can hold. */
-const mostBytes = 2 ** 30;
+/** Of one array: what every version of Node can hold, and less. */
+const mostBytes = 2 ** 31;
 
-/** A model's parameters in few large pieces of memory, each of which lives as long as a tensor in it. */
-export class ParameterMemory {
+/** Parameters or a cache in few large pieces of memory, each of which lives as long as a tensor in it: V8 may look for garbage after every large one. */
+export class TensorMemory {
   readonly #backend: Backend;
+  readonly #use: "dense" | "sparse";
   readonly #pieces: DeviceTensor<"uint8">[] = [];
   /** Bytes that the pieces to come hold, and those that the last one has given. */
   #left: number;
   #given = 0;
 
-  /** @param bytes that will be taken in all */
-  constructor(backend: Backend, bytes: number) {
+  /**
+   * @param bytes that will be taken in all
+   * @param use how (`Backend.tensor`)
+   */
+  constructor(backend: Backend, bytes: number, use: "dense" | "sparse") {
     this.#backend = backend;
+    this.#use = use;
     this.#left = bytes;
   }
 
@@ -60,7 +69,7 @@ export class ParameterMemory {
   #take(bytes: number): Uint8Array {
     if (this.#pieces.length === 0 || this.#pieces.at(-1)!.data.length - this.#given < bytes) {
       const size = Math.max(bytes, Math.min(this.#left, mostBytes));
-      this.#pieces.push(this.#backend.tensor("uint8", [size], "sparse"));
+      this.#pieces.push(this.#backend.tensor("uint8", [size], this.#use));
       this.#left -= size;
       this.#given = 0;
     }
