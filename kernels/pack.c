@@ -33,26 +33,31 @@ static void write_number(uint8_t *numbers, size_t index, float v, int half) {
   else memcpy(numbers + 4 * index, &v, 4);
 }
 
-// Four elements of 4 bits, one in each byte.
-static uint32_t spread(const uint8_t *pairs) {
-  uint32_t x = (uint32_t)pairs[0] | (uint32_t)pairs[1] << 8;
-  x = (x | x << 8) & 0x00ff00ff;
-  return (x | x << 4) & 0x0f0f0f0f;
+// Four elements a word: the first 16 of a row of 4 bits, with the other 16 in the high halves.
+static __m128i halves_of(const uint8_t *pairs) {
+  const __m128i x = _mm_loadu_si128((const __m128i *)pairs), low = _mm_set1_epi8(15);
+  const __m128i even = _mm_and_si128(x, low), odd = _mm_and_si128(_mm_srli_epi16(x, 4), low);
+  return _mm_or_si128(_mm_unpacklo_epi8(even, odd), _mm_slli_epi16(_mm_unpackhi_epi8(even, odd), 4));
+}
+
+// Words of four rows, side by side in vectors 64 bytes apart.
+static void write_words(const __m128i rows[4], uint8_t *lanes) {
+  const __m128i a = _mm_unpacklo_epi32(rows[0], rows[1]), b = _mm_unpacklo_epi32(rows[2], rows[3]), c = _mm_unpackhi_epi32(rows[0], rows[1]), d = _mm_unpackhi_epi32(rows[2], rows[3]);
+  const __m128i words[4] = {_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b), _mm_unpacklo_epi64(c, d), _mm_unpackhi_epi64(c, d)};
+  for (int v = 0; v < 4; v++) _mm_storeu_si128((__m128i *)(lanes + 64 * v), words[v]);
 }
 
 // Four columns of a row are a lane of vector column / 4; of 4 bits, the later four vectors are the high halves of the first four.
-static void write_elements(const uint8_t *from, int bits, uint8_t *lane) {
-  if (bits == 8)
-    for (int v = 0; v < 8; v++) memcpy(lane + 64 * v, from + 4 * v, 4);
-  else
-    for (int v = 0; v < 4; v++) {
-      const uint32_t both = spread(from + 2 * v) | spread(from + 2 * (v + 4)) << 4;
-      memcpy(lane + 64 * v, &both, 4);
-    }
+// `count` rows, four at most; the lanes of the others become zero.
+static void write_elements(const uint8_t *from, size_t stride, size_t count, int bits, uint8_t *lanes) {
+  for (int part = 0; part < bits / 4; part++) {
+    __m128i rows[4] = {_mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128()};
+    for (size_t r = 0; r < count; r++) rows[r] = bits == 4 ? halves_of(from + r * stride) : _mm_loadu_si128((const __m128i *)(from + r * stride + 16 * part));
+    write_words(rows, lanes + 256 * part);
+  }
 }
 
-void pack_group(const Packed *packed, size_t group) {
-  const Blocks *b = &packed->from;
+void pack_group(const Packed *packed, const Blocks *b, size_t group) {
   const Layout l = packed->layout;
   const size_t blocks = b->columns / b->block_size, numbers = TILE_ROWS * number_bytes(l), bytes = TILE_COLUMNS * b->bits / 8;
   const size_t first = group * TILE_ROWS, rows = at_most(TILE_ROWS, b->rows - first);
@@ -65,7 +70,7 @@ void pack_group(const Packed *packed, size_t group) {
         write_number(to, p * TILE_ROWS + r, b->scales[i], l.half);
         if (l.minima) write_number(minima, p * TILE_ROWS + r, minimum(b, i), l.half);
       }
-      write_elements(b->blocks + ((first + r) * packed->tiles + t) * bytes, (int)b->bits, elements + 4 * r);
+      if (r % 4 == 0) write_elements(b->blocks + ((first + r) * packed->tiles + t) * bytes, packed->tiles * bytes, at_most(4, rows - r), (int)b->bits, elements + 4 * r);
     }
   }
 }
@@ -73,10 +78,14 @@ void pack_group(const Packed *packed, size_t group) {
 static Packed *all = NULL;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static Packed *new_packed(const Blocks *b) {
+int fits_tiles(const Blocks *b) {
+  return b->columns > 0 && b->columns % TILE_COLUMNS == 0 && (b->block_size == 16 || (b->block_size > 0 && b->block_size % TILE_COLUMNS == 0)) && b->columns % b->block_size == 0 && (b->bits == 4 || b->bits == 8);
+}
+
+static Packed *new_packed(const Blocks *from, const Blocks *b) {
   Packed *p = calloc(1, sizeof *p);
   if (!p) return NULL;
-  p->from = *b;
+  p->from = *from;
   p->layout = (Layout){.bits = (int)b->bits, .parts = b->block_size < TILE_COLUMNS ? 2 : 1, .minima = b->offsets != NULL, .half = fits_half(b)};
   p->tiles = b->columns / TILE_COLUMNS;
   p->groups = (b->rows + TILE_ROWS - 1) / TILE_ROWS;
@@ -87,11 +96,11 @@ static Packed *new_packed(const Blocks *b) {
   return NULL;
 }
 
-Packed *packed_of(const Blocks *b) {
+static Packed *packed_with(const Blocks *from, const Blocks *values) {
   pthread_mutex_lock(&lock);
   Packed *p = all;
-  while (p && memcmp(&p->from, b, sizeof *b) != 0) p = p->next;
-  if (!p && (p = new_packed(b))) {
+  while (p && memcmp(&p->from, from, sizeof *from) != 0) p = p->next;
+  if (!p && (p = new_packed(from, values))) {
     p->next = all;
     all = p;
   }
@@ -100,15 +109,45 @@ Packed *packed_of(const Blocks *b) {
   return p;
 }
 
+Packed *packed_of(const Blocks *from) { return packed_with(from, from); }
+
+static void release_locked(Packed *p) {
+  if (--p->users > 0) return;
+  Packed **at = &all;
+  while (*at != p) at = &(*at)->next;
+  *at = p->next;
+  pthread_mutex_destroy(&p->filling);
+  give_back_pages(p->bytes);
+  free(p);
+}
+
 void release_packed(Packed *p) {
   pthread_mutex_lock(&lock);
-  if (--p->users == 0) {
-    Packed **at = &all;
-    while (*at != p) at = &(*at)->next;
-    *at = p->next;
-    pthread_mutex_destroy(&p->filling);
-    give_back_pages(p->bytes);
-    free(p);
+  release_locked(p);
+  pthread_mutex_unlock(&lock);
+}
+
+int keep_packed(const Blocks *from, const Blocks *values) {
+  Packed *p = packed_with(from, values);
+  if (!p) return 0;
+  pthread_mutex_lock(&p->filling);
+  for (size_t group = 0; group < p->groups && !p->filled; group++) pack_group(p, values, group);
+  p->filled = 1;
+  pthread_mutex_unlock(&p->filling);
+  pthread_mutex_lock(&lock);
+  if (p->kept) release_locked(p);
+  else p->kept = 1;
+  pthread_mutex_unlock(&lock);
+  return 1;
+}
+
+void forget_packed(const uint8_t *bytes, size_t size) {
+  pthread_mutex_lock(&lock);
+  for (Packed *p = all, *next; p; p = next) {
+    next = p->next;
+    if (!p->kept || p->from.blocks < bytes || p->from.blocks >= bytes + size) continue;
+    p->kept = 0;
+    release_locked(p);
   }
   pthread_mutex_unlock(&lock);
 }

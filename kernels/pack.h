@@ -18,6 +18,7 @@ typedef struct Packed {
   int filled;
   pthread_mutex_t filling;
   size_t users;
+  int kept; // until the memory that it stands for is given back: its values lie nowhere else
   struct Packed *next;
 } Packed;
 
@@ -26,5 +27,11 @@ typedef struct Packed {
 Packed *packed_of(const Blocks *from);
 void release_packed(Packed *packed);
 
-// Fills the tiles of 16 rows.
-void pack_group(const Packed *packed, size_t group);
+// Fills the tiles of 16 rows from a matrix of the same shape.
+void pack_group(const Packed *packed, const Blocks *values, size_t group);
+
+// Whether a matrix has a layout in tiles.
+int fits_tiles(const Blocks *b);
+// The tiles of a matrix whose values are elsewhere, for as long as its memory is not given back. 0 where memory is short.
+int keep_packed(const Blocks *from, const Blocks *values);
+void forget_packed(const uint8_t *bytes, size_t size);

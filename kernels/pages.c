@@ -1,5 +1,6 @@
 // Memory for tiles, in large pieces that many matrices share: so the system can hand it out and look it up in large pages.
 #include "pages.h"
+#include "pack.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -78,5 +79,8 @@ void longjing_wish_large_pages(uint8_t *bytes, size_t size) {
 #endif
 }
 
-// Nobody will read what is there.
-void longjing_give_back(uint8_t *bytes, size_t size) { advise(bytes, size, (size_t)sysconf(_SC_PAGESIZE), MADV_DONTNEED); }
+// Nobody will read what is there, or what it stands for.
+void longjing_give_back(uint8_t *bytes, size_t size) {
+  forget_packed(bytes, size);
+  advise(bytes, size, (size_t)sysconf(_SC_PAGESIZE), MADV_DONTNEED);
+}

@@ -12,7 +12,7 @@ typedef struct {
   Packed *packed[2];  // from the first run on
 } Kernel;
 
-static void pack_some(void *packed, size_t group) { pack_group(packed, group); }
+static void pack_some(void *packed, size_t group) { pack_group(packed, &((const Packed *)packed)->from, group); }
 
 static Status *pack(const Kernel *k, void *context, Packed *packed) {
   Status *s = NULL;
@@ -35,7 +35,7 @@ static Status *prepare(Kernel *k, void *context, size_t which, size_t columns) {
   const size_t count = (size_t)blocks.sizes[1], bytes = (size_t)blocks.sizes[2];
   if (columns == 0 || count == 0) return fail(k->api, INVALID, "MatMulBlocks: a matrix without columns");
   const Blocks b = {.blocks = blocks.data, .scales = scales.data, .offsets = offsets.data, .rows = (size_t)blocks.sizes[0], .columns = columns, .block_size = columns / count, .bits = count * bytes * 8 / columns};
-  if (columns % TILE_COLUMNS != 0 || (b.block_size != 16 && b.block_size % TILE_COLUMNS != 0) || b.block_size * count != columns || (b.bits != 4 && b.bits != 8)) return fail(k->api, INVALID, "MatMulBlocks: expected columns in whole tiles of 32, in blocks of 16 or of whole tiles, of 4 or 8 bits");
+  if (b.block_size * count != columns || !fits_tiles(&b)) return fail(k->api, INVALID, "MatMulBlocks: expected columns in whole tiles of 32, in blocks of 16 or of whole tiles, of 4 or 8 bits");
   Packed *packed = packed_of(&b), *none = NULL;
   if (!packed) return fail(k->api, FAIL, "MatMulBlocks: no memory for the matrix");
   s = pack(k, context, packed);

@@ -1,5 +1,5 @@
 // Blocks of a GGUF file as blocks of MatMulNBits: what src/weights/quantized-blocks.ts does in plain loops, bit for bit.
-#include "blocks.h"
+#include "pack.h"
 #include <errno.h>
 #include <immintrin.h>
 #include <stddef.h>
@@ -99,17 +99,18 @@ static int read_all(int file, uint8_t *to, size_t bytes, uint64_t offset) {
   return 1;
 }
 
-// A matrix in an open file, and where it goes: the i-th row to row places[i].
+// Rows in an open file, and where they go: the i-th to row places[i] of what begins at blocks, scales and offsets.
 typedef struct {
   const char *type;
   int64_t file, offset, rows, columns;
   const int32_t *places;
   uint8_t *blocks;
   float *scales, *offsets;
+  int64_t matrix; // of which only tiles are made: all its parts come one after another; negative where what is read is to stay
   int64_t done; // 0 for a type that is not among ours, and where the file cannot be read as far
 } Reading;
 
-static int read_matrix(const Reading *r) {
+static int read_rows(const Reading *r) {
   size_t t = 0;
   while (t < sizeof types / sizeof *types && strcmp(types[t].name, r->type) != 0) t++;
   if (t == sizeof types / sizeof *types) return 0;
@@ -129,6 +130,52 @@ static int read_matrix(const Reading *r) {
   return well;
 }
 
-void longjing_read_blocks(Reading *readings, size_t count) {
-  for (size_t i = 0; i < count; i++) readings[i].done = read_matrix(readings + i);
+// Memory that one matrix after another is read into.
+typedef struct {
+  uint8_t *bytes;
+  size_t size;
+} Room;
+
+// A matrix of the same shape in that memory; without blocks where there is too little.
+static Blocks blocks_in(Room *room, const Blocks *b) {
+  const size_t elements = b->rows * b->columns, numbers = elements / b->block_size * sizeof(float), needed = (b->offsets ? 2 : 1) * numbers + elements * b->bits / 8;
+  if (needed > room->size) {
+    free(room->bytes);
+    room->bytes = malloc(needed);
+    room->size = room->bytes ? needed : 0;
+  }
+  Blocks here = *b;
+  here.blocks = NULL;
+  if (!room->bytes) return here;
+  here.scales = (float *)room->bytes;
+  if (b->offsets) here.offsets = (float *)(room->bytes + numbers);
+  here.blocks = room->bytes + (b->offsets ? 2 : 1) * numbers;
+  return here;
+}
+
+static int read_tiles(const Reading *parts, size_t count, const Blocks *matrix, Room *room) {
+  size_t rows = 0;
+  for (size_t i = 0; i < count; i++) rows += (size_t)parts[i].rows;
+  if (rows != matrix->rows || !fits_tiles(matrix)) return 0;
+  const Blocks here = blocks_in(room, matrix);
+  if (!here.blocks) return 0;
+  for (size_t i = 0; i < count; i++) {
+    Reading r = parts[i];
+    r.blocks = (uint8_t *)here.blocks + (r.blocks - matrix->blocks);
+    r.scales = (float *)here.scales + (r.scales - matrix->scales);
+    if (r.offsets) r.offsets = (float *)here.offsets + (r.offsets - matrix->offsets);
+    if (!read_rows(&r)) return 0;
+  }
+  return keep_packed(matrix, &here);
+}
+
+void longjing_read_blocks(Reading *readings, size_t count, const Blocks *matrices) {
+  Room room = {NULL, 0};
+  for (size_t i = 0, parts; i < count; i += parts) {
+    Reading *r = readings + i;
+    for (parts = 1; r->matrix >= 0 && i + parts < count && r[parts].matrix == r->matrix; parts++) continue;
+    const int done = r->matrix < 0 ? read_rows(r) : read_tiles(r, parts, matrices + r->matrix, &room);
+    for (size_t p = 0; p < parts; p++) r[p].done = done;
+  }
+  free(room.bytes);
 }

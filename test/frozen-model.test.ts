@@ -1,12 +1,12 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { appendFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { disposeParameters, loadFrozenModel, loadModel, ModelRunner, openFrozenModel } from "../src/engine/index.ts";
+import { disposeParameters, loadFrozenModel, loadModel, ModelRunner, type ModelParameters, type QuantizedTensors } from "../src/engine/index.ts";
 import { parseTest, testName } from "../src/engine/bench-decode.ts";
 import { initParameters, llamaConfig, parameterSpecs } from "../src/model/index.ts";
 import { random } from "../src/random/index.ts";
-import type { Backend, DeviceTensor } from "../src/runtime/index.ts";
+import type { Backend, DeviceTensor, SessionOptions } from "../src/runtime/index.ts";
 import { writeGguf, type GgufFileType } from "../src/weights/index.ts";
 import { ggufParameters } from "../src/weights/gguf-write.ts";
 import { backend, providersHere } from "./providers.ts";
@@ -68,9 +68,9 @@ test.each(["Q8_0", "Q4_0", "Q4_K_M"] as const)("%s: whoever reads the blocks, a 
   // Plain loops; our kernels, where there are any; our kernels, which know no type.
   const ways: Backend[] = [{ ...on, hasOwnKernels: async () => false }, on, { ...on, hasOwnKernels: () => on.hasOwnKernels(), ownFunctions: on.ownFunctions && { ...on.ownFunctions, readBlocks: async () => false } }];
   const numbers = async (way: Backend): Promise<Record<string, number[]>> => {
-    const { parameters, filled } = await openFrozenModel(way, path);
-    await filled;
+    const { parameters } = await loadFrozenModel(way, path);
     const tensors = Object.entries(parameters).flatMap(([name, p]): [string, DeviceTensor | undefined][] => ("blocks" in p ? [[`${name}/blocks`, p.blocks], [`${name}/scales`, p.scales], [`${name}/offsets`, p.offsets]] : [[name, p]]));
+    await Promise.all(tensors.map(([, tensor]) => tensor?.load?.("data")));
     const found = Object.fromEntries(tensors.flatMap(([name, tensor]) => (tensor ? [[name, Array.from(tensor.data as Float32Array)]] : [])));
     disposeParameters(parameters);
     return found;
@@ -78,6 +78,51 @@ test.each(["Q8_0", "Q4_0", "Q4_K_M"] as const)("%s: whoever reads the blocks, a 
   const [plain, ...others] = await Promise.all(ways.map(numbers));
   expect(Object.keys(plain!).length).toBeGreaterThan(20);
   for (const other of others) expect(other).toEqual(plain);
+});
+
+describe("a GGUF file's matrices", () => {
+  const size = { max_num_seqs: 1, max_model_len: 16 };
+  const linear = "model.layers.0.mlp.down_proj.weight";
+  const blocksOf = (parameters: ModelParameters, name: string): DeviceTensor => (parameters[name] as QuantizedTensors).blocks;
+  const written = ({ data }: DeviceTensor): boolean => (data as Uint8Array).some((byte) => byte !== 0);
+  const load = (parameters: ModelParameters): Promise<unknown> => Promise.all(Object.values(parameters).map((p) => ("blocks" in p ? p.blocks : p).load?.("data")));
+  async function logitsOf(on: Backend, frozen: ModelParameters, session: SessionOptions = {}): Promise<Float32Array> {
+    const runner = new ModelRunner(on, config, { ...size, frozen, session });
+    const logits = (await runner.prefill({}, 0, [prompts[0]!], true)).slice();
+    await runner.dispose();
+    return logits;
+  }
+
+  test.each(["Q8_0", "Q4_0", "Q4_K_M"] as const)("%s: tiles made straight from a file say what tiles made of its blocks say", async (type) => {
+    const on = await backend("cpu");
+    if (!(await on.hasOwnKernels())) return;
+    const path = await write(type, `tiles-${type}`);
+    const { parameters } = await loadFrozenModel(on, path);
+    const straight = await logitsOf(on, parameters);
+    // Blocks that only our products read were never there; tokens are looked up among those of the embedding.
+    expect([linear, "model.embed_tokens.weight"].map((name) => written(blocksOf(parameters, name)))).toEqual([false, true]);
+    const throughBlocks = (await loadFrozenModel(on, path)).parameters;
+    await load(throughBlocks);
+    expect(written(blocksOf(throughBlocks, linear))).toBe(true);
+    expect(await logitsOf(on, throughBlocks)).toEqual(straight);
+
+    // A session that reads blocks has them all the same.
+    const library = await logitsOf(on, throughBlocks, { ownKernels: false });
+    expect(await logitsOf(on, parameters, { ownKernels: false })).toEqual(library);
+    expect(library).not.toEqual(straight);
+    expect(await logitsOf(on, parameters)).toEqual(straight);
+    for (const each of [parameters, throughBlocks]) disposeParameters(each);
+  });
+
+  test("are read when a program needs them, of the file whose header was read and no other", async () => {
+    const on = await backend("cpu");
+    if (!(await on.hasOwnKernels())) return;
+    const path = await write("Q8_0", "changes");
+    const { parameters } = await loadFrozenModel(on, path);
+    await appendFile(path, "more");
+    await expect(logitsOf(on, parameters)).rejects.toMatchObject({ code: "bad_file", message: expect.stringContaining("changed") });
+    disposeParameters(parameters);
+  });
 });
 
 test("a long prompt alone, which is computed in pieces, says what it says beside another", async () => {

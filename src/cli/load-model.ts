@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { disposeParameters, Embedder, Generator, ModelRunner, openFrozenModel, throughAdapter, type Engine, type ModelDtype, type OpenedModel, type SpeculativeConfig } from "../engine/index.ts";
+import { disposeParameters, Embedder, Generator, loadFrozenModel, ModelRunner, throughAdapter, type Engine, type FrozenModel, type ModelDtype, type SpeculativeConfig } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
 import { cacheShape, type ModelConfig } from "../model/index.ts";
 import { openBackend, type Backend } from "../runtime/index.ts";
@@ -70,16 +70,16 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const path = await findModel(model);
   const backend = options.backend ?? (await openBackend());
   const mtp = options.speculative?.method === "mtp";
-  const opened = await openFrozenModel(backend, path, { dtype: options.dtype, mtp, vocabulary: options.tokenizer ? "tokens" : "whole" });
-  const { config, parameters, filled } = opened;
+  const opened = await loadFrozenModel(backend, path, { dtype: options.dtype, mtp, vocabulary: options.tokenizer ? "tokens" : "whole" });
+  const { config, parameters } = opened;
   const max_model_len = contextLength(config, options);
-  const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, filled, mtp });
+  const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, mtp });
   const running = runner.prefill({}, 0, [[0]], false);
   try {
     return await assemble({ model, path, backend, opened, runner, running }, options);
   } catch (error) {
     // Nobody has been given what it has taken, and V8 does not look for it.
-    await Promise.allSettled([filled, running]);
+    await Promise.allSettled([running]);
     await runner.dispose();
     disposeParameters(parameters);
     throw error;
@@ -90,7 +90,7 @@ interface Loading {
   readonly model: string;
   readonly path: string;
   readonly backend: Backend;
-  readonly opened: OpenedModel;
+  readonly opened: FrozenModel;
   readonly runner: ModelRunner;
   /** The first step, which makes the program that the first request needs. */
   readonly running: Promise<unknown>;

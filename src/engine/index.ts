@@ -1,8 +1,8 @@
 export { Embedder } from "./embedder.ts";
 export type { Completion, GeneratorOptions } from "./generator.ts";
 export { Generator } from "./generator.ts";
-export type { LoadedModel, LoadModelOptions, ModelDtype, OpenedModel } from "./load.ts";
-export { loadFrozenModel, loadModel, openFrozenModel } from "./load.ts";
+export type { LoadedModel, LoadModelOptions, ModelDtype, FrozenModel } from "./load.ts";
+export { loadFrozenModel, loadModel } from "./load.ts";
 export type { ModelParameters, ParameterTensors, QuantizedTensors } from "./model-parameters.ts";
 export { disposeParameters } from "./model-parameters.ts";
 export type { RunnerOptions } from "./model-runner.ts";

@@ -1,5 +1,5 @@
 import { parameterSpecs, projectionGroups, type ModelConfig, type ParameterSpec } from "../model/index.ts";
-import type { Backend, DeviceTensor, OwnFunctions } from "../runtime/index.ts";
+import type { Backend, DeviceTensor, LoadValues, OwnFunctions } from "../runtime/index.ts";
 import { openCheckpoint, sameLayout, sliceRows, type BlockLayout, type Checkpoint, type GgufHeaderOptions, type QuantizedBlocks, type ReadRows } from "../weights/index.ts";
 import type { ModelParameters, ParameterTensors, QuantizedTensors } from "./model-parameters.ts";
 import { bytesOf, rowsOf, TensorMemory } from "./tensor-memory.ts";
@@ -21,9 +21,7 @@ export interface LoadModelOptions {
 
 /** Reads a Hugging Face folder or a GGUF file into tensors of the backend, float32 whatever the file holds. */
 export async function loadModel(backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
-  const { config, specs, parameters, filled } = await load(path, options, async (checkpoint, all) => ({ parameters: await readAll(all, (spec) => readFloat32(backend, checkpoint, spec)), filled: Promise.resolve() }));
-  await filled;
-  return { config, specs, parameters };
+  return load(path, options, (checkpoint, all) => readAll(all, (spec) => readFloat32(backend, checkpoint, spec)));
 }
 
 /**
@@ -32,23 +30,15 @@ export async function loadModel(backend: Backend, path: string, options: LoadMod
  */
 export type ModelDtype = "auto" | "float32";
 
+/** A model to be run, and what its files say beside its parameters. */
+export interface FrozenModel extends LoadedModel<ModelParameters>, Pick<Checkpoint, "generationConfig" | "metadata"> {}
+
 /**
- * Reads a model to be run and not trained: matrices keep the blocks that a file stores them in, where kernels take them as they
- * are, and projections of the same rows become one.
+ * Opens a model to be run and not trained: matrices keep the blocks that a file stores them in, where kernels take them as they
+ * are, and projections of the same rows become one. Of a GGUF file, what a program needs is read when it is compiled, if our own kernels
+ * are there: they make their tiles of a matrix straight from it, and are done before long.
  */
-export async function loadFrozenModel(backend: Backend, path: string, options: LoadModelOptions = {}): Promise<LoadedModel<ModelParameters>> {
-  const { config, specs, parameters, filled } = await openFrozenModel(backend, path, options);
-  await filled;
-  return { config, specs, parameters };
-}
-
-/** A model whose parameters have their memory, and their values when `filled` resolves; and what its files say beside them. */
-export interface OpenedModel extends LoadedModel<ModelParameters>, Pick<Checkpoint, "generationConfig" | "metadata"> {
-  readonly filled: Promise<void>;
-}
-
-/** As `loadFrozenModel`, while its caller does what needs no values. What our own kernels do not read is read before this returns. */
-export async function openFrozenModel(backend: Backend, path: string, options: LoadModelOptions = {}): Promise<OpenedModel> {
+export async function loadFrozenModel(backend: Backend, path: string, options: LoadModelOptions = {}): Promise<FrozenModel> {
   const exact = options.dtype === "float32";
   const own = (await backend.hasOwnKernels()) ? backend.ownFunctions : null;
   return load(path, options, async (checkpoint, specs) => {
@@ -56,17 +46,40 @@ export async function openFrozenModel(backend: Backend, path: string, options: L
       .flatMap(([name, parts]) => (joins(checkpoint, parts, exact) ? [{ name, parts }] : parts.map((part) => ({ name: part.name, parts: [part] }))))
       .map((group) => ({ ...group, layout: layoutOf(checkpoint, group.parts[0]!, exact) }));
     const memory = new TensorMemory(backend, groups.reduce((n, { parts, layout }) => n + bytesOf(parts, layout), 0), "sparse");
+    const later = own && checkpoint.reopen ? readingLater(checkpoint as Reopened) : null;
     const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
-    const beside: Promise<unknown>[] = [];
     for (const { name, parts, layout } of groups) {
-      const { tensors, filled } = readParts(memory, checkpoint, parts, layout, exact, own);
+      const { tensors, read } = layOut(memory, checkpoint, parts, layout, { exact, own, ...(later && { later }) });
       parameters[name] = tensors;
-      if (own) beside.push(filled);
-      else await filled;
+      if (!later) await read("data");
     }
     memory.leave();
-    return { parameters, filled: allEnded(beside) };
+    return parameters;
   });
+}
+
+type Reopened = Checkpoint & Required<Pick<Checkpoint, "reopen">>;
+
+/** Opens a closed checkpoint while somebody reads it. */
+function readingLater(checkpoint: Reopened): (read: LoadValues) => LoadValues {
+  let readers = 0;
+  let ready: Promise<unknown> = Promise.resolve();
+  const whileOpen = async (read: () => Promise<void>): Promise<void> => {
+    if (readers++ === 0) ready = ready.then(() => checkpoint.reopen!());
+    const opened = ready;
+    try {
+      await opened;
+      await read();
+    } finally {
+      if (--readers === 0) ready = opened.then(() => checkpoint.close(), () => {});
+    }
+  };
+  return (read) => {
+    let data: Promise<void> | undefined;
+    let tiles: Promise<void> | undefined;
+    const once: LoadValues = (where) => (where === "data" ? (data ??= whileOpen(() => read("data"))) : (data ?? (tiles ??= whileOpen(() => read("tiles")))));
+    return once;
+  };
 }
 
 /** Also where one fails, the others no longer read the file or write into memory. */
@@ -86,27 +99,23 @@ export const readBaseParameters = (backend: Backend, checkpoint: Source, specs: 
     if (dtype === "float32" || !spec.quantizable) return readFloat32(backend, checkpoint, spec);
     const layout = layoutOf(checkpoint, spec, true);
     const memory = new TensorMemory(backend, bytesOf([spec], layout), "sparse");
-    const { tensors, filled } = readParts(memory, checkpoint, [spec], layout, true, null);
+    const { tensors, read } = layOut(memory, checkpoint, [spec], layout, { exact: true, own: null });
     memory.leave();
-    await filled;
+    await read("data");
     return tensors;
   });
 
 /** Closes the file when all is read. */
-async function load<P>(path: string, options: LoadModelOptions, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<{ parameters: P; filled: Promise<unknown> }>): Promise<Omit<OpenedModel, "parameters"> & { readonly parameters: P }> {
+async function load<P>(path: string, options: LoadModelOptions, read: (checkpoint: Checkpoint, specs: readonly ParameterSpec[]) => Promise<P>): Promise<LoadedModel<P> & Pick<Checkpoint, "generationConfig" | "metadata">> {
   const checkpoint = await openCheckpoint(path, { vocabulary: options.vocabulary ?? "none" });
   try {
     const { config, generationConfig, metadata } = checkpoint;
     const specs = parameterSpecs(config, options);
     // Before memory is taken for them: a configuration may say anything.
     for (const { name, shape } of specs) checkpoint.info(name, shape);
-    const { parameters, filled } = await read(checkpoint, specs);
-    const closed = filled.finally(checkpoint.close).then(() => {});
-    closed.catch(() => {}); // whoever awaits it is told
-    return { config, generationConfig, ...(metadata && { metadata }), specs, parameters, filled: closed };
-  } catch (error) {
+    return { config, generationConfig, ...(metadata && { metadata }), specs, parameters: await read(checkpoint, specs) };
+  } finally {
     await checkpoint.close();
-    throw error;
   }
 }
 
@@ -143,18 +152,28 @@ function joins(checkpoint: Source, parts: readonly ParameterSpec[], exact: boole
   return others.every((other) => (first && other ? sameLayout(first, other) : first === other));
 }
 
-/** Parts that join, one below the other, and when they are filled. */
-function readParts(memory: TensorMemory, checkpoint: Source, parts: readonly ParameterSpec[], layout: BlockLayout | null, exact: boolean, own: OwnFunctions | null): { readonly tensors: DeviceTensor | QuantizedTensors; readonly filled: Promise<unknown> } {
-  if (!layout) {
-    const tensors = memory.float32([rowsOf(parts), ...parts[0]!.shape.slice(1)]);
-    return { tensors, filled: fillFloat32(tensors.data, checkpoint, parts) };
-  }
-  const { stacked, tensors } = memory.blocks(layout, rowsOf(parts), parts[0]!.shape[1]!);
-  return { tensors: { ...tensors, exact }, filled: fillBlocks(stacked, checkpoint, parts, own) };
+interface Reading {
+  readonly exact: boolean;
+  readonly own: OwnFunctions | null;
+  /** Makes values come when they are asked for. Absent: the caller reads them. */
+  readonly later?: ReturnType<typeof readingLater>;
 }
 
-function fillBlocks(stacked: QuantizedBlocks, checkpoint: Source, parts: readonly ParameterSpec[], own: OwnFunctions | null): Promise<void> {
-  const readRows: ReadRows | undefined = own ? (type, from, places, { columns, blocks, scales, offsets }) => own.readBlocks({ type, ...from, columns, places, blocks, scales, offsets }) : undefined;
+/** Memory for parts that join, one below the other, and how it gets its values. */
+function layOut(memory: TensorMemory, checkpoint: Source, parts: readonly ParameterSpec[], layout: BlockLayout | null, { exact, own, later }: Reading): { readonly tensors: DeviceTensor | QuantizedTensors; readonly read: LoadValues } {
+  if (!layout) {
+    const read: LoadValues = () => fillFloat32(tensors.data, checkpoint, parts);
+    const tensors = memory.float32([rowsOf(parts), ...parts[0]!.shape.slice(1)], later?.(read));
+    return { tensors, read };
+  }
+  const read: LoadValues = (where) => fillBlocks(stacked, checkpoint, parts, own, where === "tiles");
+  const { stacked, tensors } = memory.blocks(layout, rowsOf(parts), parts[0]!.shape[1]!, later?.(read));
+  return { tensors: { ...tensors, exact }, read };
+}
+
+function fillBlocks(stacked: QuantizedBlocks, checkpoint: Source, parts: readonly ParameterSpec[], own: OwnFunctions | null, inTiles: boolean): Promise<void> {
+  const tilesOf = inTiles ? stacked : undefined;
+  const readRows: ReadRows | undefined = own ? (type, from, places, { columns, blocks, scales, offsets }) => own.readBlocks({ type, ...from, columns, places, blocks, scales, offsets, tilesOf }) : undefined;
   let at = 0;
   return allEnded(parts.map(({ name, shape }) => checkpoint.readBlocks(name, shape, sliceRows(stacked, at, (at += shape[0]!)), readRows)));
 }

@@ -17,8 +17,6 @@ export interface RunnerOptions {
   readonly max_model_len: number;
   /** Parameters that never change: the session keeps and repacks them. Those that a trainer moves are given at each step. */
   readonly frozen?: ModelParameters;
-  /** When their memory has its values. Default: it has. */
-  readonly filled?: Promise<void>;
   /** Matrices that factors among the parameters given at each step change. Default: those that have factors there, with scale 1. */
   readonly modules?: readonly LoraModule[];
   /** Also guess with the model's next-token module, whose parameters are among those given. Default false. */
@@ -239,7 +237,7 @@ export class ModelRunner {
 
   #compile(parameters: ModelParameters): Promise<Program> {
     const { config, options } = this;
-    const { frozen = {}, filled, modules = adaptedModules(parameters), max_model_len, session } = options;
+    const { frozen = {}, modules = adaptedModules(parameters), max_model_len, session } = options;
     const cache = (): TensorType[] => this.#keys.map(() => ({ shape: ["batch", this.#shape.heads, max_model_len, this.#shape.width], dtype: "float32" }));
     const types = {
       frozen: typesOf(frozen),
@@ -259,7 +257,7 @@ export class ModelRunner {
         return { ...(options.mtp && { hidden }), logits: logits(config, all, gather(hidden, v.pick)), presentKeys: context.present.keys, presentValues: context.present.values };
       },
       types,
-      { ...(options.frozen && { arena: "own" }), ...session, frozen: { frozen: tensorsOf(frozen) }, filled },
+      { ...(options.frozen && { arena: "own" }), ...session, frozen: { frozen: tensorsOf(frozen) } },
     );
   }
 

@@ -1,5 +1,5 @@
 import type { ParameterSpec } from "../model/index.ts";
-import type { Backend, DeviceTensor, Memory } from "../runtime/index.ts";
+import type { Backend, DeviceTensor, LoadValues, Memory } from "../runtime/index.ts";
 import { newBlocks, type BlockLayout, type QuantizedBlocks } from "../weights/index.ts";
 import type { QuantizedTensors } from "./model-parameters.ts";
 
@@ -42,20 +42,21 @@ export class TensorMemory {
     this.#left = bytes;
   }
 
-  float32(shape: readonly number[]): DeviceTensor<"float32"> {
+  /** @param load brings the values; absent where the caller writes them at once */
+  float32(shape: readonly number[], load?: LoadValues): DeviceTensor<"float32"> {
     const bytes = this.#take(4 * shape.reduce((a, b) => a * b, 1));
-    return this.#over("float32", shape, new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4));
+    return this.#over("float32", shape, new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4), load);
   }
 
   /** A matrix in blocks, and tensors over the same memory. */
-  blocks(layout: BlockLayout, rows: number, columns: number): { readonly stacked: QuantizedBlocks; readonly tensors: QuantizedTensors } {
+  blocks(layout: BlockLayout, rows: number, columns: number, load?: LoadValues): { readonly stacked: QuantizedBlocks; readonly tensors: QuantizedTensors } {
     const stacked = newBlocks(layout, rows, columns, (bytes) => this.#take(bytes));
     const { blocks, scales, offsets, block_size, bits } = stacked;
     const count = columns / block_size;
     const tensors = {
-      blocks: this.#over("uint8", [rows, count, (block_size * bits) / 8], blocks),
-      scales: this.#over("float32", [rows, count], scales),
-      ...(offsets && { offsets: this.#over("float32", [rows, count], offsets) }),
+      blocks: this.#over("uint8", [rows, count, (block_size * bits) / 8], blocks, load),
+      scales: this.#over("float32", [rows, count], scales, load),
+      ...(offsets && { offsets: this.#over("float32", [rows, count], offsets, load) }),
       columns,
     };
     return { stacked, tensors };
@@ -78,7 +79,7 @@ export class TensorMemory {
     return taken;
   }
 
-  #over<D extends "float32" | "uint8">(dtype: D, shape: readonly number[], data: Memory[D]): DeviceTensor<D> {
-    return this.#backend.tensorOver(dtype, shape, data, this.#pieces.find((piece) => piece.data.buffer === data.buffer));
+  #over<D extends "float32" | "uint8">(dtype: D, shape: readonly number[], data: Memory[D], load: LoadValues | undefined): DeviceTensor<D> {
+    return this.#backend.tensorOver(dtype, shape, data, this.#pieces.find((piece) => piece.data.buffer === data.buffer), load);
   }
 }

@@ -18,8 +18,12 @@ const opset = 21;
  * Writes a graph as an ONNX model (field numbers are those of onnx.proto3). Every graph output becomes a model output under
  * its own name; named dimensions become dim_param.
  */
-export function toOnnx(graph: Graph, target: Target, { frozen = new Map(), ownKernels = false }: ModelOptions = {}): Uint8Array {
-  return join(new ModelWriter(graph, target, new Map(Array.from(frozen, ([name, location]) => [name, { location }])), ownKernels).write());
+export const toOnnx = (graph: Graph, target: Target, options: ModelOptions = {}): Uint8Array => lowered(graph, target, options).model;
+
+/** The same, and which names are read by other operators than ours. */
+export function lowered(graph: Graph, target: Target, { frozen = new Map(), ownKernels = false }: ModelOptions = {}): { readonly model: Uint8Array; readonly readByOthers: ReadonlySet<string> } {
+  const writer = new ModelWriter(graph, target, new Map(Array.from(frozen, ([name, location]) => [name, { location }])), ownKernels);
+  return { model: join(writer.write()), readByOthers: writer.readByOthers };
 }
 
 export interface ModelOptions {
@@ -49,6 +53,7 @@ class ModelWriter {
   readonly #nodes: Chunks[] = [];
   readonly #initializers = new Map<string, Chunks>();
   readonly #shapes = new Map<string, string>();
+  readonly readByOthers = new Set<string>();
   #count = 0;
 
   constructor(graph: Graph, target: Target, stored: ReadonlyMap<string, StoredData>, ownKernels: boolean) {
@@ -150,6 +155,7 @@ class ModelWriter {
   }
 
   #node(opType: string, inputs: readonly string[], outputs: readonly string[], attributes: Record<string, OnnxAttribute> = {}, domain = ""): void {
+    if (domain !== ownDomain) for (const name of inputs) this.readByOthers.add(name);
     const written = Object.entries(attributes).map(([key, value]) => message(5, string(1, key), ...attribute(value)));
     this.#nodes.push(message(1, ...inputs.map((n) => string(1, n)), ...outputs.map((n) => string(2, n)), string(3, `${opType}_${this.#nodes.length}`), string(4, opType), ...written, string(7, domain)));
   }

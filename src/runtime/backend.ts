@@ -20,9 +20,16 @@ export interface DeviceTensor<D extends DType = DType> {
   readonly dtype: D;
   readonly shape: readonly number[];
   readonly data: Memory[D];
+  /**
+   * Brings the values, once however often it is called; absent where they are there. "data": into `data`. "tiles": where our own
+   * products find them, for a matrix that nothing else reads; `data` may then stay as it is.
+   */
+  readonly load?: LoadValues | undefined;
   /** A binding that it is part of keeps it until that is disposed too. */
   dispose(): void;
 }
+
+export type LoadValues = (where: "data" | "tiles") => Promise<void>;
 
 export interface SessionOptions {
   /** Threads inside one op. Default: the number of physical cores available. */
@@ -77,11 +84,23 @@ export interface BlockReading {
   readonly blocks: Uint8Array;
   readonly scales: Float32Array;
   readonly offsets: Float32Array | null;
+  /**
+   * The matrix that these rows are a part of: only its tiles are made, which our products find for as long as its memory is not given back.
+   * All its parts are asked for in one turn.
+   */
+  readonly tilesOf?: BlockMatrix | undefined;
+}
+
+/** A matrix in blocks (tensor/ops/quantized.ts). */
+export interface BlockMatrix extends Pick<BlockReading, "columns" | "blocks" | "scales" | "offsets"> {
+  readonly rows: number;
+  readonly bits: number;
+  readonly block_size: number;
 }
 
 /**
- * Reads blocks on another thread, regrouped as weights/quantized-blocks.ts does it, bit for bit. False for a type that our kernels do not
- * know, and where the file ends early.
+ * Reads blocks on other threads, regrouped as weights/quantized-blocks.ts does it, bit for bit. False for a type that our kernels do not
+ * know, where the file ends early, and for a matrix that has no tiles.
  */
 export type ReadBlocks = (reading: BlockReading) => Promise<boolean>;
 
@@ -136,7 +155,7 @@ export interface Backend {
    * A tensor over memory that the caller already has, without a copy (a sub-array of a cache, a file's bytes).
    * @param owner the tensor that has the memory, which this one keeps
    */
-  tensorOver<D extends DType>(dtype: D, shape: readonly number[], data: Memory[D], owner?: DeviceTensor): DeviceTensor<D>;
+  tensorOver<D extends DType>(dtype: D, shape: readonly number[], data: Memory[D], owner?: DeviceTensor, load?: LoadValues): DeviceTensor<D>;
 }
 
 export type OpenBackend = (provider?: Provider) => Promise<Backend>;

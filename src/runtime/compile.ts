@@ -1,9 +1,9 @@
-import { toOnnx } from "../onnx/lower.ts";
+import { lowered } from "../onnx/lower.ts";
 import { fuse, simplify, trace, verify, type Graph, type Symbolic, type TensorType, type Tree, type Value } from "../tensor/index.ts";
 import { cachedAttentionOp } from "../tensor/ops/cached-attention.ts";
 import { gatedMatmulQuantizedOp, matmulQuantizedOp } from "../tensor/ops/quantized.ts";
 import { leaves } from "../tensor/tree.ts";
-import type { Backend, Binding, DeviceTensor, SessionOptions } from "./backend.ts";
+import type { Backend, Binding, DeviceTensor, Session, SessionOptions } from "./backend.ts";
 
 /** A traced function, ready to run on one provider. */
 export interface Program {
@@ -21,29 +21,46 @@ const isDeviceTensor = (x: unknown): x is DeviceTensor => typeof x === "object" 
 export interface CompileOptions extends Omit<SessionOptions, "initializers"> {
   /**
    * A part of the inputs, as a tree with the same paths, that never changes: its memory is given to the session once and is not
-   * bound. Kernels may repack it, so it runs faster than what is bound at each run. What the function does not use is left out.
+   * bound. Kernels may repack it, so it runs faster than what is bound at each run. What the function does not use is left out, and its
+   * values are not loaded.
    */
   readonly frozen?: Tree<DeviceTensor>;
-  /** When the memory of `frozen` has its values. Default: it has. */
-  readonly filled?: Promise<void> | undefined;
 }
 
 /** Traces `f` on inputs of the given types, lowers it for the backend's provider and makes a session of it. */
-export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, { frozen = {}, filled, ...options }: CompileOptions = {}): Promise<Program> {
+export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, { frozen = {}, ...options }: CompileOptions = {}): Promise<Program> {
   const kept = new Map(leaves(frozen, isDeviceTensor));
   const graph = withoutIdle(fuse(simplify(trace(f, types))), kept);
   verify(graph);
   const initializers = Object.fromEntries(graph.inputs.flatMap(([name]) => (kept.has(name) ? [[name, kept.get(name)!]] : [])));
   const ownKernels = graph.nodes.some(({ op }) => withOwnKernels.has(op.name)) && options.ownKernels !== false && (await backend.hasOwnKernels());
   const files = new Map(Object.keys(initializers).map((name) => [name, backend.initializerFile ?? name]));
-  const model = toOnnx(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", { frozen: files, ownKernels });
-  await filled;
-  const session = await backend.createSession(model, { ...options, initializers });
+  const { model, readByOthers } = lowered(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", { frozen: files, ownKernels });
+  const session = await withValues(initializers, readByOthers, () => backend.createSession(model, { ...options, initializers }));
   return {
     graph,
     bind: (inputs, outputs) => session.bind(Object.fromEntries(leaves(inputs, isDeviceTensor)), Object.fromEntries(leaves(outputs, isDeviceTensor))),
     dispose: () => session.dispose(),
   };
+}
+
+/** Makes a session while tiles are made. It may repack what lies in its tensors' data, which has to be there before. */
+async function withValues(initializers: Readonly<Record<string, DeviceTensor>>, readByOthers: ReadonlySet<string>, create: () => Promise<Session>): Promise<Session> {
+  const loads = { data: [], tiles: [] } as Record<"data" | "tiles", (Promise<void> | undefined)[]>;
+  for (const [name, { load }] of Object.entries(initializers)) {
+    const where = readByOthers.has(name) ? "data" : "tiles";
+    loads[where].push(load?.(where));
+  }
+  const making = Promise.all(loads.data).then(create);
+  // Also where one fails, the others no longer write into memory.
+  await Promise.allSettled([...loads.data, ...loads.tiles, making]);
+  try {
+    await Promise.all(loads.tiles);
+  } catch (error) {
+    await making.then((session) => session.dispose(), () => {});
+    throw error;
+  }
+  return making;
 }
 
 /** Runs a binding: on this thread, or while the event loop goes on. */

@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import type { DType, TypedArray } from "../tensor/value.ts";
-import type { Binding, DeviceTensor, Memory, Session } from "./backend.ts";
+import type { Binding, DeviceTensor, LoadValues, Memory, Session } from "./backend.ts";
 import { checkMemory, showShape } from "./memory.ts";
 
 /** What is open, by kind. A program that disposes of everything ends at zero. */
@@ -17,6 +17,7 @@ export class HostTensor<Handle, D extends DType = DType> implements DeviceTensor
   readonly dtype: D;
   readonly shape: readonly number[];
   readonly data: Memory[D];
+  readonly load: LoadValues | undefined;
   readonly driver: TensorDriver<Handle>;
   readonly handle: Handle;
   readonly #released: () => void;
@@ -25,12 +26,13 @@ export class HostTensor<Handle, D extends DType = DType> implements DeviceTensor
   #disposed = false;
 
   /** @param released is called when nobody uses the memory any more */
-  constructor(driver: TensorDriver<Handle>, dtype: D, shape: readonly number[], data: Memory[D], released = (): void => {}) {
+  constructor(driver: TensorDriver<Handle>, dtype: D, shape: readonly number[], data: Memory[D], released = (): void => {}, load?: LoadValues) {
     // V8 keeps an array of up to 64 bytes inside its own heap, where it moves, until somebody asks for its buffer.
     void data.buffer;
     this.dtype = dtype;
     this.shape = shape;
     this.data = data;
+    this.load = load;
     this.driver = driver;
     this.#released = released;
     this.handle = driver.wrap(dtype, shape, data);
@@ -60,12 +62,12 @@ export class HostTensor<Handle, D extends DType = DType> implements DeviceTensor
 }
 
 /** A tensor over memory that another one has, which it keeps. */
-export function viewOf<Handle, D extends DType>(driver: TensorDriver<Handle>, dtype: D, shape: readonly number[], data: Memory[D], owner?: DeviceTensor): HostTensor<Handle, D> {
+export function viewOf<Handle, D extends DType>(driver: TensorDriver<Handle>, dtype: D, shape: readonly number[], data: Memory[D], owner?: DeviceTensor, load?: LoadValues): HostTensor<Handle, D> {
   checkMemory(dtype, shape, data);
-  if (!owner) return new HostTensor(driver, dtype, shape, data);
+  if (!owner) return new HostTensor(driver, dtype, shape, data, undefined, load);
   requireOwn(driver, owner, "owner");
   owner.hold();
-  return new HostTensor(driver, dtype, shape, data, () => owner.letGo());
+  return new HostTensor(driver, dtype, shape, data, () => owner.letGo(), load);
 }
 
 /** An input or output as the model declares it. A dimension is null where any size will do. */
@@ -213,6 +215,7 @@ function match<Handle>(kind: "input" | "output", declared: readonly Declared[], 
     const where = `${kind} "${name}"`;
     if (tensor === undefined) throw new LongjingError("bad_argument", `The ${where} is not bound`, { got: Object.keys(given).join(", "), expected });
     requireOwn(driver, tensor, where);
+    if (tensor.load) throw new LongjingError("bad_argument", "A tensor whose values come later can be frozen alone", { where });
     if (tensor.dtype !== dtype) throw new LongjingError("bad_argument", "Wrong dtype", { where, got: tensor.dtype, expected: dtype });
     if (tensor.shape.length !== shape.length || shape.some((size, axis) => size !== null && size !== tensor.shape[axis]))
       throw new LongjingError("shape_mismatch", "Wrong shape", { where, got: showShape(tensor.shape), expected: showShape(shape) });

@@ -1,5 +1,5 @@
 import type { TypedArray } from "../tensor/value.ts";
-import type { BlockReading, OwnFunctions, ReadBlocks } from "./backend.ts";
+import type { BlockMatrix, BlockReading, OwnFunctions, ReadBlocks } from "./backend.ts";
 import { kernelLibrary } from "./kernel-library.ts";
 import { callAside, loadKoffi, ortApi, type Pointer } from "./ort-api.ts";
 
@@ -69,27 +69,38 @@ function bindRowMath(library: Library): OwnKernels["rowMath"] {
 
 type ForeignFunction = ReturnType<Library["func"]>;
 
+interface Asked {
+  readonly reading: BlockReading;
+  readonly resolve: (done: boolean) => void;
+  readonly reject: (error: unknown) => void;
+}
+
 function bindReadBlocks(koffi: ReturnType<typeof loadKoffi>, library: Library): ReadBlocks {
-  const read = library.func("longjing_read_blocks", "void", ["void *", "size_t"]);
-  // Those that are asked for in one turn go in one call: each call on another thread takes a stack of its own.
-  let asked: { readonly reading: BlockReading; readonly resolve: (done: boolean) => void; readonly reject: (error: unknown) => void }[] = [];
-  const start = (): void => {
-    const batch = asked;
-    asked = [];
+  const read = library.func("longjing_read_blocks", "void", ["void *", "size_t", "void *"]);
+  const address = (data: TypedArray | null): bigint => {
+    if (data === null) return 0n;
+    void data.buffer; // a small array moves until somebody has asked for its buffer
+    return koffi.address(data);
+  };
+  const call = (batch: readonly Asked[]): void => {
     const names = new Map(batch.map(({ reading }) => [reading.type, new TextEncoder().encode(`${reading.type}\0`)]));
-    const address = (data: TypedArray | null): bigint => {
-      if (data === null) return 0n;
-      void data.buffer; // a small array moves until somebody has asked for its buffer
-      return koffi.address(data);
-    };
-    const fields = ({ type, descriptor, offset, columns, places, blocks, scales, offsets }: BlockReading): bigint[] =>
-      [address(names.get(type)!), BigInt(descriptor), BigInt(offset), BigInt(places.length), BigInt(columns), address(places), address(blocks), address(scales), address(offsets), 0n];
+    const whole = [...new Set(batch.flatMap(({ reading }) => reading.tilesOf ?? []))];
+    const matrices = BigInt64Array.from(whole.flatMap(({ blocks, scales, offsets, rows, columns, block_size, bits }) => [address(blocks), address(scales), address(offsets), ...[rows, columns, block_size, bits].map(BigInt)]));
+    const fields = ({ type, descriptor, offset, columns, places, blocks, scales, offsets, tilesOf }: BlockReading): bigint[] =>
+      [address(names.get(type)!), BigInt(descriptor), BigInt(offset), BigInt(places.length), BigInt(columns), address(places), address(blocks), address(scales), address(offsets), BigInt(tilesOf ? whole.indexOf(tilesOf) : -1), 0n];
     const readings = BigInt64Array.from(batch.flatMap(({ reading }) => fields(reading)));
     const each = readings.length / batch.length;
-    callAside(read, [readings, batch.length], [batch, names]).then(
+    for (const { blocks } of whole) tiled.add(blocks.buffer);
+    callAside(read, [readings, batch.length, matrices], [batch, names]).then(
       () => batch.forEach(({ resolve }, at) => resolve(readings[(at + 1) * each - 1] !== 0n)),
       (error: unknown) => batch.forEach(({ reject }) => reject(error)),
     );
+  };
+  let asked: Asked[] = [];
+  const start = (): void => {
+    const batch = asked;
+    asked = [];
+    for (const part of shares(batch)) if (part.length > 0) call(part);
   };
   return (reading) =>
     new Promise((resolve, reject) => {
@@ -98,7 +109,32 @@ function bindReadBlocks(koffi: ReturnType<typeof loadKoffi>, library: Library): 
     });
 }
 
+/** Memory that tiles stand for: at its address nothing else may come to lie before they are forgotten. */
+const tiled = new Set<ArrayBufferLike>();
+
+/** Threads that make tiles. */
+const tileThreads = 2;
+
+/**
+ * Those that are asked for in one turn go in few calls: each call on another thread takes a stack of its own. What stays as it is read comes
+ * first; tiles take a while to make.
+ */
+function shares(batch: readonly Asked[]): readonly (readonly Asked[])[] {
+  const byMatrix = new Map<BlockMatrix | undefined, Asked[]>([[undefined, []]]);
+  for (const each of batch) {
+    const same = byMatrix.get(each.reading.tilesOf);
+    if (same) same.push(each);
+    else byMatrix.set(each.reading.tilesOf, [each]);
+  }
+  const [plain, ...matrices] = byMatrix.values();
+  return [plain!, ...Array.from({ length: tileThreads }, (_, thread) => matrices.filter((_, i) => i % tileThreads === thread).flat())];
+}
+
 function bindMemory(library: Library): Pick<OwnKernels, "wishLargePages" | "giveBack"> {
-  const [wish, giveBack] = ["longjing_wish_large_pages", "longjing_give_back"].map((name) => library.func(name, "void", ["void *", "size_t"])) as [ForeignFunction, ForeignFunction];
-  return { wishLargePages: (data) => void wish(data, data.byteLength), giveBack: (data) => void giveBack(data, data.byteLength) };
+  const [wish, forget] = ["longjing_wish_large_pages", "longjing_give_back"].map((name) => library.func(name, "void", ["void *", "size_t"])) as [ForeignFunction, ForeignFunction];
+  const giveBack = (data: TypedArray): void => {
+    forget(data, data.byteLength);
+    tiled.delete(data.buffer);
+  };
+  return { wishLargePages: (data) => void wish(data, data.byteLength), giveBack };
 }

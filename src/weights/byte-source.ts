@@ -12,8 +12,10 @@ export interface ByteSource {
    */
   readInto(target: Uint8Array, offset: number): Promise<void>;
   /** Of a file: what the system calls it until it is closed. */
-  readonly descriptor?: number;
+  readonly descriptor?: number | undefined;
   close(): Promise<void>;
+  /** Of a file that has been closed. @throws LongjingError "not_found"; "bad_file" where it is another one now */
+  reopen?(): Promise<void>;
 }
 
 /** A source over memory. */

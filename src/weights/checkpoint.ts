@@ -50,6 +50,8 @@ export interface Checkpoint {
    */
   readBlocks(name: string, shape?: readonly number[], into?: QuantizedBlocks, readRows?: ReadRows): Promise<QuantizedBlocks | null>;
   close(): Promise<void>;
+  /** Opens its file again, for what is read later. Absent where that is not done. @throws LongjingError "not_found", "bad_file" where it has changed */
+  readonly reopen?: (() => Promise<void>) | undefined;
 }
 
 /** @throws LongjingError "shape_mismatch" unless a tensor has the shape that its reader will take, if it says one */

@@ -1,6 +1,7 @@
-import { constants, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, read, readSync, type Stats } from "node:fs";
 import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { promisify } from "node:util";
 import { LongjingError } from "../errors/index.ts";
 import type { ErrorCode } from "../errors/index.ts";
 import { endsEarly } from "./byte-source.ts";
@@ -11,22 +12,44 @@ import type { ByteSource } from "./byte-source.ts";
  * @throws LongjingError "not_found"; "disk" when the file cannot be opened
  */
 export async function openFileSource(path: string): Promise<ByteSource> {
-  return atPath(path, async () => {
-    // Without the flag, opening a pipe waits for someone who writes to it. Windows has neither.
-    const handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
-    const stats = await handle.stat();
-    if (!stats.isFile()) {
-      await handle.close();
-      throw new LongjingError("bad_file", "This is not a file", { where: path });
-    }
-    return {
-      label: path,
-      size: stats.size,
-      descriptor: handle.fd,
-      readInto: (target, offset) => readInto(handle, target, offset, path),
-      close: () => handle.close(),
-    };
+  let descriptor = -1; // while it is closed
+  const openFile = (allowed: (stats: Stats) => void): Promise<Stats> =>
+    atPath(path, async () => {
+      // Without the flag, opening a pipe waits for someone who writes to it. Windows has neither.
+      const opened = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+      try {
+        const stats = fstatSync(opened);
+        allowed(stats);
+        descriptor = opened;
+        return stats;
+      } catch (error) {
+        closeSync(opened);
+        throw error;
+      }
+    });
+  const first = await openFile((stats) => {
+    if (!stats.isFile()) throw new LongjingError("bad_file", "This is not a file", { where: path });
   });
+  return {
+    label: path,
+    size: first.size,
+    get descriptor() {
+      return descriptor;
+    },
+    readInto: (target, offset) => readInto(descriptor, target, offset, path),
+    close: () =>
+      atPath(path, async () => {
+        // A number that has been given back may be another file's before long.
+        const opened = descriptor;
+        descriptor = -1;
+        if (opened >= 0) closeSync(opened);
+      }),
+    reopen: async () => {
+      await openFile((stats) => {
+        if ((["dev", "ino", "size", "mtimeMs"] as const).some((what) => stats[what] !== first[what])) throw new LongjingError("bad_file", "The file has changed since its header was read", { where: path, hint: "Load it again." });
+      });
+    },
+  };
 }
 
 /** Whether there is anything of that name; below a file there is nothing. */
@@ -185,16 +208,18 @@ async function syncFolder(path: string): Promise<void> {
 
 type Handle = Awaited<ReturnType<typeof open>>;
 
+const readAside = promisify(read);
+
 /** The system calls take fewer than 2^31 bytes. */
 const mostAtOnce = 2 ** 30;
 
 /** What is read sooner than another thread is asked for it. */
 const littleToRead = 2 ** 20;
 
-async function readInto(handle: Handle, target: Uint8Array, offset: number, path: string): Promise<void> {
+async function readInto(descriptor: number, target: Uint8Array, offset: number, path: string): Promise<void> {
   for (let done = 0; done < target.length;) {
     const length = Math.min(mostAtOnce, target.length - done);
-    const bytesRead = await atPath(path, async () => (length <= littleToRead ? readSync(handle.fd, target, done, length, offset + done) : (await handle.read(target, done, length, offset + done)).bytesRead));
+    const bytesRead = await atPath(path, async () => (length <= littleToRead ? readSync(descriptor, target, done, length, offset + done) : (await readAside(descriptor, target, done, length, offset + done)).bytesRead));
     if (bytesRead === 0) throw endsEarly(path, offset + done, offset + target.length);
     done += bytesRead;
   }

@@ -52,6 +52,7 @@ export async function openGgufCheckpoint(source: ByteSource, options: GgufHeader
       },
       read: async (name, shape, into) => ({ shape: info(name, shape).shape, dtype: info(name).dtype, data: await find(name).read(into) }),
       close: file.close,
+      reopen: file.reopen,
     };
   } catch (error) {
     await source.close();

@@ -28,6 +28,8 @@ export interface Gguf extends GgufHeader {
   /** Where the same lies, for whoever reads it by other means: the file and the first byte in it; null for what is no file. */
   placeOf(name: string, entries?: readonly [begin: number, end: number]): { readonly descriptor: number; readonly offset: number } | null;
   close(): Promise<void>;
+  /** Absent where the source cannot be. */
+  readonly reopen?: (() => Promise<void>) | undefined;
 }
 
 /**
@@ -63,6 +65,7 @@ export async function openGguf(source: ByteSource, options: GgufHeaderOptions = 
     },
     placeOf: (name, entries) => (source.descriptor === undefined ? null : { descriptor: source.descriptor, offset: find(name, entries).offset }),
     close: () => source.close(),
+    reopen: source.reopen && (() => source.reopen!()),
   };
 }
 
