@@ -1,6 +1,8 @@
 import { once } from "node:events";
-import { connect, type Socket } from "node:net";
-import { afterEach, expect, test } from "vitest";
+import { connect, Socket } from "node:net";
+import fc from "fast-check";
+import { afterEach, expect, test, vi } from "vitest";
+import { eventsTogether } from "../src/serve/event-sender.ts";
 import { createApp, listen, type AppOptions, type Listening } from "../src/serve/index.ts";
 import { fakeModel, type FakeOptions } from "./fake-model.ts";
 
@@ -71,6 +73,46 @@ test("a client of HTTP/1.0 gets no chunks", async () => {
   const [, events = ""] = got.split("\r\n\r\n");
   expect(events).toMatch(/^data: \{/);
   expect(events.endsWith("data: [DONE]\n\n")).toBe(true);
+});
+
+test("of many answers at once, events leave together, and say the same", async () => {
+  const { url } = await serve({ say: () => "abcdefghij".repeat(3), delayMs: 1 });
+  const writes = vi.spyOn(Socket.prototype, "write");
+  const read = async (): Promise<string[]> => lasting(await (await fetch(`${url}/v1/completions`, asked({ prompt: "x" }))).text());
+  const ofEvents = (): number => writes.mock.calls.splice(0).filter(([chunk]) => typeof chunk === "string" && chunk.includes("data: ")).length;
+  const alone = await read();
+  expect(ofEvents()).toBeGreaterThanOrEqual(30);
+  const many = await Promise.all(Array.from({ length: 16 }, read));
+  for (const one of many) expect(one).toEqual(alone);
+  expect(ofEvents()).toBeLessThan((16 * 30) / 2);
+  writes.mockRestore();
+});
+
+test("the first events of an answer leave alone, and more leave together the more answers there are", () => {
+  const counts = fc.tuple(fc.integer({ min: 1, max: 500 }), fc.nat(2000), fc.nat(100), fc.nat(100));
+  fc.assert(
+    fc.property(counts, ([answers, sent, moreAnswers, moreSent]) => {
+      const together = eventsTogether(answers, sent);
+      expect(together).toBeGreaterThanOrEqual(1);
+      expect(eventsTogether(answers + moreAnswers, sent + moreSent)).toBeGreaterThanOrEqual(together);
+      expect([eventsTogether(answers, 0), eventsTogether(answers, 1), eventsTogether(1, sent)]).toEqual([1, 1, 1]);
+    }),
+  );
+});
+
+test("events that wait for others leave before long where none come", async () => {
+  const { url } = await serve({ say: () => "abcdefghijklmnop", stallAfter: 15 });
+  const cut = new AbortController();
+  const read = async (): Promise<string> => {
+    let text = "";
+    for await (const bytes of (await fetch(`${url}/v1/completions`, { ...asked({ prompt: "x" }), signal: cut.signal })).body!.pipeThrough(new TextDecoderStream())) {
+      text += bytes;
+      if (text.includes('"o"')) break;
+    }
+    return text;
+  };
+  for (const text of await Promise.all(Array.from({ length: 16 }, read))) expect(text.match(/"text":"[a-o]"/g)?.length).toBe(15);
+  cut.abort();
 });
 
 test("a connection gives signs of life while an answer is long in coming", async () => {

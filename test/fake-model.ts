@@ -10,6 +10,8 @@ export interface FakeOptions {
   readonly max_model_len?: number;
   /** Pause before each token. */
   readonly delayMs?: number;
+  /** Says nothing more after this many tokens, until it is aborted. */
+  readonly stallAfter?: number;
   /** Fails after this many tokens. */
   readonly failAfter?: number;
   /** Tokens of each prompt that are said to come from the prefix cache. */
@@ -69,6 +71,7 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
         if (prompt_logprobs !== undefined) yield { type: "prompt", logprobs: prompt_ids.map((token_id, at) => (at === 0 ? null : { token_id, logprob: -at, ...(prompt_logprobs > 0 && { top_logprobs: [{ token_id: 0x61, logprob: -at / 2 }] }) })) };
         for (let at = 0; at < max_tokens; at++) {
           if (at === options.failAfter) throw new Error("secret detail of the engine");
+          if (at === options.stallAfter) await new Promise((resolve) => request.signal?.addEventListener("abort", resolve));
           if (options.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, options.delayMs));
           if (request.signal?.aborted) return yield finish("abort", at);
           const wanted = ids[at] ?? eos;
