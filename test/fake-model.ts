@@ -49,6 +49,13 @@ function allowed(constraint: TokenConstraint, wanted: number, mask: Uint32Array)
   return choice;
 }
 
+/** How often each letter stands in a text, at unit length. */
+function letterCounts(ids: readonly number[]): Float32Array {
+  const counts = Float32Array.from({ length: 16 }, (_, bin) => ids.filter((id) => id % 16 === bin).length);
+  if (ids.length === 0) throw new LongjingError("bad_argument", "There is nothing to embed");
+  return counts.map((count) => count / Math.hypot(...counts));
+}
+
 /**
  * A served model without weights: a token is one code point, and what it says is given. A constraint is honoured: where it forbids
  * the next token, another stands in.
@@ -85,12 +92,7 @@ export function fakeModel(options: FakeOptions = {}): FakeModel {
       }
     },
     stats: () => ({ num_requests_running: running, num_requests_waiting: 0, kv_cache_usage_perc: 0, prompt_tokens: 0, generation_tokens: 0, prefix_cache_queries: 0, prefix_cache_hits: 0, spec_decode_num_drafts: 0, spec_decode_num_draft_tokens: 0, spec_decode_num_accepted_tokens: 0 }),
-    async embed(ids) {
-      // How often each letter stands in the text, at unit length.
-      const counts = Float32Array.from({ length: 16 }, (_, bin) => ids.filter((id) => id % 16 === bin).length);
-      if (ids.length === 0) throw new LongjingError("bad_argument", "There is nothing to embed");
-      return counts.map((count) => count / Math.hypot(...counts));
-    },
+    embed: async (ids) => letterCounts(ids),
     dispose() {},
   };
   const tokenizer: ServedModel["tokenizer"] = {
