@@ -68,10 +68,12 @@ const mostTokenizerBytes = 2 ** 26;
  */
 export async function loadServedModel(model: string, options: LoadOptions = {}): Promise<ServedModel> {
   const path = await findModel(model);
-  const backend = options.backend ?? (await openBackend());
+  const opening = Promise.resolve(options.backend ?? openBackend());
+  opening.catch(() => {}); // a file that cannot be read is told of first
   const mtp = options.speculative?.method === "mtp";
-  const opened = await loadFrozenModel(backend, path, { dtype: options.dtype, mtp, vocabulary: options.tokenizer ? "tokens" : "whole" });
+  const opened = await loadFrozenModel(opening, path, { dtype: options.dtype, mtp, vocabulary: options.tokenizer ? "tokens" : "whole" });
   const { config, parameters } = opened;
+  const backend = await opening;
   const max_model_len = contextLength(config, options);
   const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, mtp });
   const running = runner.prefill({}, 0, [[0]], false);

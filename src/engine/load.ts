@@ -37,11 +37,13 @@ export interface FrozenModel extends LoadedModel<ModelParameters>, Pick<Checkpoi
  * Opens a model to be run and not trained: matrices keep the blocks that a file stores them in, where kernels take them as they
  * are, and projections of the same rows become one. Of a GGUF file, what a program needs is read when it is compiled, if our own kernels
  * are there: they make their tiles of a matrix straight from it, and are done before long.
+ * @param opening where it will run; the header is read while that is being opened
  */
-export async function loadFrozenModel(backend: Backend, path: string, options: LoadModelOptions = {}): Promise<FrozenModel> {
+export async function loadFrozenModel(opening: Backend | Promise<Backend>, path: string, options: LoadModelOptions = {}): Promise<FrozenModel> {
   const exact = options.dtype === "float32";
-  const own = (await backend.hasOwnKernels()) ? backend.ownFunctions : null;
   return load(path, options, async (checkpoint, specs) => {
+    const backend = await opening;
+    const own = (await backend.hasOwnKernels()) ? backend.ownFunctions : null;
     const groups = Array.from(projectionGroups(specs))
       .flatMap(([name, parts]) => (joins(checkpoint, parts, exact) ? [{ name, parts }] : parts.map((part) => ({ name: part.name, parts: [part] }))))
       .map((group) => ({ ...group, layout: layoutOf(checkpoint, group.parts[0]!, exact) }));

@@ -3,7 +3,7 @@ import type { Backend, OpenBackend } from "./backend.ts";
 import { HostTensor, viewOf } from "./lifetime.ts";
 import { allocate } from "./memory.ts";
 import { ortApi } from "./ort-api.ts";
-import { createOrtSession, initializerFile, ortProviders, ortTensors, probe } from "./ort-session.ts";
+import { createOrtSession, initializerFile, openLibrary, ortProviders, ortTensors, probe } from "./ort-session.ts";
 
 /**
  * Opens ONNX Runtime: on the processor, on a GPU through WebGPU, or its WebAssembly build (slower; for comparison).
@@ -12,6 +12,7 @@ import { createOrtSession, initializerFile, ortProviders, ortTensors, probe } fr
  */
 export const openBackend: OpenBackend = async (provider = "cpu") => {
   if (provider === "wasm") return (await import("./web.ts")).webBackend(await import("onnxruntime-web"), provider);
+  await openLibrary();
   return nativeBackend(provider);
 };
 

@@ -20,19 +20,24 @@ interface Library {
   readonly allocator: Pointer;
 }
 
+let opening: Promise<void> | undefined;
 let opened: Library | undefined;
 
-/** @throws LongjingError as `ortApi`. */
-function library(): Library {
-  if (opened) return opened;
+/** Once a process, on another thread for the most part. @throws LongjingError as `ortApi`. */
+export const openLibrary = (): Promise<void> => (opening ??= makeLibrary());
+
+async function makeLibrary(): Promise<void> {
   const api = ortApi();
   const fatal = 4; // what goes wrong is thrown: the library need not print it as well
   const [arena, defaultMemory] = [1, 0];
-  const env = api.CreateEnv(fatal, "longjing");
+  const env = await api.CreateEnv.async(fatal, "longjing");
   const memory = api.CreateCpuMemoryInfo(arena, defaultMemory);
   api.CreateAndRegisterAllocator(env, memory, null);
-  return (opened = { api, env, memory, allocator: api.GetAllocatorWithDefaultOptions() });
+  opened = { api, env, memory, allocator: api.GetAllocatorWithDefaultOptions() };
 }
+
+/** Whoever has a backend has waited for it. */
+const library = (): Library => opened!;
 
 export const ortTensors: TensorDriver<Pointer> = {
   wrap: (dtype, shape, data) => {
@@ -51,7 +56,7 @@ export interface OrtProvider {
 
 export const ortProviders = { cpu: { order: anyOrder }, webgpu: { name: "WebGPU", order: oneAtATime() } } as const satisfies Record<string, OrtProvider>;
 
-/** @throws LongjingError `unsupported` where the provider has no device. */
+/** @throws LongjingError `unsupported` where the provider has no device. `openLibrary` comes before. */
 export function probe(provider: OrtProvider): void {
   const { api } = library();
   const settings = api.CreateSessionOptions();
