@@ -52,15 +52,16 @@ export class ProtobufWriter {
   message(field: number, write: () => void): void {
     this.#tag(field, 2);
     const start = ++this.#end; // most lengths are of one byte
-    const [firstApart, sizeBefore] = [this.#apart.length, this.#sizeApart];
+    const countApart = this.#apart.length;
+    const sizeApart = this.#sizeApart;
     write();
-    const size = this.#end - start + this.#sizeApart - sizeBefore;
+    const size = this.#end - start + this.#sizeApart - sizeApart;
     let more = 0;
     for (let rest = size; rest > 0x7f; rest = Math.floor(rest / 0x80)) more++;
     if (more > 0) {
       this.#reserve(more);
       this.#buffer.copyWithin(start + more, start, this.#end);
-      for (const piece of this.#apart.slice(firstApart)) piece.at += more;
+      for (const piece of this.#apart.slice(countApart)) piece.at += more;
     }
     const end = this.#end + more;
     this.#end = start - 1;
