@@ -33,19 +33,14 @@ export class ProtobufWriter {
 
   string(field: number, value: string): void {
     const start = this.#end;
-    this.#tag(field, 2, value.length);
-    this.#varint(value.length);
-    const buffer = this.#buffer;
-    let at = this.#end;
-    for (let i = 0; i < value.length; i++) {
-      const unit = value.charCodeAt(i);
-      if (unit > 0x7f) {
-        this.#end = start;
-        return this.bytes(field, text.encode(value));
-      }
-      buffer[at++] = unit;
+    this.#tag(field, 2, 3 * value.length); // no unit of UTF-16 takes more in UTF-8
+    this.#varint(value.length); // of ASCII, which nearly all is
+    const { written } = text.encodeInto(value, this.#buffer.subarray(this.#end));
+    if (written === value.length) this.#end += written;
+    else {
+      this.#end = start;
+      this.bytes(field, text.encode(value));
     }
-    this.#end = at;
   }
 
   /** @param write writes the fields of the message */
