@@ -1,14 +1,17 @@
 import { LongjingError } from "../errors/index.ts";
 import type { Graph } from "../tensor/graph.ts";
 import { constantOp, contrib, inputOp, ownDomain, sizeOf, type LowerContext, type OnnxAttribute, type Target } from "../tensor/op.ts";
-import type { DType, Node, Shape, TypedArray, Value } from "../tensor/value.ts";
-import { bytes, float, int, join, message, string, type Chunks } from "./protobuf.ts";
+import type { Dim, DType, Node, Shape, TensorType, TypedArray, Value } from "../tensor/value.ts";
+import { join, ProtobufWriter } from "./protobuf.ts";
 
 /** TensorProto.DataType of the ONNX specification. */
 const dataType: Record<DType, number> = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 };
 
 /** AttributeProto.AttributeType. */
 const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
+
+/** TensorProto.DataLocation.EXTERNAL. */
+const external = 1;
 
 // onnxruntime-web 1.30 and onnxruntime-node 1.30 both run opset 21; its IR version is 10.
 const irVersion = 10;
@@ -46,29 +49,49 @@ export function onnxPieces(graph: Graph, target: Target, stored: ReadonlyMap<str
 
 class ModelWriter {
   readonly #graph: Graph;
-  readonly #target: Target;
   readonly #stored: ReadonlyMap<string, StoredData>;
+  readonly #target: Target;
   readonly #ownKernels: boolean;
+  readonly #out = new ProtobufWriter();
   readonly #names = new Map<Value, string>();
-  readonly #nodes: Chunks[] = [];
-  readonly #initializers = new Map<string, Chunks>();
+  readonly #initializers = new Map<string, { readonly type: TensorType; readonly data: Uint8Array }>();
   readonly #shapes = new Map<string, string>();
   readonly readByOthers = new Set<string>();
+  #nodeCount = 0;
   #count = 0;
 
   constructor(graph: Graph, target: Target, stored: ReadonlyMap<string, StoredData>, ownKernels: boolean) {
-    this.#ownKernels = ownKernels;
     this.#graph = graph;
-    this.#target = target;
     this.#stored = stored;
+    this.#target = target;
+    this.#ownKernels = ownKernels;
     for (const [name, value] of graph.inputs) this.#names.set(value, name);
-    // A value that is an output is written under the output's name at once; a second name for it is copied in #finish().
+    // A value that is an output is written under the output's name at once; a second name for it is copied in #writeGraph().
     for (const [name, value] of graph.outputs) if (!this.#names.has(value) && value.node.op.name !== constantOp.name) this.#names.set(value, name);
   }
 
-  write(): Chunks {
-    for (const node of this.#graph.nodes) this.#add(node);
-    return this.#finish();
+  write(): readonly Uint8Array[] {
+    const out = this.#out;
+    out.int(1, irVersion);
+    out.string(2, "longjing");
+    out.message(7, () => this.#writeGraph());
+    for (const [domain, version] of [["", opset], [contrib, 1], ...(this.#ownKernels ? [[ownDomain, 1] as const] : [])] as const)
+      out.message(8, () => {
+        out.string(1, domain);
+        out.int(2, version);
+      });
+    return out.pieces();
+  }
+
+  #writeGraph(): void {
+    const { inputs, nodes, outputs } = this.#graph;
+    for (const node of nodes) this.#add(node);
+    for (const [name, value] of outputs) if (this.#name(value) !== name) this.#node("Identity", [this.#name(value)], [name]);
+    this.#out.string(2, "longjing");
+    for (const [name, { type, data }] of this.#initializers) this.#tensor(name, type, data);
+    for (const [name, value] of inputs) if (this.#stored.has(name)) this.#tensor(name, value, this.#stored.get(name)!);
+    for (const [name, value] of inputs) if (!this.#stored.has(name)) this.#declare(11, name, value);
+    for (const [name, value] of outputs) this.#declare(12, name, value);
   }
 
   #add(node: Node): void {
@@ -78,60 +101,36 @@ class ModelWriter {
       this.#names.set(node.outputs[0]!, this.#initializer(data, shape, node.outputs[0]!.dtype));
       return;
     }
-    node.op.lower(this.#context(node));
-  }
-
-  #finish(): Chunks {
-    for (const [name, value] of this.#graph.outputs) if (this.#name(value) !== name) this.#node("Identity", [this.#name(value)], [name]);
-    const declared = (field: number, [name, v]: readonly [string, Value]): Chunks => message(field, string(1, name), message(2, message(1, int(1, dataType[v.dtype]), message(2, ...v.shape.map(dimension)))));
-    const free = this.#graph.inputs.filter(([name]) => !this.#stored.has(name));
-    const kept = this.#graph.inputs.flatMap(([name, v]) => {
-      const data = this.#stored.get(name);
-      return data === undefined ? [] : [initializer(name, v, data)];
-    });
-    const graph = message(
-      7,
-      ...this.#nodes,
-      string(2, "longjing"),
-      ...this.#initializers.values(),
-      ...kept,
-      ...free.map((i) => declared(11, i)),
-      ...this.#graph.outputs.map((o) => declared(12, o)),
-    );
-    const domains = [["", opset], [contrib, 1], ...(this.#ownKernels ? [[ownDomain, 1] as const] : [])] as const;
-    return [int(1, irVersion), string(2, "longjing"), graph, ...domains.map(([domain, version]) => message(8, string(1, domain), int(2, version)))].flat();
-  }
-
-  #context(node: Node): LowerContext<Node["attributes"]> {
-    return {
+    const inputs = node.inputs.map((v) => this.#name(v));
+    node.op.lower({
       target: this.#target,
       attributes: node.attributes,
-      inputs: node.inputs.map((v) => this.#name(v)),
+      inputs,
       outputs: node.outputs.map((v) => this.#name(v)),
       inputTypes: node.inputs,
-      stored: node.inputs.map((v) => v.node.op.name === constantOp.name || this.#stored.has(this.#name(v))),
-      ownKernels: this.#ownKernels,
       outputTypes: node.outputs,
-      node: (opType, inputs, outputs, attributes, domain) => this.#node(opType, inputs, outputs, attributes, domain),
-      shape: (dims) => this.#shape(dims),
-      int64: (values) => this.#initializer(BigInt64Array.from(values, BigInt), [values.length], "int64"),
-      float: (value) => this.#initializer(Float32Array.of(value), [], "float32"),
-      ones: (width) => this.#initializer(new Float32Array(width).fill(1), [width], "float32"),
-      fresh: () => this.#fresh(),
-    };
+      stored: node.inputs.map((v, i) => v.node.op.name === constantOp.name || this.#stored.has(inputs[i]!)),
+      ownKernels: this.#ownKernels,
+      node: this.#node,
+      int64: this.#int64,
+      shape: this.#shape,
+      ones: this.#ones,
+      float: this.#float,
+      fresh: this.#fresh,
+    });
   }
 
   /** Computed once a run for each shape that is asked for. */
-  #shape(dims: Shape): string {
+  readonly #shape = (dims: Shape): string => {
     const key = dims.join();
     const found = this.#shapes.get(key);
     if (found !== undefined) return found;
-    const parts = dims.map((d) => (typeof d === "number" ? this.#initializer(BigInt64Array.of(BigInt(d)), [1], "int64") : this.#dimension(d)));
+    const parts = dims.map((d) => (typeof d === "number" ? this.#int64([d]) : this.#dimension(d)));
     const name = parts.length === 1 ? parts[0]! : this.#fresh();
     if (parts.length > 1) this.#node("Concat", parts, [name], { axis: 0 });
     this.#shapes.set(key, name);
     return name;
-  }
+  };
 
   /** The size of a named dimension, read off an input that has it. */
   #dimension(dim: string): string {
@@ -144,9 +143,7 @@ class ModelWriter {
     return name;
   }
 
-  #fresh(): string {
-    return `v${this.#count++}`;
-  }
+  readonly #fresh = (): string => `v${this.#count++}`;
 
   #name(value: Value): string {
     let name = this.#names.get(value);
@@ -154,37 +151,76 @@ class ModelWriter {
     return name;
   }
 
-  #node(opType: string, inputs: readonly string[], outputs: readonly string[], attributes: Record<string, OnnxAttribute> = {}, domain = ""): void {
+  readonly #node: LowerContext<never>["node"] = (opType, inputs, outputs, attributes = {}, domain = "") => {
     if (domain !== ownDomain) for (const name of inputs) this.readByOthers.add(name);
-    const written = Object.entries(attributes).map(([key, value]) => message(5, string(1, key), ...attribute(value)));
-    this.#nodes.push(message(1, ...inputs.map((n) => string(1, n)), ...outputs.map((n) => string(2, n)), string(3, `${opType}_${this.#nodes.length}`), string(4, opType), ...written, string(7, domain)));
-  }
+    const out = this.#out;
+    out.message(1, () => {
+      for (const name of inputs) out.string(1, name);
+      for (const name of outputs) out.string(2, name);
+      out.string(3, `${opType}_${this.#nodeCount++}`);
+      out.string(4, opType);
+      for (const [name, value] of Object.entries(attributes)) out.message(5, () => writeAttribute(out, name, value));
+      out.string(7, domain);
+    });
+  };
+
+  readonly #int64 = (values: readonly number[]): string => this.#initializer(BigInt64Array.from(values, BigInt), [values.length], "int64");
+  readonly #float = (value: number): string => this.#initializer(Float32Array.of(value), [], "float32");
+  readonly #ones = (width: number): string => this.#initializer(new Float32Array(width).fill(1), [width], "float32");
 
   /** Small constants are shared by their content. */
   #initializer(data: TypedArray, shape: readonly number[], dtype: DType): string {
-    const small = data.length <= 16;
-    const name = small ? `c_${dtype}_${shape.join("x")}_${Array.from(data as ArrayLike<number | bigint>).join("_")}` : `c${this.#count++}`;
-    if (!this.#initializers.has(name)) {
-      const raw = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      this.#initializers.set(name, message(5, ...shape.map((d) => int(1, d)), int(2, dataType[dtype]), string(8, name), bytes(9, raw)));
-    }
+    const name = data.length <= 16 ? `c_${dtype}_${shape.join("x")}_${data.join("_")}` : `c${this.#count++}`;
+    if (!this.#initializers.has(name)) this.#initializers.set(name, { type: { shape, dtype }, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) });
     return name;
+  }
+
+  /** A part of the model, or of a file beside it. */
+  #tensor(name: string, { shape, dtype }: TensorType, data: StoredData): void {
+    const out = this.#out;
+    out.message(5, () => {
+      for (const d of shape) out.int(1, sizeOf(d, name));
+      out.int(2, dataType[dtype]);
+      out.string(8, name);
+      if (data instanceof Uint8Array) return out.bytes(9, data);
+      for (const [key, value] of Object.entries(data))
+        out.message(13, () => {
+          out.string(1, key);
+          out.string(2, String(value));
+        });
+      out.int(14, external);
+    });
+  }
+
+  /** An input or an output of the model. */
+  #declare(field: number, name: string, { shape, dtype }: TensorType): void {
+    const out = this.#out;
+    const dimension = (d: Dim): void => (typeof d === "number" ? out.int(1, d) : out.string(2, d));
+    const dimensions = (): void => shape.forEach((d) => out.message(1, () => dimension(d)));
+    const tensor = (): void => {
+      out.int(1, dataType[dtype]);
+      out.message(2, dimensions);
+    };
+    out.message(field, () => {
+      out.string(1, name);
+      out.message(2, () => out.message(1, tensor));
+    });
   }
 }
 
-/** An input that has become part of the model. */
-function initializer(name: string, v: Value, data: StoredData): Chunks {
-  const described = [...v.shape.map((d) => int(1, sizeOf(d, name))), int(2, dataType[v.dtype]), string(8, name)];
-  if (data instanceof Uint8Array) return message(5, ...described, bytes(9, data));
-  const external = 1;
-  return message(5, ...described, ...Object.entries(data).map(([key, value]) => message(13, string(1, key), string(2, String(value)))), int(14, external));
+function writeAttribute(out: ProtobufWriter, name: string, value: OnnxAttribute): void {
+  out.string(1, name);
+  if (typeof value === "number") {
+    out.int(3, value);
+    out.int(20, attributeType.int);
+  } else if (typeof value === "string") {
+    out.string(4, value);
+    out.int(20, attributeType.string);
+  } else if ("float" in value) {
+    out.float(2, value.float);
+    out.int(20, attributeType.float);
+  } else {
+    for (const each of value) out.int(8, each);
+    out.int(20, attributeType.ints);
+  }
 }
-
-function attribute(value: OnnxAttribute): Chunks[] {
-  if (typeof value === "number") return [int(3, value), int(20, attributeType.int)];
-  if (typeof value === "string") return [string(4, value), int(20, attributeType.string)];
-  if ("float" in value) return [float(2, value.float), int(20, attributeType.float)];
-  return [...value.map((v) => int(8, v)), int(20, attributeType.ints)];
-}
-
-const dimension = (d: Shape[number]): Chunks => message(1, typeof d === "number" ? int(1, d) : string(2, d));

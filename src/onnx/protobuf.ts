@@ -1,54 +1,111 @@
-/**
- * The few wire types of protobuf that ONNX needs (https://protobuf.dev/programming-guides/encoding). Messages are built from
- * the inside out as lists of chunks, so that tensor data is copied once, into the final bytes.
- */
-export type Chunks = readonly Uint8Array[];
-
 const text = new TextEncoder();
 
-function varint(value: number | bigint): Uint8Array {
-  if (typeof value === "number" && value >= 0 && value < 2 ** 31) return small(value);
-  let rest = BigInt.asUintN(64, BigInt(value)); // negative numbers are written as their 64-bit two's complement
-  const bytes: number[] = [];
-  while (rest > 0x7fn) {
-    bytes.push(Number(rest & 0x7fn) | 0x80);
-    rest >>= 7n;
+/**
+ * Writes the few wire types of protobuf that ONNX needs (https://protobuf.dev/programming-guides/encoding), one field after
+ * another. The data that `bytes` is given is not copied: it is a piece of its own.
+ */
+export class ProtobufWriter {
+  #buffer = new Uint8Array(2 ** 16);
+  /** How much of the buffer is written. */
+  #end = 0;
+  /** Data that is not in the buffer, and the place in it where that belongs. */
+  readonly #apart: { at: number; readonly data: Uint8Array }[] = [];
+  #sizeApart = 0;
+
+  /** @param value a whole number that a double holds exactly */
+  int(field: number, value: number): void {
+    this.#tag(field, 0);
+    this.#varint(value);
   }
-  bytes.push(Number(rest));
-  return Uint8Array.from(bytes);
+
+  float(field: number, value: number): void {
+    this.#tag(field, 5);
+    new DataView(this.#buffer.buffer).setFloat32(this.#end, value, true);
+    this.#end += 4;
+  }
+
+  bytes(field: number, data: Uint8Array): void {
+    this.#tag(field, 2);
+    this.#varint(data.length);
+    this.#apart.push({ at: this.#end, data });
+    this.#sizeApart += data.length;
+  }
+
+  string(field: number, value: string): void {
+    const start = this.#end;
+    this.#tag(field, 2, 3 * value.length); // no unit of UTF-16 takes more in UTF-8
+    this.#varint(value.length); // of ASCII, which nearly all is
+    const { written } = text.encodeInto(value, this.#buffer.subarray(this.#end));
+    if (written === value.length) this.#end += written;
+    else {
+      this.#end = start;
+      this.bytes(field, text.encode(value));
+    }
+  }
+
+  /** @param write writes the fields of the message */
+  message(field: number, write: () => void): void {
+    this.#tag(field, 2);
+    const start = ++this.#end; // most lengths are of one byte
+    const countApart = this.#apart.length;
+    const sizeApart = this.#sizeApart;
+    write();
+    const size = this.#end - start + this.#sizeApart - sizeApart;
+    let more = 0;
+    for (let rest = size; rest > 0x7f; rest = Math.floor(rest / 0x80)) more++;
+    if (more > 0) {
+      this.#reserve(more);
+      this.#buffer.copyWithin(start + more, start, this.#end);
+      for (const piece of this.#apart.slice(countApart)) piece.at += more;
+    }
+    const end = this.#end + more;
+    this.#end = start - 1;
+    this.#varint(size);
+    this.#end = end;
+  }
+
+  /** What was written: the concatenation of these. */
+  pieces(): readonly Uint8Array[] {
+    let from = 0;
+    const pieces = this.#apart.flatMap(({ at, data }) => {
+      const before = this.#buffer.subarray(from, at);
+      from = at;
+      return [before, data];
+    });
+    return [...pieces, this.#buffer.subarray(from, this.#end)];
+  }
+
+  /** Starts a field, with room for a number and some more bytes. */
+  #tag(field: number, wireType: number, more = 0): void {
+    this.#reserve(20 + more);
+    this.#varint(field * 8 + wireType);
+  }
+
+  /** Groups of seven bits, the lowest first. Negative numbers are written as their 64-bit two's complement, whose tenth group is one bit. */
+  #varint(value: number): void {
+    let rest = value;
+    for (let group = 0; group < 9 && (rest < 0 || rest > 0x7f); group++) {
+      this.#buffer[this.#end++] = (rest & 0x7f) | 0x80;
+      rest = Math.floor(rest / 0x80);
+    }
+    this.#buffer[this.#end++] = rest < 0 ? 1 : rest;
+  }
+
+  #reserve(size: number): void {
+    if (this.#end + size <= this.#buffer.length) return;
+    const larger = new Uint8Array(2 * (this.#end + size));
+    larger.set(this.#buffer.subarray(0, this.#end));
+    this.#buffer = larger;
+  }
 }
 
-/** Tags and most lengths are of one byte. */
-const single = Array.from({ length: 0x80 }, (_, value) => Uint8Array.of(value));
-
-function small(value: number): Uint8Array {
-  if (value < 0x80) return single[value]!;
-  const bytes = new Uint8Array(value < 2 ** 14 ? 2 : value < 2 ** 21 ? 3 : value < 2 ** 28 ? 4 : 5);
-  const last = bytes.length - 1;
-  for (let i = 0; i < last; i++) bytes[i] = ((value >>> (7 * i)) & 0x7f) | 0x80;
-  bytes[last] = value >>> (7 * last);
-  return bytes;
-}
-
-const tag = (field: number, wireType: number): Uint8Array => varint(field * 8 + wireType);
-const size = (chunks: Chunks): number => chunks.reduce((n, c) => n + c.length, 0);
-
-export const int = (field: number, value: number | bigint): Chunks => [tag(field, 0), varint(value)];
-export const float = (field: number, value: number): Chunks => [tag(field, 5), new Uint8Array(Float32Array.of(value).buffer)];
-export const bytes = (field: number, value: Uint8Array): Chunks => [tag(field, 2), varint(value.length), value];
-export const string = (field: number, value: string): Chunks => bytes(field, text.encode(value));
-export const message = (field: number, ...parts: readonly Chunks[]): Chunks => {
-  const body = parts.flat();
-  return [tag(field, 2), varint(size(body)), ...body];
-};
-
-export function join(...parts: readonly Chunks[]): Uint8Array {
-  const chunks = parts.flat();
-  const out = new Uint8Array(size(chunks));
+/** The pieces as one. */
+export function join(pieces: readonly Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(pieces.reduce((size, piece) => size + piece.length, 0));
   let at = 0;
-  for (const chunk of chunks) {
-    out.set(chunk, at);
-    at += chunk.length;
+  for (const piece of pieces) {
+    out.set(piece, at);
+    at += piece.length;
   }
   return out;
 }

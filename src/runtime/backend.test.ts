@@ -6,7 +6,7 @@ import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { openBackend } from "#ort";
 import { LongjingError } from "../errors/index.ts";
-import { int, join as concatenate, message, string } from "../onnx/protobuf.ts";
+import { join as concatenate, ProtobufWriter } from "../onnx/protobuf.ts";
 import type { Backend, Provider } from "./backend.ts";
 import { liveObjects } from "./lifetime.ts";
 
@@ -15,10 +15,30 @@ const [float32, int32, int64, bool, float16] = [1, 6, 7, 9, 10];
 
 /** A ModelProto of one node (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). */
 function model(op: string, inputs: readonly Port[], outputs: readonly Port[]): Uint8Array {
-  const size = (dim: number | string) => message(1, typeof dim === "number" ? int(1, dim) : string(2, dim));
-  const port = (field: number, [name, type, shape]: Port) => message(field, string(1, name), message(2, message(1, int(1, type), message(2, ...shape.map(size)))));
-  const node = message(1, ...inputs.map(([name]) => string(1, name)), ...outputs.map(([name]) => string(2, name)), string(4, op));
-  return concatenate(int(1, 10), message(7, node, string(2, "test"), ...inputs.map((p) => port(11, p)), ...outputs.map((p) => port(12, p))), message(8, int(2, 21)));
+  const out = new ProtobufWriter();
+  const size = (dim: number | string) => out.message(1, () => (typeof dim === "number" ? out.int(1, dim) : out.string(2, dim)));
+  const tensor = ([, type, shape]: Port) => {
+    out.int(1, type);
+    out.message(2, () => shape.forEach(size));
+  };
+  const port = (field: number, each: Port) =>
+    out.message(field, () => {
+      out.string(1, each[0]);
+      out.message(2, () => out.message(1, () => tensor(each)));
+    });
+  out.int(1, 10);
+  out.message(7, () => {
+    out.message(1, () => {
+      for (const [name] of inputs) out.string(1, name);
+      for (const [name] of outputs) out.string(2, name);
+      out.string(4, op);
+    });
+    out.string(2, "test");
+    for (const each of inputs) port(11, each);
+    for (const each of outputs) port(12, each);
+  });
+  out.message(8, () => out.int(2, 21));
+  return concatenate(out.pieces());
 }
 
 const addModel = model("Add", [["a", float32, ["rows", 3]], ["b", float32, [3]]], [["sum", float32, ["rows", 3]]]);

@@ -65,7 +65,7 @@ export function fuse(graph: Graph): Graph {
   for (const node of graph.nodes) {
     if (done.has(node) || node.outputs.some((v) => renamed.has(v))) continue;
     const outs = rewrite(node) ?? (node.inputs.every((v) => now(v) === v) ? node.outputs : applyAll(node.op, node.inputs.map(now), node.attributes));
-    for (const [i, v] of outs.entries()) if (v !== node.outputs[i]) renamed.set(node.outputs[i]!, v);
+    if (outs !== node.outputs) outs.forEach((v, i) => renamed.set(node.outputs[i]!, v));
   }
   return graphOf(graph.inputs, graph.outputs.map(([name, v]) => [name, now(v)]));
 }

@@ -51,9 +51,10 @@ export function simplify(graph: Graph): Graph {
   const known = new Map<string, Node>();
   const now = (v: Value): Value => renamed.get(v) ?? v;
   for (const node of graph.nodes) {
+    if (node.op.name === inputOp.name) continue;
     const ins = node.inputs.map(now);
     if (node.op.name === customVjpName) {
-      for (const [i, v] of node.outputs.entries()) renamed.set(v, ins[ins.length - node.outputs.length + i]!);
+      node.outputs.forEach((v, i) => renamed.set(v, ins[ins.length - node.outputs.length + i]!));
       continue;
     }
     const folded = node.op.name === addOp.name ? foldSum(node, ins as [Value, Value], uses) : null;
@@ -65,7 +66,7 @@ export function simplify(graph: Graph): Graph {
     const twin = key === null ? undefined : known.get(key);
     const outs = twin?.outputs ?? (ins.every((v, i) => v === node.inputs[i]) ? node.outputs : applyAll(node.op, ins, node.attributes));
     if (key !== null && !twin && outs.length > 0) known.set(key, outs[0]!.node);
-    for (const [i, v] of node.outputs.entries()) if (outs[i] !== v) renamed.set(v, outs[i]!);
+    if (outs !== node.outputs) node.outputs.forEach((v, i) => renamed.set(v, outs[i]!));
   }
   return graphOf(graph.inputs, graph.outputs.map(([name, v]) => [name, now(v)]));
 }
@@ -94,7 +95,6 @@ const largestKeyed = 64;
 
 /** Equal keys mean equal results; null where comparing costs more than it saves. */
 function nodeKey(node: Node, ins: readonly Value[]): string | null {
-  if (node.op.name === inputOp.name) return null;
   const show = (a: Attribute): string | null => {
     if (ArrayBuffer.isView(a)) return a.length > largestKeyed ? null : `${a.constructor.name}(${Array.from(a as ArrayLike<number | bigint>).join()})`;
     return Array.isArray(a) ? `[${a.join()}]` : String(a);

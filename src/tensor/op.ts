@@ -74,7 +74,7 @@ export function applyAll<A extends Attributes>(op: Op<A>, inputs: readonly Value
   const outputs: Value[] = [];
   // Ops are stored with their attribute type erased: a node always carries the attributes its op was applied with.
   const node: Node = { id: nextId++, op: op as unknown as Op, inputs, attributes, outputs };
-  for (const [output, type] of types.entries()) outputs.push({ node, output, shape: type.shape, dtype: type.dtype });
+  types.forEach(({ shape, dtype }, output) => outputs.push({ node, output, shape, dtype }));
   return outputs;
 }
 
