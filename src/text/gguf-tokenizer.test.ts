@@ -3,7 +3,7 @@ import { describe, expect, it, test } from "vitest";
 import { fixture, hasFixture, readFixture } from "../../test/fixtures.ts";
 import { LongjingError } from "../errors/index.ts";
 import { byteToChar, toByteChars } from "./bytes.ts";
-import { ggufTokenizer, tokenizerFromGguf } from "./gguf-tokenizer.ts";
+import { ggufTokenizer, ggufTokenizerSteps, tokenizerFromGguf } from "./gguf-tokenizer.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 interface TokenizerJson {
@@ -111,7 +111,14 @@ test("Mistral's split begins a word at its capitals, and takes each digit by its
   expect(ggufTokenizer(small({ pre: "tekken" }), "model.gguf").encode("ab", { addSpecialTokens: true })).toEqual([3, 2]);
 });
 
-test("tokens without a text have llama.cpp's names", () => {
+test("is made in steps, between which others have their turn", () => {
+  expect([...ggufTokenizerSteps(small(), "model.gguf")].length).toBeGreaterThan(2);
+});
+
+test("tokens without a text have llama.cpp's names, which no other may have", () => {
+  expect(() => ggufTokenizer(small({ tokens: ["a", "b", "ab", "", "</s>", "<think>", "[EMPTY_3]"], token_type: undefined }), "model.gguf")).toThrow(expect.objectContaining({ code: "bad_file" }));
+  const { encode, decode } = ggufTokenizer(small({ tokens: ["a", "b", "ab", "<s>", "", "<think>", "c"] }), "model.gguf");
+  expect([encode("ab[EMPTY_4]"), decode([2, 4])]).toEqual([[2, 4], "ab[EMPTY_4]"]);
   expect(ggufTokenizer(small({ tokens: ["a", "b", "ab", "<s>", "</s>", "", ""], token_type: undefined }), "model.gguf").idOf("[EMPTY_6]")).toBe(6);
 });
 
@@ -137,7 +144,9 @@ describe("a tokenizer from metadata", () => {
     expect(specialTokens).toEqual({ bos_token: "<s>", eos_token: "</s>", pad_token: null });
   });
 
-  it("has no token where its id is none of the vocabulary", () => {
+  it("has no token where its id is none of the vocabulary, or of one that is unused", () => {
+    const { specialTokens, encode } = ggufTokenizer(small({ bos_token_id: 6, add_bos_token: true }), "model.gguf");
+    expect([specialTokens.bos_token, encode("ab", { addSpecialTokens: true })]).toEqual([null, [2]]);
     expect(tokenizer({ bos_token_id: 2 ** 32 - 1, eos_token_id: -1, padding_token_id: 7 }).specialTokens).toEqual({ bos_token: null, eos_token: null, pad_token: null });
   });
 
@@ -155,6 +164,9 @@ describe("a tokenizer from metadata", () => {
     ["bad_file", { tokens: ["a", "a"], bos_token_id: null, eos_token_id: null }, "a"],
     ["bad_file", { merges: undefined }, undefined],
     ["bad_file", { merges: ["ab"] }, "ab"],
+    ["bad_file", { merges: ["a b", " b"] }, " b"],
+    ["bad_file", { merges: ["a "] }, "a "],
+    ["bad_file", { merges: [""] }, ""],
     ["bad_file", { merges: ["a b c"] }, "a b c"],
     ["bad_file", { eos_token_id: 0.5 }, undefined],
   ])("is refused, %s: %j", (code, changes, got) => {

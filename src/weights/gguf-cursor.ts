@@ -1,5 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import type { ByteSource } from "./byte-source.ts";
+import { mark, PackedTexts } from "./packed-texts.ts";
 
 /** The numbers of a metadata value's type, and how each is read. */
 const scalars: Readonly<Record<number, { bytes: number; read: (view: DataView, at: number) => number | bigint | boolean }>> = {
@@ -20,6 +21,9 @@ function exact(value: bigint): number | bigint {
   const number = Number(value);
   return Number.isSafeInteger(number) ? number : value;
 }
+
+/** The mark as two numbers, big-endian. */
+const marks = [0, 4].map((at) => new DataView(new TextEncoder().encode(mark).buffer).getUint32(at));
 
 /** Bytes that are read at a time. */
 const windowBytes = 2 ** 20;
@@ -76,17 +80,46 @@ export class GgufCursor {
     return this.#decode(this.#bytes.subarray(this.#at, (this.#at += bytes)));
   }
 
-  /**
-   * `count` texts. Decoding them one by one costs more than reading them, so as many as a window holds are decoded at once,
-   * with a NUL behind each: a byte that no character of more than one byte contains.
-   */
+  /** `count` texts. */
   async texts(count: number, longest: number): Promise<string[]> {
-    const texts: string[] = [];
-    while (texts.length < count) {
-      if (this.#left < 8 || this.#left - 8 < this.#view.getUint32(this.#at, true)) texts.push(await this.text(longest));
-      else for (const text of this.#textsAtHand(count - texts.length, longest)) texts.push(text);
+    return (await this.packedTexts(count, longest)).strings();
+  }
+
+  /** `count` texts, checked but not decoded. */
+  async packedTexts(count: number, longest: number): Promise<PackedTexts> {
+    const places = new Uint32Array(2 * count);
+    const pieces: Uint8Array[] = [];
+    let size = 0;
+    for (let i = 0; i < count;) {
+      if (this.#left < 8) await this.#fill(8);
+      const length = this.#textLength(longest);
+      if (this.#left < 8 + length) await this.#fill(8 + length);
+      const start = this.#at;
+      i = this.#mark(places, i, size - start, longest);
+      const piece = this.#bytes.subarray(start, this.#at);
+      // Whatever is not UTF-8 is found here; a character that two texts share is broken by the mark between them.
+      this.#decode(piece);
+      pieces.push(piece);
+      size += piece.length;
     }
-    return texts;
+    return new PackedTexts(pieces.length === 1 ? pieces[0]! : joined(pieces, size), places);
+  }
+
+  /**
+   * Passes over the texts that lie within the window whole, from the i-th on, and puts the mark in place of their lengths.
+   * @param shift from the window to the whole of the list
+   * @returns the index of the next text
+   */
+  #mark(places: Uint32Array, i: number, shift: number, longest: number): number {
+    for (; 2 * i < places.length && this.#left >= 8; i++) {
+      const length = this.#textLength(longest);
+      if (this.#left < 8 + length) break;
+      this.#view.setUint32(this.#at, marks[0]!);
+      this.#view.setUint32(this.#at + 4, marks[1]!);
+      places[2 * i] = shift + (this.#at += 8);
+      places[2 * i + 1] = shift + (this.#at += length);
+    }
+    return i;
   }
 
   /** Passes over `count` texts. */
@@ -98,29 +131,6 @@ export class GgufCursor {
       if (this.#left < length) await this.#fill(length);
       this.#at += length;
     }
-  }
-
-  /** The texts that lie within the window whole, `most` at most. */
-  #textsAtHand(most: number, longest: number): string[] {
-    const joined = new Uint8Array(this.#left);
-    const lengths: number[] = [];
-    let end = 0;
-    while (lengths.length < most && this.#left >= 8) {
-      const length = this.#textLength(longest);
-      const start = this.#at + 8;
-      if (start + length > this.#bytes.length) break;
-      // A loop beats a call for the few bytes of a token.
-      if (length < 64) for (let i = 0; i < length; i++) joined[end + i] = this.#bytes[start + i]!;
-      else joined.set(this.#bytes.subarray(start, start + length), end);
-      end += length + 1;
-      lengths.push(length);
-      this.#at = start + length;
-    }
-    const texts = this.#decode(joined.subarray(0, end - 1)).split("\0");
-    if (texts.length === lengths.length) return texts;
-    // A text has a NUL of its own.
-    let at = 0;
-    return lengths.map((length) => this.#decode(joined.subarray(at, (at += length + 1) - 1)));
   }
 
   /** Bytes of the text whose eight bytes of length come next. */
@@ -188,6 +198,16 @@ export class GgufCursor {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer);
   }
+}
+
+function joined(pieces: readonly Uint8Array[], size: number): Uint8Array {
+  const all = new Uint8Array(size);
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.length;
+  }
+  return all;
 }
 
 const tooLong = (length: bigint, longest: number, where: string): LongjingError => malformed("A text is too long", `${length} bytes`, `${longest} at most`, where);

@@ -1,4 +1,5 @@
 import type { GgufValue } from "./gguf-header.ts";
+import { PackedTexts } from "./packed-texts.ts";
 
 /** Names of tokens that end a text in one family of models or another, and of those that part the files of a repository. */
 const ends = new Set(
@@ -16,7 +17,8 @@ const exceptions: readonly (readonly [name: string, beside: readonly string[]])[
   ["</s>", ["<|tool_response>"]],
 ];
 
-const markers = [3, 4];
+/** Of `tokenizer.ggml.token_type`: control tokens and the user's. */
+const isMarked = (type: unknown): boolean => type === 3 || type === 4;
 
 /**
  * Ids of the tokens at which llama.cpp stops for their names, whatever the file says to end with (`llama_vocab::impl::load`,
@@ -24,12 +26,13 @@ const markers = [3, 4];
  * @param types of the tokens, of which control and user-defined ones count; all do where there is none
  */
 export function endsByName(tokens: GgufValue | undefined, types: GgufValue | undefined): number[] {
-  if (!Array.isArray(tokens)) return [];
+  if (!Array.isArray(tokens) && !(tokens instanceof PackedTexts)) return [];
+  const marked: number[] = [];
+  const kinds = Array.isArray(types) ? types : null;
+  for (let id = 0; id < tokens.length; id++) if (kinds === null || isMarked(kinds[id])) marked.push(id);
+  const names = tokens instanceof PackedTexts ? tokens.pick(marked) : marked.map((id): unknown => tokens[id]);
   const found = new Map<string, number>();
-  for (let id = 0; id < tokens.length; id++) {
-    const name: unknown = tokens[id];
-    if (typeof name === "string" && ends.has(name) && (!Array.isArray(types) || markers.includes(types[id]))) found.set(name, id);
-  }
+  for (const [at, name] of names.entries()) if (typeof name === "string" && ends.has(name)) found.set(name, marked[at]!);
   for (const [name, beside] of exceptions) if (beside.every((other) => found.has(other))) found.delete(name);
   return [...found.values()];
 }
