@@ -9,7 +9,8 @@ const most = 2 ** 22;
 
 /** Loops of our own: a schema looks at each of a hundred thousand entries ten times as long. */
 const isList = (value: unknown, type: "string" | "number"): boolean => Array.isArray(value) && value.length <= most && value.every((each) => typeof each === type);
-const numbers = z.custom<readonly number[]>((value) => isList(value, "number"), "a list of numbers");
+const isNumbers = (value: unknown): boolean => value instanceof Int32Array || value instanceof Uint32Array || value instanceof Float32Array;
+const numbers = z.custom<readonly number[] | Int32Array | Uint32Array | Float32Array>((value) => (isNumbers(value) ? (value as Int32Array).length <= most : isList(value, "number")), "a list of numbers");
 const texts = z
   .custom<readonly string[] | PackedTexts>((value) => (isPacked(value) ? value.places.length <= 2 * most : isList(value, "string")), "a list of strings")
   .transform((value) => (isPacked(value) ? value : packTexts(value)));

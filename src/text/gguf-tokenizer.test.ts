@@ -111,6 +111,15 @@ test("Mistral's split begins a word at its capitals, and takes each digit by its
   expect(ggufTokenizer(small({ pre: "tekken" }), "model.gguf").encode("ab", { addSpecialTokens: true })).toEqual([3, 2]);
 });
 
+test("types of tokens and scores may be packed", () => {
+  const kinds = [1, 1, 1, 3, 3, 4, 5];
+  const spelled = (changes: Readonly<Record<string, unknown>>): unknown => tokenizerFromGguf(small(changes), "model.gguf").tokenizerJson;
+  for (const packed of [Int32Array.from(kinds), Uint32Array.from(kinds)]) expect(spelled({ token_type: packed })).toEqual(spelled({ token_type: kinds }));
+  const pieces = { model: "llama", tokens: ["a", "b", "ab", "ba"], token_type: undefined, bos_token_id: null, eos_token_id: null };
+  expect(spelled({ ...pieces, scores: Float32Array.of(0, 0, -2, -1) })).toEqual(spelled({ ...pieces, scores: [0, 0, -2, -1] }));
+  expect(() => spelled({ token_type: BigInt64Array.of(1n) })).toThrow(expect.objectContaining({ code: "bad_file" }));
+});
+
 test("is made in steps, between which others have their turn", () => {
   expect([...ggufTokenizerSteps(small(), "model.gguf")].length).toBeGreaterThan(2);
 });

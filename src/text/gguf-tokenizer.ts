@@ -84,18 +84,24 @@ function readTexts(given: GgufTokenizerKeys, where: string): readonly string[] {
 
 /** The tokens that are used, each once. */
 function readIds(given: GgufTokenizerKeys, where: string): TokenIds {
-  const unused = unusedIn(given);
-  const packed = given["tokenizer.ggml.tokens"];
-  const texts = hasEmpty(packed) ? packTexts(named(packed.strings())) : packed;
-  const onTwice = (index: number): never => {
-    throw isTwice(texts.pick([index])[0], index, where);
+  const unused = idsOf(given, types.unused).length > 0 ? unusedIn(given) : undefined;
+  const find = (texts: PackedTexts): TokenIds => {
+    const onTwice = (id: number): void => {
+      const [token] = texts.pick([id]);
+      if (token !== "") throw isTwice(token, id, where);
+    };
+    return packedIds(texts, new TextTable(texts, `${where}: tokenizer.ggml.tokens`, { leftOut: unused, onTwice }), unused);
   };
-  return packedIds(texts, new TextTable(texts, `${where}: tokenizer.ggml.tokens`, { leftOut: unused, onTwice }), (id) => !unused(id));
+  const ids = find(given["tokenizer.ggml.tokens"]);
+  return ids.has("") ? find(packTexts(named(given["tokenizer.ggml.tokens"].strings()))) : ids;
 }
 
-function hasEmpty({ places }: PackedTexts): boolean {
-  for (let at = 0; at < places.length; at += 2) if (places[at] === places[at + 1]) return true;
-  return false;
+/** The ids of all tokens of a type, in order. */
+function idsOf(given: GgufTokenizerKeys, type: number): number[] {
+  const all = given["tokenizer.ggml.token_type"] ?? [];
+  const found: number[] = [];
+  for (let id = all.indexOf(type); id !== -1; id = all.indexOf(type, id + 1)) found.push(id);
+  return found;
 }
 
 const space = 0x20;
@@ -150,10 +156,11 @@ function readRules(given: GgufTokenizerKeys, pre: PreTokenizer, ids: TokenIds) {
 
 /** The tokens that are found in a text before it is split. */
 function readAdded(given: GgufTokenizerKeys, ids: TokenIds) {
-  const all = given["tokenizer.ggml.token_type"] ?? [];
-  return all.flatMap((type, id) => {
-    const content = type === types.control || type === types.userDefined ? ids.spelling(id) : undefined;
-    return content === undefined ? [] : [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: type === types.control }];
+  const control = new Set(idsOf(given, types.control));
+  const marked = [...control, ...idsOf(given, types.userDefined)].toSorted((a, b) => a - b);
+  return marked.flatMap((id) => {
+    const content = ids.spelling(id);
+    return content === undefined ? [] : [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: control.has(id) }];
   });
 }
 

@@ -6,7 +6,7 @@ export interface PieceVocabulary {
   /** By id. A piece has U+2581 for each space. */
   readonly tokens: readonly string[];
   /** What is merged first: what has the highest score, by id; or a pair that is ahead of another, by "left right". */
-  readonly order: { readonly scores: readonly number[] } | { readonly ranks: ReadonlyMap<string, number> };
+  readonly order: { readonly scores: ArrayLike<number> } | { readonly ranks: ReadonlyMap<string, number> };
   /** A character that is no piece becomes its bytes. */
   readonly byteFallback: boolean;
   /** Tokens that are found in a text before it is merged, by their own spelling. */

@@ -23,15 +23,15 @@ export function mappedIds(ids: ReadonlyMap<string, number>): TokenIds {
   return { size: ids.size, get: (token) => ids.get(token), has: (token) => ids.has(token), spelling: (id) => spellings()[id], spellings };
 }
 
-/** @param isUsed whether there is a token of that id: the table finds it then */
-export function packedIds(texts: PackedTexts, table: TextTable, isUsed: (id: number) => boolean): TokenIds {
+/** @param unused whether an id has no token: the table does not find its text */
+export function packedIds(texts: PackedTexts, table: TextTable, unused: (id: number) => boolean = () => false): TokenIds {
   let rows = texts.places.length / 2;
-  while (rows > 0 && !isUsed(rows - 1)) rows--;
+  while (rows > 0 && unused(rows - 1)) rows--;
   return {
     size: table.size,
     get: (token) => table.get(token),
     has: (token) => table.has(token),
-    spelling: (id) => (Number.isInteger(id) && id >= 0 && id < rows && isUsed(id) ? texts.pick([id])[0] : undefined),
-    spellings: () => texts.strings().slice(0, rows).map((token, id) => (isUsed(id) ? token : undefined)),
+    spelling: (id) => (Number.isInteger(id) && id >= 0 && id < rows && !unused(id) ? texts.pick([id])[0] : undefined),
+    spellings: () => texts.strings().slice(0, rows).map((token, id) => (unused(id) ? undefined : token)),
   };
 }

@@ -73,7 +73,7 @@ interface Keys {
 
 /** A list with one value for all layers is that value; a float32 is the shortest decimal that rounds to it: 1e-5 again. */
 function plain(value: GgufValue | undefined): unknown {
-  if (value instanceof PackedTexts) return value;
+  if (value instanceof PackedTexts || ArrayBuffer.isView(value)) return value;
   if (typeof value === "object") return value.length > 0 && value.every((item) => item === value[0]) ? plain(value[0]) : value;
   if (typeof value !== "number" || Number.isInteger(value) || Math.fround(value) !== value) return value;
   for (let digits = 1; digits < 9; digits++) {

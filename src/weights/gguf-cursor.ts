@@ -25,6 +25,9 @@ function exact(value: bigint): number | bigint {
 /** The mark as two numbers, big-endian. */
 const marks = [0, 4].map((at) => new DataView(new TextEncoder().encode(mark).buffer).getUint32(at));
 
+/** Numbers of 32 bits, which lie in a file as they do in memory. */
+export type PackedNumbers = Int32Array | Uint32Array | Float32Array;
+
 /** Bytes that are read at a time. */
 const windowBytes = 2 ** 20;
 /** Nothing that is no tensor is longer. */
@@ -106,19 +109,25 @@ export class GgufCursor {
   }
 
   /**
-   * Passes over the texts that lie within the window whole, from the i-th on, and puts the mark in place of their lengths.
+   * Passes over the texts that lie within the window whole and are not too long, from the i-th on, and puts the mark in place of
+   * their lengths. In few words, since it runs once.
    * @param shift from the window to the whole of the list
    * @returns the index of the next text
    */
   #mark(places: Uint32Array, i: number, shift: number, longest: number): number {
-    for (; 2 * i < places.length && this.#left >= 8; i++) {
-      const length = this.#textLength(longest);
-      if (this.#left < 8 + length) break;
-      this.#view.setUint32(this.#at, marks[0]!);
-      this.#view.setUint32(this.#at + 4, marks[1]!);
-      places[2 * i] = shift + (this.#at += 8);
-      places[2 * i + 1] = shift + (this.#at += length);
+    const view = this.#view;
+    const end = view.byteLength;
+    let at = this.#at;
+    for (; 2 * i < places.length && end - at >= 8; i++) {
+      const length = view.getUint32(at, true);
+      if (end - at - 8 < length || view.getUint32(at + 4, true) > 0 || length > longest) break;
+      view.setUint32(at, marks[0]!);
+      view.setUint32(at + 4, marks[1]!);
+      places[2 * i] = shift + at + 8;
+      at += 8 + length;
+      places[2 * i + 1] = shift + at;
     }
+    this.#at = at;
     return i;
   }
 
@@ -168,6 +177,20 @@ export class GgufCursor {
       for (let n = Math.min(count - values.length, Math.floor(this.#left / bytes)); n > 0; n--) values.push(read(this.#view, (this.#at += bytes) - bytes));
     }
     return values;
+  }
+
+  /** `count` numbers as they lie in the file, where they are of a type that an array holds as such; null for another type. */
+  async packedNumbers(type: number, count: number): Promise<PackedNumbers | null> {
+    const numbers = type === 4 ? new Uint32Array(count) : type === 5 ? new Int32Array(count) : type === 6 ? new Float32Array(count) : null;
+    if (numbers === null) return null;
+    const bytes = new Uint8Array(numbers.buffer);
+    for (let done = 0; done < bytes.length;) {
+      if (this.#left === 0) await this.#fill(1);
+      const some = Math.min(bytes.length - done, this.#left);
+      bytes.set(this.#bytes.subarray(this.#at, (this.#at += some)), done);
+      done += some;
+    }
+    return numbers;
   }
 
   /** Passes over `count` values of a type that `scalarBytes` knows. */

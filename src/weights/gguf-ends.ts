@@ -1,3 +1,4 @@
+import type { PackedNumbers } from "./gguf-cursor.ts";
 import type { GgufValue } from "./gguf-header.ts";
 import { PackedTexts } from "./packed-texts.ts";
 
@@ -18,7 +19,7 @@ const exceptions: readonly (readonly [name: string, beside: readonly string[]])[
 ];
 
 /** Of `tokenizer.ggml.token_type`: control tokens and the user's. */
-const isMarked = (type: unknown): boolean => type === 3 || type === 4;
+const markers = [3, 4];
 
 /**
  * Ids of the tokens at which llama.cpp stops for their names, whatever the file says to end with (`llama_vocab::impl::load`,
@@ -27,12 +28,17 @@ const isMarked = (type: unknown): boolean => type === 3 || type === 4;
  */
 export function endsByName(tokens: GgufValue | undefined, types: GgufValue | undefined): number[] {
   if (!Array.isArray(tokens) && !(tokens instanceof PackedTexts)) return [];
-  const marked: number[] = [];
-  const kinds = Array.isArray(types) ? types : null;
-  for (let id = 0; id < tokens.length; id++) if (kinds === null || isMarked(kinds[id])) marked.push(id);
+  const marked = Array.isArray(types) || ArrayBuffer.isView(types) ? markers.flatMap((marker) => allOf(types, marker)).toSorted((a, b) => a - b) : Array.from({ length: tokens.length }, (_, id) => id);
   const names = tokens instanceof PackedTexts ? tokens.pick(marked) : marked.map((id): unknown => tokens[id]);
   const found = new Map<string, number>();
   for (const [at, name] of names.entries()) if (typeof name === "string" && ends.has(name)) found.set(name, marked[at]!);
   for (const [name, beside] of exceptions) if (beside.every((other) => found.has(other))) found.delete(name);
   return [...found.values()];
+}
+
+/** Where the marker is. */
+function allOf(types: readonly unknown[] | PackedNumbers, marker: number): number[] {
+  const found: number[] = [];
+  for (let at = types.indexOf(marker); at !== -1; at = types.indexOf(marker, at + 1)) found.push(at);
+  return found;
 }

@@ -3,11 +3,12 @@ import type { ByteSource } from "./byte-source.ts";
 import { blockTypes } from "./gguf-blocks.ts";
 import type { GgufType } from "./gguf-blocks.ts";
 import { GgufCursor, malformed } from "./gguf-cursor.ts";
+import type { PackedNumbers } from "./gguf-cursor.ts";
 import type { PackedTexts } from "./packed-texts.ts";
 import { elementCount } from "./safetensors-header.ts";
 
-/** A metadata value. Integers that JavaScript's numbers do not hold are bigint; the texts of a vocabulary and its merges are packed. */
-export type GgufValue = string | number | bigint | boolean | readonly GgufValue[] | PackedTexts;
+/** A metadata value. Integers that JavaScript's numbers do not hold are bigint; what there is for each token or merge is packed. */
+export type GgufValue = string | number | bigint | boolean | readonly GgufValue[] | PackedTexts | PackedNumbers;
 
 /** Where one tensor lies. */
 export interface GgufTensorInfo {
@@ -91,7 +92,7 @@ type Lists = "all" | "packed" | "numbers" | "none";
 
 /** Some tokens are known by their names alone: those that end a text. */
 const tokensKey = "tokenizer.ggml.tokens";
-const longKeys = [tokensKey, "tokenizer.ggml.merges"];
+const longKeys = [tokensKey, "tokenizer.ggml.merges", "tokenizer.ggml.token_type", "tokenizer.ggml.scores"];
 
 function wantedLists(key: string, vocabulary: GgufHeaderOptions["vocabulary"]): Lists {
   if (key.startsWith("tokenizer.") && vocabulary !== "whole") return vocabulary === "none" ? "none" : key === tokensKey ? "packed" : "numbers";
@@ -109,7 +110,7 @@ async function readValue(cursor: GgufCursor, type: number, budget: { elements: n
   if (inner === listType) throw malformed("A list holds lists", "a list", "a list of numbers, flags or texts", where);
   const count = await cursor.count("elements", budget.elements, inner === textType ? 8 : cursor.scalarBytes(inner, where));
   budget.elements -= count;
-  if (inner !== textType && lists !== "none") return cursor.scalars(inner, count);
+  if (inner !== textType && lists !== "none") return (lists === "all" ? null : await cursor.packedNumbers(inner, count)) ?? cursor.scalars(inner, count);
   if (inner === textType && lists === "packed") return cursor.packedTexts(count, longestText);
   if (inner === textType && lists === "all") return cursor.texts(count, longestText);
   if (inner === textType) await cursor.skipTexts(count, longestText);

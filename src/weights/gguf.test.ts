@@ -202,6 +202,15 @@ describe("reading", () => {
     expect((await refusal(keyed(pair("tokenizer.ggml.merges", 9, u32(8), u64(1), u64(2n ** 63n))))).message).toMatch(/too long/);
   });
 
+  it("numbers for each token as an array of their own type, where there is one", async () => {
+    const values = Int32Array.from({ length: 300_000 }, (_, i) => i - 7);
+    const bytes = keyed(pair("a", 7, Uint8Array.of(1)), pair("tokenizer.ggml.token_type", 9, u32(5), u64(values.length), new Uint8Array(values.buffer)), pair("tokenizer.ggml.scores", 9, u32(6), u64(2), new Uint8Array(Float32Array.of(0.5, -2).buffer)));
+    const { metadata } = await open(bytes);
+    expect([metadata.get("tokenizer.ggml.token_type"), metadata.get("tokenizer.ggml.scores")]).toEqual([values, Float32Array.of(0.5, -2)]);
+    expect((await open(keyed(pair("tokenizer.ggml.token_type", 9, u32(0), u64(2), Uint8Array.of(1, 3))))).metadata.get("tokenizer.ggml.token_type")).toEqual([1, 3]);
+    expect((await refusal(bytes.subarray(0, bytes.length - 4))).code).toBe("bad_file");
+  });
+
   it("without the vocabulary the same, but for the tokenizer's lists of texts other than its tokens", async () => {
     const words = Array.from({ length: 40_000 }, (_, i) => "茶".repeat(i % 40));
     const lists = [pair("tokenizer.ggml.tokens", 9, u32(8), u64(1), ...text("</s>")), pair("tokenizer.ggml.scores", 9, u32(6), u64(1), u32(0)), pair("tokenizer.ggml.merges", 9, u32(8), u64(words.length + 1), ...[...words, "x".repeat(2 ** 20)].flatMap(text))];
