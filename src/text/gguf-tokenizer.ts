@@ -67,12 +67,13 @@ const unusedIn = (given: GgufTokenizerKeys): ((index: number) => boolean) => {
 const isTwice = (token: string | undefined, index: number, where: string): LongjingError => new LongjingError("bad_file", "A token is there twice", { got: token, expected: "each once", where: `${where}: tokenizer.ggml.tokens, ${index}` });
 
 /** One without a text has the name that llama.cpp gives it. */
-const named = (texts: readonly string[]): readonly string[] => texts.map((token, index) => (token === "" ? `[EMPTY_${index}]` : token));
+const named = (texts: readonly string[]): readonly string[] => (texts.includes("") ? texts.map((token, index) => (token === "" ? `[EMPTY_${index}]` : token)) : texts);
 
 /** The text of each token, once for those that are used. */
 function readTexts(given: GgufTokenizerKeys, where: string): readonly string[] {
   const unused = unusedIn(given);
   const tokens = named(given["tokenizer.ggml.tokens"].strings());
+  if (new Set(tokens).size === tokens.length) return tokens;
   const used = new Set<string>();
   for (let index = 0; index < tokens.length; index++) {
     if (unused(index)) continue;
