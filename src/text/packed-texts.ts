@@ -1,6 +1,6 @@
 /** A long list of texts as it lies in a file, of which few are made into strings. */
 export interface PackedTexts {
-  /** UTF-8. */
+  /** UTF-8, which is checked when it is asked for. */
   readonly bytes: Uint8Array;
   /** In `bytes`: where each text begins and ends, in turn. */
   readonly places: Uint32Array;
@@ -10,7 +10,7 @@ export interface PackedTexts {
   pick(indices: readonly number[]): readonly string[];
 }
 
-export const isPacked = (value: unknown): value is PackedTexts => typeof value === "object" && value !== null && "bytes" in value && value.bytes instanceof Uint8Array && "places" in value && value.places instanceof Uint32Array;
+export const isPacked = (value: unknown): value is PackedTexts => typeof value === "object" && value !== null && "bytes" in value && "places" in value && value.places instanceof Uint32Array;
 
 /** The same of strings. */
 export function packTexts(texts: readonly string[]): PackedTexts {

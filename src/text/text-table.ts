@@ -16,8 +16,8 @@ const mostTaken = 2 ** 10;
  * @throws LongjingError "bad_file" for texts that are made to get in each other's way
  */
 export class TextTable {
-  readonly #list: PackedTexts;
-  readonly #where: string;
+  readonly #bytes: Uint8Array;
+  readonly #places: Uint32Array;
   /** Of open addressing: index + 1, or 0 for a free one. At most half are taken. */
   readonly #slots: Int32Array;
   readonly #longest: number;
@@ -27,8 +27,7 @@ export class TextTable {
   readonly size: number;
 
   /** @param where the list, for messages */
-  constructor(list: PackedTexts, where: string, { leftOut, onTwice }: TextTableOptions = {}) {
-    const { bytes, places } = list;
+  constructor({ bytes, places }: PackedTexts, where: string, { leftOut, onTwice }: TextTableOptions = {}) {
     const slots = new Int32Array(2 ** Math.ceil(Math.log2(places.length + 2)));
     let size = 0;
     let longest = 0;
@@ -36,14 +35,15 @@ export class TextTable {
       if (leftOut !== undefined && leftOut(index)) continue;
       const start = places[2 * index]!;
       const end = places[2 * index + 1]!;
-      const slot = findSlot(list, slots, bytes, start, end, where);
+      const slot = findSlot(bytes, places, slots, bytes, start, end);
+      if (slot < 0) throw new LongjingError("bad_file", "The texts are made to be slow to find", { expected: "a vocabulary", where });
       if (slots[slot] === 0) size++;
       else onTwice?.(index);
       slots[slot] = index + 1;
       if (end - start > longest) longest = end - start;
     }
-    this.#list = list;
-    this.#where = where;
+    this.#bytes = bytes;
+    this.#places = places;
     this.#slots = slots;
     this.#longest = longest;
     this.#key = new Uint8Array(longest + 4);
@@ -54,8 +54,8 @@ export class TextTable {
   get(text: string): number | undefined {
     const length = this.#encode(text);
     if (length > this.#longest) return undefined;
-    const index = this.#slots[findSlot(this.#list, this.#slots, this.#key, 0, length, this.#where)]!;
-    return index === 0 ? undefined : index - 1;
+    const slot = findSlot(this.#bytes, this.#places, this.#slots, this.#key, 0, length);
+    return slot < 0 || this.#slots[slot] === 0 ? undefined : this.#slots[slot]! - 1;
   }
 
   has(text: string): boolean {
@@ -89,8 +89,8 @@ export class TextTable {
   }
 }
 
-/** The slot of the text that lies at [start, end) of some bytes, or the free one where it would be. */
-function findSlot({ bytes, places }: PackedTexts, slots: Int32Array, from: Uint8Array, start: number, end: number, where: string): number {
+/** The slot of the text that lies at [start, end) of `from`, or the free one where it would be; -1 where neither is near. */
+function findSlot(bytes: Uint8Array, places: Uint32Array, slots: Int32Array, from: Uint8Array, start: number, end: number): number {
   // FNV-1a, of which the high bits are the better mixed.
   let hash = 0x811c9dc5;
   for (let at = start; at < end; at++) hash = Math.imul(hash ^ from[at]!, 0x01000193);
@@ -108,5 +108,5 @@ function findSlot({ bytes, places }: PackedTexts, slots: Int32Array, from: Uint8
     }
     if (at === end) return slot;
   }
-  throw new LongjingError("bad_file", "The texts are made to be slow to find", { expected: "a vocabulary", where });
+  return -1;
 }

@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import type { ByteSource } from "./byte-source.ts";
-import { mark, PackedTexts } from "./packed-texts.ts";
+import { decodeText, mark, PackedTexts } from "./packed-texts.ts";
 
 /** The numbers of a metadata value's type, and how each is read. */
 const scalars: Readonly<Record<number, { bytes: number; read: (view: DataView, at: number) => number | bigint | boolean }>> = {
@@ -40,7 +40,6 @@ const longestHeader = 2 ** 28;
 export class GgufCursor {
   readonly #source: ByteSource;
   readonly #end: number;
-  readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   /** Of `#bytes`, in the file. */
   #start = 0;
   #at = 0;
@@ -80,7 +79,7 @@ export class GgufCursor {
     if (length > BigInt(longest)) throw tooLong(length, longest, this.#source.label);
     const bytes = Number(length);
     if (this.#left < bytes) await this.#fill(bytes);
-    return this.#decode(this.#bytes.subarray(this.#at, (this.#at += bytes)));
+    return decodeText(this.#bytes.subarray(this.#at, (this.#at += bytes)), this.#source.label);
   }
 
   /** `count` texts. */
@@ -88,7 +87,7 @@ export class GgufCursor {
     return (await this.packedTexts(count, longest)).strings();
   }
 
-  /** `count` texts, checked but not decoded. */
+  /** `count` texts, neither decoded nor checked yet. */
   async packedTexts(count: number, longest: number): Promise<PackedTexts> {
     const places = new Uint32Array(2 * count);
     const pieces: Uint8Array[] = [];
@@ -100,12 +99,10 @@ export class GgufCursor {
       const start = this.#at;
       i = this.#mark(places, i, size - start, longest);
       const piece = this.#bytes.subarray(start, this.#at);
-      // Whatever is not UTF-8 is found here; a character that two texts share is broken by the mark between them.
-      this.#decode(piece);
       pieces.push(piece);
       size += piece.length;
     }
-    return new PackedTexts(pieces.length === 1 ? pieces[0]! : joined(pieces, size), places);
+    return new PackedTexts(pieces.length === 1 ? pieces[0]! : joined(pieces, size), places, this.#source.label);
   }
 
   /**
@@ -147,14 +144,6 @@ export class GgufCursor {
     const length = this.#view.getUint32(this.#at, true);
     if (this.#view.getUint32(this.#at + 4, true) > 0 || length > longest) throw tooLong(this.#view.getBigUint64(this.#at, true), longest, this.#source.label);
     return length;
-  }
-
-  #decode(bytes: Uint8Array): string {
-    try {
-      return this.#decoder.decode(bytes);
-    } catch (error) {
-      throw new LongjingError("bad_file", "A text is not UTF-8", { where: this.#source.label }, { cause: error });
-    }
   }
 
   scalarBytes(type: number, where: string): number {
