@@ -9,7 +9,7 @@ import { openBackend, type Backend } from "../runtime/index.ts";
 import { eventLoopTurn } from "../runtime/event-loop.ts";
 import { openConstraintCompiler, textInterface, type ServedModel } from "../serve/index.ts";
 import { tasks } from "../tasks/index.ts";
-import { createTokenizer, ggufTokenizer, readGgufTokenizer, type Tokenizer } from "../text/index.ts";
+import { createTokenizer, ggufTokenizer, ggufTokenizerSteps, type Tokenizer } from "../text/index.ts";
 import { exists, isFile, openFileSource, openGguf, readAdapter, readJson } from "../weights/index.ts";
 import { findAdapter } from "./find-adapter.ts";
 import { findModel, nameOf } from "./find-model.ts";
@@ -121,10 +121,12 @@ async function assemble({ model, path, backend, opened, runner, running }: Loadi
 
 /** Made while the runtime works in threads of its own, and in steps: what the runtime has got ready meanwhile has its turn between them. */
 async function makeTokenizer(metadata: ReadonlyMap<string, unknown>, path: string): Promise<Tokenizer> {
-  await eventLoopTurn();
-  const make = readGgufTokenizer(metadata, path);
-  await eventLoopTurn();
-  return make();
+  const steps = ggufTokenizerSteps(metadata, path);
+  for (;;) {
+    await eventLoopTurn();
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
 }
 
 /** One for all models: it starts no thread before it has something to compile. */

@@ -11,7 +11,18 @@ const encoder = new TextEncoder();
 /** The UTF-8 bytes of a text, each as its character. */
 export function toByteChars(text: string): string {
   let out = "";
-  for (const byte of encoder.encode(text)) out += byteToChar[byte];
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    // Most words are short and plain; calling the encoder costs more than reading them.
+    if (unit >= 0x80) return out + toChars(encoder.encode(text.slice(i)));
+    out += byteToChar[unit];
+  }
+  return out;
+}
+
+function toChars(bytes: Uint8Array): string {
+  let out = "";
+  for (const byte of bytes) out += byteToChar[byte];
   return out;
 }
 

@@ -1,19 +1,27 @@
 import { z } from "zod";
 import { LongjingError } from "../errors/index.ts";
+import { isPacked, packTexts, type PackedTexts } from "./packed-texts.ts";
 
 /** Files say in several ways that there is no such token: 2^32 - 1, -1. */
 const id = z.int().nullish();
 
-/** A loop of our own: a schema looks at each of a hundred thousand entries ten times as long. */
-const list = <T>(type: "string" | "number") => z.custom<readonly T[]>((value) => Array.isArray(value) && value.length <= 2 ** 22 && value.every((each) => typeof each === type), `a list of ${type}s`);
+const most = 2 ** 22;
+
+/** Loops of our own: a schema looks at each of a hundred thousand entries ten times as long. */
+const isList = (value: unknown, type: "string" | "number"): boolean => Array.isArray(value) && value.length <= most && value.every((each) => typeof each === type);
+const isNumbers = (value: unknown): boolean => value instanceof Int32Array || value instanceof Uint32Array || value instanceof Float32Array;
+const numbers = z.custom<readonly number[] | Int32Array | Uint32Array | Float32Array>((value) => (isNumbers(value) ? (value as Int32Array).length <= most : isList(value, "number")), "a list of numbers");
+const texts = z
+  .custom<readonly string[] | PackedTexts>((value) => (isPacked(value) ? value.places.length <= 2 * most : isList(value, "string")), "a list of strings")
+  .transform((value) => (isPacked(value) ? value : packTexts(value)));
 
 const keys = z.object({
   "tokenizer.ggml.model": z.string(),
   "tokenizer.ggml.pre": z.string().default("default"),
-  "tokenizer.ggml.tokens": list<string>("string"),
-  "tokenizer.ggml.token_type": list<number>("number").optional(),
-  "tokenizer.ggml.scores": list<number>("number").optional(),
-  "tokenizer.ggml.merges": list<string>("string").optional(),
+  "tokenizer.ggml.tokens": texts,
+  "tokenizer.ggml.token_type": numbers.optional(),
+  "tokenizer.ggml.scores": numbers.optional(),
+  "tokenizer.ggml.merges": texts.optional(),
   "tokenizer.ggml.bos_token_id": id,
   "tokenizer.ggml.eos_token_id": id,
   "tokenizer.ggml.unknown_token_id": id,

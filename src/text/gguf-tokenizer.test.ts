@@ -3,7 +3,7 @@ import { describe, expect, it, test } from "vitest";
 import { fixture, hasFixture, readFixture } from "../../test/fixtures.ts";
 import { LongjingError } from "../errors/index.ts";
 import { byteToChar, toByteChars } from "./bytes.ts";
-import { ggufTokenizer, tokenizerFromGguf } from "./gguf-tokenizer.ts";
+import { ggufTokenizer, ggufTokenizerSteps, tokenizerFromGguf } from "./gguf-tokenizer.ts";
 import { createTokenizer } from "./tokenizer.ts";
 
 interface TokenizerJson {
@@ -111,7 +111,23 @@ test("Mistral's split begins a word at its capitals, and takes each digit by its
   expect(ggufTokenizer(small({ pre: "tekken" }), "model.gguf").encode("ab", { addSpecialTokens: true })).toEqual([3, 2]);
 });
 
-test("tokens without a text have llama.cpp's names", () => {
+test("types of tokens and scores may be packed", () => {
+  const kinds = [1, 1, 1, 3, 3, 4, 5];
+  const spelled = (changes: Readonly<Record<string, unknown>>): unknown => tokenizerFromGguf(small(changes), "model.gguf").tokenizerJson;
+  for (const packed of [Int32Array.from(kinds), Uint32Array.from(kinds)]) expect(spelled({ token_type: packed })).toEqual(spelled({ token_type: kinds }));
+  const pieces = { model: "llama", tokens: ["a", "b", "ab", "ba"], token_type: undefined, bos_token_id: null, eos_token_id: null };
+  expect(spelled({ ...pieces, scores: Float32Array.of(0, 0, -2, -1) })).toEqual(spelled({ ...pieces, scores: [0, 0, -2, -1] }));
+  expect(() => spelled({ token_type: BigInt64Array.of(1n) })).toThrow(expect.objectContaining({ code: "bad_file" }));
+});
+
+test("is made in steps, between which others have their turn", () => {
+  expect([...ggufTokenizerSteps(small(), "model.gguf")].length).toBeGreaterThan(2);
+});
+
+test("tokens without a text have llama.cpp's names, which no other may have", () => {
+  expect(() => ggufTokenizer(small({ tokens: ["a", "b", "ab", "", "</s>", "<think>", "[EMPTY_3]"], token_type: undefined }), "model.gguf")).toThrow(expect.objectContaining({ code: "bad_file" }));
+  const { encode, decode } = ggufTokenizer(small({ tokens: ["a", "b", "ab", "<s>", "", "<think>", "c"] }), "model.gguf");
+  expect([encode("ab[EMPTY_4]"), decode([2, 4])]).toEqual([[2, 4], "ab[EMPTY_4]"]);
   expect(ggufTokenizer(small({ tokens: ["a", "b", "ab", "<s>", "</s>", "", ""], token_type: undefined }), "model.gguf").idOf("[EMPTY_6]")).toBe(6);
 });
 
@@ -137,7 +153,9 @@ describe("a tokenizer from metadata", () => {
     expect(specialTokens).toEqual({ bos_token: "<s>", eos_token: "</s>", pad_token: null });
   });
 
-  it("has no token where its id is none of the vocabulary", () => {
+  it("has no token where its id is none of the vocabulary, or of one that is unused", () => {
+    const { specialTokens, encode } = ggufTokenizer(small({ bos_token_id: 6, add_bos_token: true }), "model.gguf");
+    expect([specialTokens.bos_token, encode("ab", { addSpecialTokens: true })]).toEqual([null, [2]]);
     expect(tokenizer({ bos_token_id: 2 ** 32 - 1, eos_token_id: -1, padding_token_id: 7 }).specialTokens).toEqual({ bos_token: null, eos_token: null, pad_token: null });
   });
 
@@ -155,6 +173,9 @@ describe("a tokenizer from metadata", () => {
     ["bad_file", { tokens: ["a", "a"], bos_token_id: null, eos_token_id: null }, "a"],
     ["bad_file", { merges: undefined }, undefined],
     ["bad_file", { merges: ["ab"] }, "ab"],
+    ["bad_file", { merges: ["a b", " b"] }, " b"],
+    ["bad_file", { merges: ["a "] }, "a "],
+    ["bad_file", { merges: [""] }, ""],
     ["bad_file", { merges: ["a b c"] }, "a b c"],
     ["bad_file", { eos_token_id: 0.5 }, undefined],
   ])("is refused, %s: %j", (code, changes, got) => {

@@ -2,10 +2,13 @@ import { LongjingError } from "../errors/index.ts";
 import type { TokenizerFiles } from "./bpe.ts";
 import { pieceFiles, readPieces } from "./gguf-pieces.ts";
 import { readTokenizerKeys, type GgufTokenizerKeys } from "./gguf-tokenizer-keys.ts";
+import { byteLevel, preTokenizers, tokenTypes as types, type PreTokenizer } from "./gguf-pre-tokenizers.ts";
+import { packTexts, type PackedTexts } from "./packed-texts.ts";
 import { pieceTokenizer } from "./piece-tokenizer.ts";
+import { TextTable } from "./text-table.ts";
+import { packedIds, type TokenIds } from "./token-ids.ts";
 import { assembleTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { postProcessor } from "./tokenizer-file.ts";
-import { byteLevel, preTokenizers, tokenTypes as types, type PreTokenizer } from "./gguf-pre-tokenizers.ts";
 
 /**
  * The two files of a tokenizer on the hub, from the metadata of a GGUF file.
@@ -16,55 +19,115 @@ import { byteLevel, preTokenizers, tokenTypes as types, type PreTokenizer } from
 export function tokenizerFromGguf(metadata: ReadonlyMap<string, unknown>, where: string): TokenizerFiles {
   const given = readTokenizerKeys(metadata, where);
   if (isPieces(given)) return pieceFiles(readPieces(given, readTexts(given, where)));
-  const { file, config, ids, merges } = readTokenizer(given, where);
-  const pairs = merges.map((merge) => merge.split(" "));
-  return { tokenizerJson: { ...file, model: { ...file.model, vocab: Object.fromEntries(ids), merges: pairs } }, tokenizerConfig: config };
+  const pre = preTokenizer(given, where);
+  const merges = readMerges(given, where);
+  const ids = readIds(given, where);
+  const { file, config } = readRules(given, pre, ids);
+  const vocab = Object.fromEntries(ids.spellings().flatMap((token, id) => (token === undefined ? [] : [[token, id]])));
+  const pairs = merges.strings().map((merge) => merge.split(" "));
+  return { tokenizerJson: { ...file, model: { ...file.model, vocab, merges: pairs } }, tokenizerConfig: config };
 }
 
 /** The tokenizer of a GGUF file, ready to use: what `createTokenizer` makes of its two files, several times sooner. */
-export const ggufTokenizer = (metadata: ReadonlyMap<string, unknown>, where: string): Tokenizer => readGgufTokenizer(metadata, where)();
+export function ggufTokenizer(metadata: ReadonlyMap<string, unknown>, where: string): Tokenizer {
+  const steps = ggufTokenizerSteps(metadata, where);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
 
-/** The same in two steps of some length each, for who has something to do between them: what is read is checked, then made into a tokenizer. */
-export function readGgufTokenizer(metadata: ReadonlyMap<string, unknown>, where: string): () => Tokenizer {
+/** The same in steps of some milliseconds each, for who has something to do between them. */
+export function* ggufTokenizerSteps(metadata: ReadonlyMap<string, unknown>, where: string): Generator<void, Tokenizer, void> {
   const given = readTokenizerKeys(metadata, where);
   if (isPieces(given)) {
     const pieces = readPieces(given, readTexts(given, where));
-    return () => pieceTokenizer(pieces);
+    yield;
+    return pieceTokenizer(pieces);
   }
-  const { merges, ...parts } = readTokenizer(given, where);
-  return () => {
-    const ranks = new Map<string, number>();
-    for (let rank = 0; rank < merges.length; rank++) ranks.set(merges[rank]!, rank);
-    return assembleTokenizer({ ...parts, ranks });
-  };
+  const pre = preTokenizer(given, where);
+  const merges = readMerges(given, where);
+  yield;
+  const ids = readIds(given, where);
+  yield;
+  // Of a merge that is there twice, the later place counts.
+  const ranks = new TextTable(merges, `${where}: tokenizer.ggml.merges`);
+  yield;
+  return assembleTokenizer({ ...readRules(given, pre, ids), ids, ranks });
 }
 
 /** SentencePiece's BPE: merges by score. */
 const isPieces = (given: GgufTokenizerKeys): boolean => given["tokenizer.ggml.model"] === "llama";
 
-/** The text of each token, once for those that are used. One without a text has the name that llama.cpp gives it. */
+const unusedIn = (given: GgufTokenizerKeys): ((index: number) => boolean) => {
+  const all = given["tokenizer.ggml.token_type"] ?? [];
+  return (index) => all[index] === types.unused;
+};
+
+const isTwice = (token: string | undefined, index: number, where: string): LongjingError => new LongjingError("bad_file", "A token is there twice", { got: token, expected: "each once", where: `${where}: tokenizer.ggml.tokens, ${index}` });
+
+/** One without a text has the name that llama.cpp gives it. */
+const named = (texts: readonly string[]): readonly string[] => (texts.includes("") ? texts.map((token, index) => (token === "" ? `[EMPTY_${index}]` : token)) : texts);
+
+/** The text of each token, once for those that are used. */
 function readTexts(given: GgufTokenizerKeys, where: string): readonly string[] {
-  const unused = (index: number): boolean => given["tokenizer.ggml.token_type"]?.[index] === types.unused;
-  const tokens = given["tokenizer.ggml.tokens"].map((token, index) => (token === "" ? `[EMPTY_${index}]` : token));
+  const unused = unusedIn(given);
+  const tokens = named(given["tokenizer.ggml.tokens"].strings());
+  if (new Set(tokens).size === tokens.length) return tokens;
   const used = new Set<string>();
   for (let index = 0; index < tokens.length; index++) {
     if (unused(index)) continue;
-    if (used.has(tokens[index]!)) throw new LongjingError("bad_file", "A token is there twice", { got: tokens[index], expected: "each once", where: `${where}: tokenizer.ggml.tokens, ${index}` });
+    if (used.has(tokens[index]!)) throw isTwice(tokens[index], index, where);
     used.add(tokens[index]!);
   }
   return tokens.map((token, index) => (unused(index) && used.has(token) ? `[UNUSED_${index}]` : token));
 }
 
-function readTokenizer(given: GgufTokenizerKeys, where: string) {
-  const pre = preTokenizer(given["tokenizer.ggml.model"], given["tokenizer.ggml.pre"], where);
+/** The tokens that are used, each once. */
+function readIds(given: GgufTokenizerKeys, where: string): TokenIds {
+  const unused = idsOf(given, types.unused).length > 0 ? unusedIn(given) : undefined;
+  const find = (texts: PackedTexts): TokenIds => {
+    const onTwice = (id: number): void => {
+      const [token] = texts.pick([id]);
+      if (token !== "") throw isTwice(token, id, where);
+    };
+    return packedIds(texts, new TextTable(texts, `${where}: tokenizer.ggml.tokens`, { leftOut: unused, onTwice }), unused);
+  };
+  const ids = find(given["tokenizer.ggml.tokens"]);
+  return ids.has("") ? find(packTexts(named(given["tokenizer.ggml.tokens"].strings()))) : ids;
+}
+
+/** The ids of all tokens of a type, in order. */
+function idsOf(given: GgufTokenizerKeys, type: number): number[] {
+  const all = given["tokenizer.ggml.token_type"] ?? [];
+  const found: number[] = [];
+  for (let id = all.indexOf(type); id !== -1; id = all.indexOf(type, id + 1)) found.push(id);
+  return found;
+}
+
+const space = 0x20;
+
+/** Each "left right"; neither side is empty, and no byte's character is a space. */
+function readMerges(given: GgufTokenizerKeys, where: string): PackedTexts {
   const merges = given["tokenizer.ggml.merges"];
   if (merges === undefined) throw new LongjingError("bad_file", "The file has no merges, which byte-level BPE needs", { expected: "tokenizer.ggml.merges", where });
-  for (const merge of merges) checkMerge(merge, where);
-  const tokens = readTexts(given, where);
-  const { ids, added } = readTokens(tokens, given["tokenizer.ggml.token_type"] ?? []);
+  const { bytes, places } = merges;
+  for (let at = 0; at < places.length; at += 2) {
+    const start = places[at]!;
+    const last = places[at + 1]! - 1;
+    let spaces = 0;
+    for (let i = start; i <= last; i++) if (bytes[i] === space) spaces++;
+    if (spaces === 1 && bytes[start] !== space && bytes[last] !== space) continue;
+    throw new LongjingError("bad_file", "A merge is not a pair", { got: merges.pick([at / 2])[0], expected: "two texts with a space between", where: `${where}: tokenizer.ggml.merges` });
+  }
+  return merges;
+}
+
+/** What the file says beside its two long lists, as tokenizer.json and tokenizer_config.json say it. */
+function readRules(given: GgufTokenizerKeys, pre: PreTokenizer, ids: TokenIds) {
   const token = (name: "bos" | "eos" | "padding"): string | null => {
-    const index = given[`tokenizer.ggml.${name}_token_id`] ?? null;
-    return index === null ? null : (tokens[index] ?? null);
+    const id = given[`tokenizer.ggml.${name}_token_id`] ?? null;
+    return id === null ? null : (ids.spelling(id) ?? null);
   };
   const [bos, eos] = [token("bos"), token("eos")];
   // As llama.cpp: Llama 3's tokenizer begins with BOS unless the file says otherwise.
@@ -73,7 +136,7 @@ function readTokenizer(given: GgufTokenizerKeys, where: string) {
     version: "1.0",
     truncation: null,
     padding: null,
-    added_tokens: added,
+    added_tokens: readAdded(given, ids),
     normalizer: pre.normalizer ?? null,
     pre_tokenizer: { type: "Sequence", pretokenizers: [...pre.splits, byteLevel(pre.gpt2 === true)] },
     post_processor: postProcessor(addBos ? bos : null, given["tokenizer.ggml.add_eos_token"] ? eos : null, ids),
@@ -89,32 +152,23 @@ function readTokenizer(given: GgufTokenizerKeys, where: string) {
     clean_up_tokenization_spaces: false,
     chat_template: given["tokenizer.chat_template"],
   };
-  return { file, config, ids, merges };
+  return { file, config };
 }
 
-/** The id of each token that is used, and those that are found in a text before it is split. */
-function readTokens(tokens: readonly string[], tokenTypes: readonly number[]) {
-  const ids = new Map<string, number>();
-  const added: object[] = [];
-  for (let index = 0; index < tokens.length; index++) {
-    const [content, type] = [tokens[index]!, tokenTypes[index]];
-    if (type === types.unused) continue;
-    ids.set(content, index);
-    if (type === types.control || type === types.userDefined) added.push({ id: index, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: type === types.control });
-  }
-  return { ids, added: added as { id: number; content: string; special: boolean }[] };
+/** The tokens that are found in a text before it is split. */
+function readAdded(given: GgufTokenizerKeys, ids: TokenIds) {
+  const control = new Set(idsOf(given, types.control));
+  const marked = [...control, ...idsOf(given, types.userDefined)].toSorted((a, b) => a - b);
+  return marked.flatMap((id) => {
+    const content = ids.spelling(id);
+    return content === undefined ? [] : [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: control.has(id) }];
+  });
 }
 
-function preTokenizer(model: string, name: string, where: string): PreTokenizer {
+function preTokenizer(given: GgufTokenizerKeys, where: string): PreTokenizer {
+  const { "tokenizer.ggml.model": model, "tokenizer.ggml.pre": name } = given;
   if (model !== "gpt2") throw new LongjingError("unsupported", "The tokenizer is neither byte-level BPE nor SentencePiece's", { got: model, expected: "gpt2 | llama", where: `${where}: tokenizer.ggml.model` });
   const pre = Object.hasOwn(preTokenizers, name) ? preTokenizers[name] : undefined;
   if (pre !== undefined) return pre;
   throw new LongjingError("unsupported", "Unknown pre-tokenizer: texts would be split in another way than the model has learned", { got: name, expected: Object.keys(preTokenizers).join(" | "), where: `${where}: tokenizer.ggml.pre` });
-}
-
-/** "left right"; neither side is empty, and no byte's character is a space. */
-function checkMerge(merge: string, where: string): void {
-  const space = merge.indexOf(" ");
-  if (space > 0 && space < merge.length - 1 && merge.indexOf(" ", space + 1) === -1) return;
-  throw new LongjingError("bad_file", "A merge is not a pair", { got: merge, expected: "two texts with a space between", where: `${where}: tokenizer.ggml.merges` });
 }

@@ -12,7 +12,7 @@ export {
 } from "./chat-template.ts";
 export { conversationEncoder, type TokenConversation } from "./conversation.ts";
 export { beforeMiddle, middleMarks, middleTokens, type MiddleTokens } from "./fill-in-middle.ts";
-export { ggufTokenizer, readGgufTokenizer, tokenizerFromGguf } from "./gguf-tokenizer.ts";
+export { ggufTokenizer, ggufTokenizerSteps, tokenizerFromGguf } from "./gguf-tokenizer.ts";
 export { jsonShape } from "./json-shape.ts";
 export { tokenizerToGguf } from "./tokenizer-to-gguf.ts";
 export { chatTemplateOf, withToolTemplate } from "./named-templates.ts";

@@ -6,7 +6,7 @@ export interface PieceVocabulary {
   /** By id. A piece has U+2581 for each space. */
   readonly tokens: readonly string[];
   /** What is merged first: what has the highest score, by id; or a pair that is ahead of another, by "left right". */
-  readonly order: { readonly scores: readonly number[] } | { readonly ranks: ReadonlyMap<string, number> };
+  readonly order: { readonly scores: ArrayLike<number> } | { readonly ranks: ReadonlyMap<string, number> };
   /** A character that is no piece becomes its bytes. */
   readonly byteFallback: boolean;
   /** Tokens that are found in a text before it is merged, by their own spelling. */
@@ -66,10 +66,15 @@ export function pieceTokenizer(vocabulary: PieceVocabulary): Tokenizer {
     }
     return out;
   };
-  const bytes = tokens.map((token, id) => (addedIds.has(id) ? encoder.encode(token) : bytesOf(token)));
+  const known: Uint8Array[] = [];
+  const bytesAt = (id: number): Uint8Array | undefined => {
+    const token = tokens[id];
+    return token === undefined ? undefined : (known[id] ??= addedIds.has(id) ? encoder.encode(token) : bytesOf(token));
+  };
+  let table: readonly (Uint8Array | null)[] | undefined;
   const around = (wanted: boolean, id: number | null): number[] => (wanted && id !== null ? [id] : []);
   const nameOf = (id: number | null): string | null => (id === null ? null : (tokens[id] ?? null));
-  const stream = (options: DecodeOptions = {}): TokenStream => decoding(bytes, spacePrefix ? addedIds : new Set(), options.skipSpecialTokens === true ? special : new Set());
+  const stream = (options: DecodeOptions = {}): TokenStream => decoding(bytesAt, spacePrefix ? addedIds : new Set(), options.skipSpecialTokens === true ? special : new Set());
   return {
     vocabSize: ids.size,
     bosId: bos,
@@ -87,7 +92,9 @@ export function pieceTokenizer(vocabulary: PieceVocabulary): Tokenizer {
       return sequence.map(push).join("") + end();
     },
     stream,
-    tokenBytes: bytes.map((piece, id) => (special.has(id) ? null : piece)),
+    get tokenBytes() {
+      return (table ??= tokens.map((_, id) => (special.has(id) ? null : bytesAt(id)!)));
+    },
     idOf: (token) => ids.get(token) ?? null,
   };
 }
@@ -113,12 +120,12 @@ function scoring({ order }: PieceVocabulary, ids: ReadonlyMap<string, number>): 
 }
 
 /** @param prefixed tokens behind which the encoder puts a space */
-function decoding(bytes: readonly Uint8Array[], prefixed: ReadonlySet<number>, skipped: ReadonlySet<number>): TokenStream {
+function decoding(bytesAt: (id: number) => Uint8Array | undefined, prefixed: ReadonlySet<number>, skipped: ReadonlySet<number>): TokenStream {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   let behind = false;
   return {
     push(id) {
-      const piece = bytes[id];
+      const piece = bytesAt(id);
       if (piece === undefined) return "";
       const whole = behind && piece[0] === 0x20 ? piece.subarray(1) : piece;
       behind = prefixed.has(id);

@@ -30,7 +30,7 @@ export const configFile = z.looseObject({
 });
 
 /** The rule that puts BOS before a text and EOS behind it, for those of the two that are named; null for none. */
-export function postProcessor(bos: string | null, eos: string | null, ids: ReadonlyMap<string, number>): object | null {
+export function postProcessor(bos: string | null, eos: string | null, ids: { get(token: string): number | undefined }): object | null {
   if (bos === null && eos === null) return null;
   const special = (id: string | null): object[] => (id === null ? [] : [{ SpecialToken: { id, type_id: 0 } }]);
   const sequence = (id: "A" | "B"): object[] => [...special(bos), { Sequence: { id, type_id: 0 } }, ...special(eos)];

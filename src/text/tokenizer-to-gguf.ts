@@ -80,13 +80,15 @@ function split(preTokenizer: unknown, normalizer: unknown, ignoreMerges: boolean
   return JSON.stringify({ normalizer: flat(normalizer, "normalizers"), preTokenizer: flat(preTokenizer, "pretokenizers"), ignoreMerges });
 }
 
-const known = new Map(Object.entries(preTokenizers).toReversed().map(([name, pre]) => [splitOf(pre), name]));
+/** The name of each split; made for the first that is written, since most who load this write none. */
+let known: ReadonlyMap<string, string> | undefined;
 
 function splitOf({ normalizer, splits, gpt2, ignoreMerges }: PreTokenizer): string {
   return split({ type: "Sequence", pretokenizers: [...splits, byteLevel(gpt2 === true)] }, normalizer, ignoreMerges === true);
 }
 
 function nameOf(wanted: string): string {
+  known ??= new Map(Object.entries(preTokenizers).toReversed().map(([name, pre]) => [splitOf(pre), name]));
   const name = known.get(wanted);
   if (name !== undefined) return name;
   throw new LongjingError("unsupported", "llama.cpp has no name for how this tokenizer splits a text", { got: wanted, expected: Object.keys(preTokenizers).join(" | "), where: "tokenizer.json: pre_tokenizer, normalizer, ignore_merges" });

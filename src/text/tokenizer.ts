@@ -8,6 +8,7 @@ import { piecesOfFiles } from "./piece-files.ts";
 import { pieceTokenizer } from "./piece-tokenizer.ts";
 import { preTokenizer, type PreTokenizer } from "./pre-tokenizer.ts";
 import { configFile, mergeList, ranksOf, tokenId, vocabulary } from "./tokenizer-file.ts";
+import { mappedIds, type TokenIds } from "./token-ids.ts";
 import { checkRules } from "./tokenizer-rules.ts";
 
 /** Text to ids and back, by the rules of a Hugging Face `tokenizer.json` with BPE over bytes or over SentencePiece's pieces. */
@@ -58,7 +59,7 @@ interface HubEncoder {
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
   pre_tokenizer: PreTokenizer;
   readonly model: {
-    tokens_to_ids: ReadonlyMap<string, number>;
+    tokens_to_ids: Pick<TokenIds, "get" | "has">;
     unk_token_id: number | undefined;
     add_node(queue: { push(node: HubNode): void }, node: HubNode): void;
   };
@@ -89,7 +90,8 @@ export function createTokenizer(tokenizerJson: unknown, tokenizerConfig: unknown
   const { model, ...file } = parse(tokenizerFile, tokenizerJson, "tokenizer.json");
   const { vocab, merges, ...rest } = model;
   const ids = new Map(Object.entries(vocab));
-  return assembleTokenizer({ file: { ...file, model: rest }, config: tokenizerConfig, ids, ranks: ranksOf(merges) });
+  for (const { content, id } of file.added_tokens) ids.set(content, id);
+  return assembleTokenizer({ file: { ...file, model: rest }, config: tokenizerConfig, ids: mappedIds(ids), ranks: ranksOf(merges) });
 }
 
 export interface TokenizerRules {
@@ -105,28 +107,24 @@ export interface TokenizerParts {
   readonly file: TokenizerRules;
   /** tokenizer_config.json */
   readonly config: unknown;
-  /** The id of each token; added tokens join it. */
-  readonly ids: Map<string, number>;
+  /** Added tokens among them. */
+  readonly ids: TokenIds;
   /** "left right" → when the two are merged; the lowest goes first. */
-  readonly ranks: ReadonlyMap<string, number>;
+  readonly ranks: { get(pair: string): number | undefined };
 }
 
 /** @throws LongjingError `bad_file` */
 export function assembleTokenizer({ file, config: tokenizerConfig, ids, ranks }: TokenizerParts): Tokenizer {
   const config = parse(configFile, tokenizerConfig, "tokenizer_config.json");
   const special = new Set<number>();
-  for (const token of file.added_tokens) {
-    ids.set(token.content, token.id);
-    if (token.special) special.add(token.id);
-  }
+  for (const token of file.added_tokens) if (token.special) special.add(token.id);
   const hub = hubEncoder(file, tokenizerConfig, ids, ranks);
-  const spelled: string[] = [];
-  for (const [token, id] of ids) spelled[id] = token;
   const known: Uint8Array[] = [];
   let table: readonly (Uint8Array | null)[] | undefined;
   const bytesOf = (id: number): Uint8Array | undefined => {
-    const token = spelled[id];
-    return token === undefined ? undefined : (known[id] ??= tokenBytes(token));
+    if (known[id] !== undefined) return known[id];
+    const token = ids.spelling(id);
+    return token === undefined ? undefined : (known[id] = tokenBytes(token));
   };
 
   const idOf = (token: string | null): number | null => (token === null ? null : (ids.get(token) ?? null));
@@ -165,14 +163,14 @@ export function assembleTokenizer({ file, config: tokenizerConfig, ids, ranks }:
     },
     stream,
     get tokenBytes() {
-      return (table ??= Array.from(spelled, (_, id) => (special.has(id) ? null : (bytesOf(id) ?? null))));
+      return (table ??= Array.from(ids.spellings(), (token, id) => (token === undefined || special.has(id) ? null : (known[id] ??= tokenBytes(token)))));
     },
     idOf,
   };
 }
 
 /** The hub's tokenizer over our lists: it would make a key of JSON of every merge, once for each as it loads and for each that it looks up. */
-function hubEncoder(file: TokenizerRules, config: unknown, ids: ReadonlyMap<string, number>, ranks: ReadonlyMap<string, number>): HubEncoder {
+function hubEncoder(file: TokenizerRules, config: unknown, ids: TokenIds, ranks: TokenizerParts["ranks"]): HubEncoder {
   checkRules(file, (token) => ids.get(token));
   const rules = { ...file, model: { ...file.model, vocab: {}, merges: [] }, pre_tokenizer: null };
   const hub = following(() => new HubTokenizer(rules, config as object) as unknown as HubEncoder);

@@ -6,6 +6,7 @@ import { isSampling, parseGenerationConfig } from "./generation-config.ts";
 import type { GenerationConfig } from "./generation-config.ts";
 import { endsByName } from "./gguf-ends.ts";
 import type { Gguf, GgufValue } from "./gguf.ts";
+import { PackedTexts } from "./packed-texts.ts";
 
 /** Fields of a config.json, not checked yet. */
 type Fields = Readonly<Record<string, unknown>>;
@@ -46,9 +47,8 @@ export function configFromGguf({ metadata, tensors, label }: Gguf, ropeFactors: 
 /**
  * How the model's makers sample from it: `general.sampling.*`, and every token that ends a turn. A value that is none, which some
  * files hold for what is not set, is taken as absent.
- * @param rows of the embeddings
  */
-export function generationConfigFromGguf({ metadata, label }: Gguf, rows: number): GenerationConfig {
+export function generationConfigFromGguf({ metadata, label }: Gguf, { bos_token_id, eos_token_id, pad_token_id }: ModelConfig): GenerationConfig {
   const sampling = (name: string): unknown => plain(metadata.get(`general.sampling.${name}`));
   const fields = {
     temperature: sampling("temp"),
@@ -58,7 +58,7 @@ export function generationConfigFromGguf({ metadata, label }: Gguf, rows: number
     repetition_penalty: sampling("penalty_repeat"),
   };
   const said = Object.fromEntries(Object.entries(fields).filter(([name, value]) => isSampling(name, value)));
-  return parseGenerationConfig({ ...tokenIds(metadata, rows), do_sample: Number(said["temperature"] ?? 0) > 0, ...said }, label);
+  return parseGenerationConfig({ bos_token_id, eos_token_id, pad_token_id, do_sample: Number(said["temperature"] ?? 0) > 0, ...said }, label);
 }
 
 interface Keys {
@@ -73,6 +73,7 @@ interface Keys {
 
 /** A list with one value for all layers is that value; a float32 is the shortest decimal that rounds to it: 1e-5 again. */
 function plain(value: GgufValue | undefined): unknown {
+  if (value instanceof PackedTexts || ArrayBuffer.isView(value)) return value;
   if (typeof value === "object") return value.length > 0 && value.every((item) => item === value[0]) ? plain(value[0]) : value;
   if (typeof value !== "number" || Number.isInteger(value) || Math.fround(value) !== value) return value;
   for (let digits = 1; digits < 9; digits++) {

@@ -1,5 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import type { ByteSource } from "./byte-source.ts";
+import { decodeText, mark, PackedTexts } from "./packed-texts.ts";
 
 /** The numbers of a metadata value's type, and how each is read. */
 const scalars: Readonly<Record<number, { bytes: number; read: (view: DataView, at: number) => number | bigint | boolean }>> = {
@@ -21,6 +22,12 @@ function exact(value: bigint): number | bigint {
   return Number.isSafeInteger(number) ? number : value;
 }
 
+/** The mark as two numbers, big-endian. */
+const marks = [0, 4].map((at) => new DataView(new TextEncoder().encode(mark).buffer).getUint32(at));
+
+/** Numbers of 32 bits, which lie in a file as they do in memory. */
+export type PackedNumbers = Int32Array | Uint32Array | Float32Array;
+
 /** Bytes that are read at a time. */
 const windowBytes = 2 ** 20;
 /** Nothing that is no tensor is longer. */
@@ -33,7 +40,6 @@ const longestHeader = 2 ** 28;
 export class GgufCursor {
   readonly #source: ByteSource;
   readonly #end: number;
-  readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   /** Of `#bytes`, in the file. */
   #start = 0;
   #at = 0;
@@ -73,20 +79,53 @@ export class GgufCursor {
     if (length > BigInt(longest)) throw tooLong(length, longest, this.#source.label);
     const bytes = Number(length);
     if (this.#left < bytes) await this.#fill(bytes);
-    return this.#decode(this.#bytes.subarray(this.#at, (this.#at += bytes)));
+    return decodeText(this.#bytes.subarray(this.#at, (this.#at += bytes)), this.#source.label);
+  }
+
+  /** `count` texts. */
+  async texts(count: number, longest: number): Promise<string[]> {
+    return (await this.packedTexts(count, longest)).strings();
+  }
+
+  /** `count` texts, neither decoded nor checked yet. */
+  async packedTexts(count: number, longest: number): Promise<PackedTexts> {
+    const places = new Uint32Array(2 * count);
+    const pieces: Uint8Array[] = [];
+    let size = 0;
+    for (let i = 0; i < count;) {
+      if (this.#left < 8) await this.#fill(8);
+      const length = this.#textLength(longest);
+      if (this.#left < 8 + length) await this.#fill(8 + length);
+      const start = this.#at;
+      i = this.#mark(places, i, size - start, longest);
+      const piece = this.#bytes.subarray(start, this.#at);
+      pieces.push(piece);
+      size += piece.length;
+    }
+    return new PackedTexts(pieces.length === 1 ? pieces[0]! : joined(pieces, size), places, this.#source.label);
   }
 
   /**
-   * `count` texts. Decoding them one by one costs more than reading them, so as many as a window holds are decoded at once,
-   * with a NUL behind each: a byte that no character of more than one byte contains.
+   * Passes over the texts that lie within the window whole and are not too long, from the i-th on, and puts the mark in place of
+   * their lengths. In few words, since it runs once.
+   * @param shift from the window to the whole of the list
+   * @returns the index of the next text
    */
-  async texts(count: number, longest: number): Promise<string[]> {
-    const texts: string[] = [];
-    while (texts.length < count) {
-      if (this.#left < 8 || this.#left - 8 < this.#view.getUint32(this.#at, true)) texts.push(await this.text(longest));
-      else for (const text of this.#textsAtHand(count - texts.length, longest)) texts.push(text);
+  #mark(places: Uint32Array, i: number, shift: number, longest: number): number {
+    const view = this.#view;
+    const end = view.byteLength;
+    let at = this.#at;
+    for (; 2 * i < places.length && end - at >= 8; i++) {
+      const length = view.getUint32(at, true);
+      if (end - at - 8 < length || view.getUint32(at + 4, true) > 0 || length > longest) break;
+      view.setUint32(at, marks[0]!);
+      view.setUint32(at + 4, marks[1]!);
+      places[2 * i] = shift + at + 8;
+      at += 8 + length;
+      places[2 * i + 1] = shift + at;
     }
-    return texts;
+    this.#at = at;
+    return i;
   }
 
   /** Passes over `count` texts. */
@@ -100,42 +139,11 @@ export class GgufCursor {
     }
   }
 
-  /** The texts that lie within the window whole, `most` at most. */
-  #textsAtHand(most: number, longest: number): string[] {
-    const joined = new Uint8Array(this.#left);
-    const lengths: number[] = [];
-    let end = 0;
-    while (lengths.length < most && this.#left >= 8) {
-      const length = this.#textLength(longest);
-      const start = this.#at + 8;
-      if (start + length > this.#bytes.length) break;
-      // A loop beats a call for the few bytes of a token.
-      if (length < 64) for (let i = 0; i < length; i++) joined[end + i] = this.#bytes[start + i]!;
-      else joined.set(this.#bytes.subarray(start, start + length), end);
-      end += length + 1;
-      lengths.push(length);
-      this.#at = start + length;
-    }
-    const texts = this.#decode(joined.subarray(0, end - 1)).split("\0");
-    if (texts.length === lengths.length) return texts;
-    // A text has a NUL of its own.
-    let at = 0;
-    return lengths.map((length) => this.#decode(joined.subarray(at, (at += length + 1) - 1)));
-  }
-
   /** Bytes of the text whose eight bytes of length come next. */
   #textLength(longest: number): number {
     const length = this.#view.getUint32(this.#at, true);
     if (this.#view.getUint32(this.#at + 4, true) > 0 || length > longest) throw tooLong(this.#view.getBigUint64(this.#at, true), longest, this.#source.label);
     return length;
-  }
-
-  #decode(bytes: Uint8Array): string {
-    try {
-      return this.#decoder.decode(bytes);
-    } catch (error) {
-      throw new LongjingError("bad_file", "A text is not UTF-8", { where: this.#source.label }, { cause: error });
-    }
   }
 
   scalarBytes(type: number, where: string): number {
@@ -158,6 +166,20 @@ export class GgufCursor {
       for (let n = Math.min(count - values.length, Math.floor(this.#left / bytes)); n > 0; n--) values.push(read(this.#view, (this.#at += bytes) - bytes));
     }
     return values;
+  }
+
+  /** `count` numbers as they lie in the file, where they are of a type that an array holds as such; null for another type. */
+  async packedNumbers(type: number, count: number): Promise<PackedNumbers | null> {
+    const numbers = type === 4 ? new Uint32Array(count) : type === 5 ? new Int32Array(count) : type === 6 ? new Float32Array(count) : null;
+    if (numbers === null) return null;
+    const bytes = new Uint8Array(numbers.buffer);
+    for (let done = 0; done < bytes.length;) {
+      if (this.#left === 0) await this.#fill(1);
+      const some = Math.min(bytes.length - done, this.#left);
+      bytes.set(this.#bytes.subarray(this.#at, (this.#at += some)), done);
+      done += some;
+    }
+    return numbers;
   }
 
   /** Passes over `count` values of a type that `scalarBytes` knows. */
@@ -188,6 +210,16 @@ export class GgufCursor {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer);
   }
+}
+
+function joined(pieces: readonly Uint8Array[], size: number): Uint8Array {
+  const all = new Uint8Array(size);
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.length;
+  }
+  return all;
 }
 
 const tooLong = (length: bigint, longest: number, where: string): LongjingError => malformed("A text is too long", `${length} bytes`, `${longest} at most`, where);

@@ -12,6 +12,7 @@ test("a text ends at the tokens that llama.cpp stops at: of the golden Llama fil
 });
 
 test("only a token that is marked counts, unless none is", () => {
+  expect(endsByName(["</s>", "<|im_end|>", "<EOT>", "[EOS]"], Int32Array.of(1, 4, 3, 6))).toEqual([1, 2]);
   expect(endsByName(["</s>", "<|im_end|>", "<EOT>"], [1, 3, 4])).toEqual([1, 2]);
   expect(endsByName(["</s>", "a"], undefined)).toEqual([0]);
   expect(endsByName(undefined, [3])).toEqual([]);

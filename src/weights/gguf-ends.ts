@@ -1,4 +1,6 @@
+import type { PackedNumbers } from "./gguf-cursor.ts";
 import type { GgufValue } from "./gguf-header.ts";
+import { PackedTexts } from "./packed-texts.ts";
 
 /** Names of tokens that end a text in one family of models or another, and of those that part the files of a repository. */
 const ends = new Set(
@@ -16,6 +18,7 @@ const exceptions: readonly (readonly [name: string, beside: readonly string[]])[
   ["</s>", ["<|tool_response>"]],
 ];
 
+/** Of `tokenizer.ggml.token_type`: control tokens and the user's. */
 const markers = [3, 4];
 
 /**
@@ -24,12 +27,18 @@ const markers = [3, 4];
  * @param types of the tokens, of which control and user-defined ones count; all do where there is none
  */
 export function endsByName(tokens: GgufValue | undefined, types: GgufValue | undefined): number[] {
-  if (!Array.isArray(tokens)) return [];
+  if (!Array.isArray(tokens) && !(tokens instanceof PackedTexts)) return [];
+  const marked = Array.isArray(types) || ArrayBuffer.isView(types) ? markers.flatMap((marker) => allOf(types, marker)).toSorted((a, b) => a - b) : Array.from({ length: tokens.length }, (_, id) => id);
+  const names = tokens instanceof PackedTexts ? tokens.pick(marked) : marked.map((id): unknown => tokens[id]);
   const found = new Map<string, number>();
-  for (let id = 0; id < tokens.length; id++) {
-    const name: unknown = tokens[id];
-    if (typeof name === "string" && ends.has(name) && (!Array.isArray(types) || markers.includes(types[id]))) found.set(name, id);
-  }
+  for (const [at, name] of names.entries()) if (typeof name === "string" && ends.has(name)) found.set(name, marked[at]!);
   for (const [name, beside] of exceptions) if (beside.every((other) => found.has(other))) found.delete(name);
   return [...found.values()];
+}
+
+/** Where the marker is. */
+function allOf(types: readonly unknown[] | PackedNumbers, marker: number): number[] {
+  const found: number[] = [];
+  for (let at = types.indexOf(marker); at !== -1; at = types.indexOf(marker, at + 1)) found.push(at);
+  return found;
 }

@@ -3,10 +3,12 @@ import type { ByteSource } from "./byte-source.ts";
 import { blockTypes } from "./gguf-blocks.ts";
 import type { GgufType } from "./gguf-blocks.ts";
 import { GgufCursor, malformed } from "./gguf-cursor.ts";
+import type { PackedNumbers } from "./gguf-cursor.ts";
+import type { PackedTexts } from "./packed-texts.ts";
 import { elementCount } from "./safetensors-header.ts";
 
-/** A metadata value. Integers that JavaScript's numbers do not hold are bigint. */
-export type GgufValue = string | number | bigint | boolean | readonly GgufValue[];
+/** A metadata value. Integers that JavaScript's numbers do not hold are bigint; what there is for each token or merge is packed. */
+export type GgufValue = string | number | bigint | boolean | readonly GgufValue[] | PackedTexts | PackedNumbers;
 
 /** Where one tensor lies. */
 export interface GgufTensorInfo {
@@ -79,27 +81,37 @@ async function readMetadata(cursor: GgufCursor, count: number, vocabulary: GgufH
     const key = await cursor.text(longestKey);
     if (seen.has(key)) throw malformed("A metadata key is there twice", key, "each key once", where);
     seen.add(key);
-    const lists = !key.startsWith("tokenizer.") || vocabulary === "whole" ? "all" : vocabulary === "none" ? "none" : key === tokensKey ? "all" : "numbers";
+    const lists = wantedLists(key, vocabulary);
     const value = await readValue(cursor, await cursor.u32(), budget, lists, `${where}: ${key}`);
     if (value !== null) metadata.set(key, value);
   }
   return metadata;
 }
 
-/** Some are known by their names alone: those that end a text. */
+type Lists = "all" | "packed" | "numbers" | "none";
+
+/** Some tokens are known by their names alone: those that end a text. */
 const tokensKey = "tokenizer.ggml.tokens";
+const longKeys = [tokensKey, "tokenizer.ggml.merges", "tokenizer.ggml.token_type", "tokenizer.ggml.scores"];
+
+function wantedLists(key: string, vocabulary: GgufHeaderOptions["vocabulary"]): Lists {
+  if (key.startsWith("tokenizer.") && vocabulary !== "whole") return vocabulary === "none" ? "none" : key === tokensKey ? "packed" : "numbers";
+  return longKeys.includes(key) ? "packed" : "all";
+}
+
 const textType = 8;
 const listType = 9;
 
 /** @param lists which of them are wanted; null stands for those that are not */
-async function readValue(cursor: GgufCursor, type: number, budget: { elements: number }, lists: "all" | "numbers" | "none", where: string): Promise<GgufValue | null> {
+async function readValue(cursor: GgufCursor, type: number, budget: { elements: number }, lists: Lists, where: string): Promise<GgufValue | null> {
   if (type === textType) return cursor.text(longestText);
   if (type !== listType) return cursor.scalar(type, where);
   const inner = await cursor.u32();
   if (inner === listType) throw malformed("A list holds lists", "a list", "a list of numbers, flags or texts", where);
   const count = await cursor.count("elements", budget.elements, inner === textType ? 8 : cursor.scalarBytes(inner, where));
   budget.elements -= count;
-  if (inner !== textType && lists !== "none") return cursor.scalars(inner, count);
+  if (inner !== textType && lists !== "none") return (lists === "all" ? null : await cursor.packedNumbers(inner, count)) ?? cursor.scalars(inner, count);
+  if (inner === textType && lists === "packed") return cursor.packedTexts(count, longestText);
   if (inner === textType && lists === "all") return cursor.texts(count, longestText);
   if (inner === textType) await cursor.skipTexts(count, longestText);
   else await cursor.skipScalars(inner, count);

@@ -41,7 +41,7 @@ export async function openGgufCheckpoint(source: ByteSource, options: GgufHeader
       path: file.label,
       config,
       metadata: file.metadata,
-      generationConfig: generationConfigFromGguf(file, config.vocab_size),
+      generationConfig: generationConfigFromGguf(file, config),
       names: [...parts.keys()].toSorted(),
       info,
       blockLayout: (name) => find(name).blocks?.layout ?? null,

@@ -7,6 +7,7 @@ import { bytesSource } from "./byte-source.ts";
 import { openFileSource } from "./files.ts";
 import { openGguf } from "./gguf.ts";
 import { readGgufHeader } from "./gguf-header.ts";
+import { mark, type PackedTexts } from "./packed-texts.ts";
 
 const u32 = (value: number): Uint8Array => new Uint8Array(Uint32Array.of(value).buffer);
 const u64 = (value: number | bigint): Uint8Array => new Uint8Array(BigUint64Array.of(BigInt(value)).buffer);
@@ -187,6 +188,27 @@ describe("reading", () => {
     expect((await open(keyed(list))).metadata.get("words")).toEqual(words);
     const broken = keyed(pair("words", 9, u32(8), u64(2), ...text("a"), u64(1), Uint8Array.of(0xe8)));
     expect((await refusal(broken)).message).toMatch(/not UTF-8/);
+  });
+
+  it("a vocabulary of which any part is decoded, whatever its texts have in them", async () => {
+    const words = ["a\0b", "", "\0xxxxxxx", "茶", "\0", "xxxxxxx", "x".repeat(2 ** 20), "", "\ufeffz"];
+    for (const tokens of [words, words.filter((word) => !word.includes(mark)), [], Array.from({ length: 9000 }, (_, i) => `茶${i}`)]) {
+      const packed = (await open(keyed(pair("tokenizer.ggml.tokens", 9, u32(8), u64(tokens.length), ...tokens.flatMap(text))))).metadata.get("tokenizer.ggml.tokens") as PackedTexts;
+      expect([packed.length, packed.strings()]).toEqual([tokens.length, tokens]);
+      for (const indices of [tokens.map((_, i) => i).toReversed(), tokens.length > 2 ? [2, 1] : []]) expect(packed.pick(indices)).toEqual(indices.map((index) => tokens[index]));
+    }
+    const halves = (await open(keyed(pair("tokenizer.ggml.merges", 9, u32(8), u64(3), ...text("a"), u64(1), Uint8Array.of(0xc3), u64(1), Uint8Array.of(0xa9))))).metadata.get("tokenizer.ggml.merges") as PackedTexts;
+    for (const use of [() => halves.bytes, () => halves.strings(), () => halves.pick([1])]) expect(use).toThrow(expect.objectContaining({ code: "bad_file", facts: { where: "model.gguf" } }));
+    expect((await refusal(keyed(pair("tokenizer.ggml.merges", 9, u32(8), u64(1), u64(2n ** 63n))))).message).toMatch(/too long/);
+  });
+
+  it("numbers for each token as an array of their own type, where there is one", async () => {
+    const values = Int32Array.from({ length: 300_000 }, (_, i) => i - 7);
+    const bytes = keyed(pair("a", 7, Uint8Array.of(1)), pair("tokenizer.ggml.token_type", 9, u32(5), u64(values.length), new Uint8Array(values.buffer)), pair("tokenizer.ggml.scores", 9, u32(6), u64(2), new Uint8Array(Float32Array.of(0.5, -2).buffer)));
+    const { metadata } = await open(bytes);
+    expect([metadata.get("tokenizer.ggml.token_type"), metadata.get("tokenizer.ggml.scores")]).toEqual([values, Float32Array.of(0.5, -2)]);
+    expect((await open(keyed(pair("tokenizer.ggml.token_type", 9, u32(0), u64(2), Uint8Array.of(1, 3))))).metadata.get("tokenizer.ggml.token_type")).toEqual([1, 3]);
+    expect((await refusal(bytes.subarray(0, bytes.length - 4))).code).toBe("bad_file");
   });
 
   it("without the vocabulary the same, but for the tokenizer's lists of texts other than its tokens", async () => {
