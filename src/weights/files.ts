@@ -1,7 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, read, readSync, type Stats } from "node:fs";
 import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { promisify } from "node:util";
 import { LongjingError } from "../errors/index.ts";
 import type { ErrorCode } from "../errors/index.ts";
 import { endsEarly } from "./byte-source.ts";
@@ -208,7 +207,8 @@ async function syncFolder(path: string): Promise<void> {
 
 type Handle = Awaited<ReturnType<typeof open>>;
 
-const readAside = promisify(read);
+const readAside = (...args: [descriptor: number, target: Uint8Array, at: number, length: number, offset: number]): Promise<number> =>
+  new Promise((resolve, reject) => read(...args, (error, bytesRead) => (error ? reject(error) : resolve(bytesRead))));
 
 /** The system calls take fewer than 2^31 bytes. */
 const mostAtOnce = 2 ** 30;
@@ -219,7 +219,7 @@ const littleToRead = 2 ** 20;
 async function readInto(descriptor: number, target: Uint8Array, offset: number, path: string): Promise<void> {
   for (let done = 0; done < target.length;) {
     const length = Math.min(mostAtOnce, target.length - done);
-    const bytesRead = await atPath(path, async () => (length <= littleToRead ? readSync(descriptor, target, done, length, offset + done) : (await readAside(descriptor, target, done, length, offset + done)).bytesRead));
+    const bytesRead = await atPath(path, async () => (length <= littleToRead ? readSync(descriptor, target, done, length, offset + done) : await readAside(descriptor, target, done, length, offset + done)));
     if (bytesRead === 0) throw endsEarly(path, offset + done, offset + target.length);
     done += bytesRead;
   }
