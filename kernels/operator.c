@@ -6,15 +6,14 @@ enum { CREATE_STATUS = 0, GET_DATA = 51, DIMENSION_COUNT = 61, DIMENSIONS = 62, 
 
 Status *fail(Api api, int code, const char *message) { return ((Status * (*)(int, const char *)) api[CREATE_STATUS])(code, message); }
 
-static Status *shape_of(Api api, void *value, int64_t sizes[MOST_DIMENSIONS]) {
+static Status *shape_of(Api api, void *value, Tensor *to) {
   void *shape;
-  size_t count;
-  for (int i = 0; i < MOST_DIMENSIONS; i++) sizes[i] = 1;
+  for (int i = 0; i < MOST_DIMENSIONS; i++) to->sizes[i] = 1;
   Status *s = ((Status * (*)(void *, void **)) api[TENSOR_SHAPE])(value, &shape);
   if (s) return s;
-  s = ((Status * (*)(void *, size_t *)) api[DIMENSION_COUNT])(shape, &count);
-  if (!s && count > MOST_DIMENSIONS) s = fail(api, INVALID, "an input of more than four dimensions");
-  if (!s) s = ((Status * (*)(void *, int64_t *, size_t)) api[DIMENSIONS])(shape, sizes, count);
+  s = ((Status * (*)(void *, size_t *)) api[DIMENSION_COUNT])(shape, &to->dimensions);
+  if (!s && to->dimensions > MOST_DIMENSIONS) s = fail(api, INVALID, "an input of more than four dimensions");
+  if (!s) s = ((Status * (*)(void *, int64_t *, size_t)) api[DIMENSIONS])(shape, to->sizes, to->dimensions);
   ((void (*)(void *))api[RELEASE_SHAPE])(shape);
   return s;
 }
@@ -26,7 +25,7 @@ Status *read_input(Api api, void *context, size_t index, Tensor *to) {
   to->missing = !s && !value;
   if (s || !value) return s;
   s = ((Status * (*)(void *, void **)) api[GET_DATA])(value, &to->data);
-  return s ? s : shape_of(api, value, to->sizes);
+  return s ? s : shape_of(api, value, to);
 }
 
 Status *make_output(Api api, void *context, size_t index, const int64_t *sizes, size_t dimensions, void **data) {

@@ -41,6 +41,7 @@ CustomOp operator_of(Status *(*create)(const CustomOp *, Api, const void *, void
 typedef struct {
   void *data; // NULL where the input is missing
   int64_t sizes[MOST_DIMENSIONS]; // 1 beyond its dimensions
+  size_t dimensions;
   int missing;
 } Tensor;
 

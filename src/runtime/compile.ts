@@ -1,5 +1,6 @@
 import { toOnnx } from "../onnx/lower.ts";
 import { fuse, simplify, trace, verify, type Graph, type Symbolic, type TensorType, type Tree, type Value } from "../tensor/index.ts";
+import { adamwOp } from "../tensor/ops/adamw.ts";
 import { cachedAttentionOp } from "../tensor/ops/cached-attention.ts";
 import { gatedMatmulQuantizedOp, matmulQuantizedOp } from "../tensor/ops/quantized.ts";
 import { leaves } from "../tensor/tree.ts";
@@ -14,7 +15,7 @@ export interface Program {
 }
 
 /** Asking for our kernels may compile them: only graphs that would use them ask. */
-const withOwnKernels = new Set([matmulQuantizedOp.name, gatedMatmulQuantizedOp.name, cachedAttentionOp.name]);
+const withOwnKernels = new Set([matmulQuantizedOp.name, gatedMatmulQuantizedOp.name, cachedAttentionOp.name, adamwOp.name]);
 
 const isDeviceTensor = (x: unknown): x is DeviceTensor => typeof x === "object" && x !== null && "data" in x && "dispose" in x;
 
