@@ -40,12 +40,6 @@ static void update_some(void *data, size_t chunk) {
   }
 }
 
-static size_t elements(const Tensor *t) {
-  size_t count = 1;
-  for (size_t i = 0; i < MOST_DIMENSIONS; i++) count *= (size_t)t->sizes[i];
-  return count;
-}
-
 static Status *compute(void *kernel, void *context) {
   Step s = {.kernel = kernel};
   const Api api = s.kernel->api;

@@ -28,6 +28,12 @@ Status *read_input(Api api, void *context, size_t index, Tensor *to) {
   return s ? s : shape_of(api, value, to);
 }
 
+size_t elements(const Tensor *t) {
+  size_t count = 1;
+  for (int i = 0; i < MOST_DIMENSIONS; i++) count *= (size_t)t->sizes[i];
+  return count;
+}
+
 Status *make_output(Api api, void *context, size_t index, const int64_t *sizes, size_t dimensions, void **data) {
   void *value;
   Status *s = ((Status * (*)(void *, size_t, const int64_t *, size_t, void **)) api[OUTPUT])(context, index, sizes, dimensions, &value);

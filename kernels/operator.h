@@ -47,6 +47,7 @@ typedef struct {
 
 Status *fail(Api api, int code, const char *message);
 Status *read_input(Api api, void *context, size_t index, Tensor *to);
+size_t elements(const Tensor *t);
 // Memory of an output, which the caller may have bound.
 Status *make_output(Api api, void *context, size_t index, const int64_t *sizes, size_t dimensions, void **data);
 Status *float_attribute(Api api, const void *info, const char *name, float *to);

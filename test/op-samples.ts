@@ -11,6 +11,7 @@ import * as n from "../src/tensor/ops/normalize.ts";
 import * as r from "../src/tensor/ops/reduce.ts";
 import * as q from "../src/tensor/ops/quantized.ts";
 import * as s from "../src/tensor/ops/shape.ts";
+import * as w from "../src/tensor/ops/swiglu.ts";
 
 /** One use of an op, small enough for finite differences. `inputs` are float32 and differentiable. */
 export interface OpSample {
@@ -115,9 +116,14 @@ export const opSamples: readonly OpSample[] = [
   sample("rotary", [real(3, 2, 8)], (x) => n.rotary(x, ids([0, 1, 2, 3, 6, 5], [3, 2]), ...rotaryTables(), { heads: 2, interleaved: true })),
   sample("adamw", [real(3, 7), real(3, 7), real(3, 7), positive(3, 7)], (gradient, parameter, m, v) => Object.values(a.adamw(gradient, { parameter, m, v }, adamwScalars, { beta1: 0.9, beta2: 0.95 })), true),
   sample("adamw", [real(2), real(2), real(2), positive(2)], (gradient, parameter, m, v) => Object.values(a.adamw(gradient, { parameter, m, v }, { ...adamwScalars, decay: undefined }, { beta1: 0.9, beta2: 0.95 })), true),
+  sample("swigluGradient", [real(3, 7), real(3, 7), real(3, 7)], (gate, up, ct) => {
+    const sigma = e.sigmoid(gate);
+    const activated = e.mul(gate, sigma);
+    return w.swigluGradient({ gate, up, sigma, activated, y: e.mul(activated, up) }, e.stopGradient(ct)).map(e.stopGradient);
+  }, true),
 ];
 
 /** Names of every op that the families define. */
-export const opNames: readonly string[] = [e, r, s, m, i, n, q, f, a].flatMap((family) =>
+export const opNames: readonly string[] = [e, r, s, m, i, n, q, f, a, w].flatMap((family) =>
   Object.values(family).flatMap((member) => (typeof member === "object" && member !== null && "infer" in member ? [member.name] : [])),
 );

@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { random } from "../src/random/index.ts";
 import { compile, openBackend, type DeviceTensor } from "../src/runtime/index.ts";
-import { adamw, type Symbolic, type TensorType, type Tree, type Value } from "../src/tensor/index.ts";
+import { swiglu } from "../src/nn/index.ts";
+import { adamw, gradients, interpret, mul, sumAll, type Graph, type NdArray, type Symbolic, type TensorType, type Tree, type Value } from "../src/tensor/index.ts";
 import { toOnnx } from "../src/onnx/lower.ts";
 
 const backend = await openBackend("cpu");
@@ -30,14 +31,14 @@ interface RunOptions {
 }
 
 /** Runs a function of named tensors once; the numbers of its outputs. */
-async function run(f: (v: Readonly<Record<string, Value>>) => Record<string, Value>, inputs: Readonly<Record<string, DeviceTensor>>, { ownKernels, threads = 2, inPlace = {} }: RunOptions): Promise<{ readonly operators: string; readonly outputs: Record<string, Float32Array> }> {
+async function run(f: (v: Readonly<Record<string, Value>>) => Record<string, Value>, inputs: Readonly<Record<string, DeviceTensor>>, { ownKernels, threads = 2, inPlace = {} }: RunOptions): Promise<{ readonly graph: Graph; readonly operators: string; readonly outputs: Record<string, Float32Array> }> {
   const program = await compile(backend, (v: Symbolic<Record<string, TensorType>>) => ({ next: f(v as Record<string, Value>) }) as Tree<Value>, typesOf(inputs), { ownKernels, threads });
   const outputs = Object.fromEntries(program.graph.outputs.map(([name, { shape }]) => [name, inPlace[name.slice("next/".length)] ?? backend.tensor("float32", shape as number[])]));
   const binding = program.bind(inputs, outputs);
   await binding.run();
   binding.dispose();
   program.dispose();
-  return { operators: Buffer.from(toOnnx(program.graph, "cpu", { ownKernels })).toString("latin1"), outputs: Object.fromEntries(Object.entries(outputs).map(([name, { data }]) => [name.slice("next/".length), (data as Float32Array).slice()])) };
+  return { graph: program.graph, operators: Buffer.from(toOnnx(program.graph, "cpu", { ownKernels })).toString("latin1"), outputs: Object.fromEntries(Object.entries(outputs).map(([name, { data }]) => [name.slice("next/".length), (data as Float32Array).slice()])) };
 }
 
 describe.skipIf(!here)("a step of AdamW by our kernel", () => {
@@ -73,5 +74,36 @@ describe.skipIf(!here)("a step of AdamW by our kernel", () => {
     (inputs["gradient"]!.data as Float32Array)[17] = NaN;
     const { outputs } = await run(step(true), inputs, { ownKernels: true });
     for (const numbers of Object.values(outputs)) expect(Array.from(numbers, (x, i) => (Number.isNaN(x) ? i : -1)).filter((i) => i >= 0)).toEqual([17]);
+  });
+});
+
+describe.skipIf(!here)("the backward pass of SwiGLU by our kernel", () => {
+  const backward = ({ gate, up, ct }: Readonly<Record<string, Value>>): Record<string, Value> => {
+    const [dGate, dUp] = gradients(sumAll(mul(swiglu(gate!, up!), ct!)), [gate!, up!]) as [Value, Value];
+    return { gate: dGate, up: dUp };
+  };
+
+  test("is that of the reference, for every shape and number of threads", async () => {
+    await fc.assert(
+      fc.asyncProperty(shapes, fc.integer({ min: 1, max: 2 }), fc.integer(), async (shape, threads, seed) => {
+        const stream = random(`swiglu ${seed}`);
+        const normal = (): number => stream.normal();
+        const inputs = { gate: tensor(shape, () => 4 * stream.normal()), up: tensor(shape, normal), ct: tensor(shape, normal) };
+        const { graph, operators, outputs } = await run(backward, inputs, { ownKernels: true, threads });
+        expect(operators.includes("SwiGLUGradient")).toBe(shape.length <= 4);
+        const wanted = interpret(graph, Object.fromEntries(Object.entries(inputs).map(([name, { data }]): [string, NdArray] => [name, { shape, dtype: "float32", data: Float64Array.from(data) }])));
+        const { gate, up, ct } = inputs;
+        for (const [name, numbers] of Object.entries(outputs))
+          for (const [i, x] of numbers.entries()) expect(Math.abs(x - wanted[`next/${name}`]!.data[i]!), `${name} ${i}`).toBeLessThanOrEqual(2 ** -21 * Math.abs(ct.data[i]!) * (1 + Math.abs(gate.data[i]!)) * (1 + Math.abs(up.data[i]!)));
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  test("stays finite where the gate is far from zero", async () => {
+    const inputs = { gate: tensor([4], () => 0), up: tensor([4], () => 1), ct: tensor([4], () => 1) };
+    inputs.gate.data.set([-1e30, -100, 100, 1e30]);
+    const { outputs } = await run(backward, inputs, { ownKernels: true });
+    expect(Array.from(outputs["gate"]!)).toEqual([0, 0, 1, 1].map((x) => expect.closeTo(x, 6) as number));
   });
 });

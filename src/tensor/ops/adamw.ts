@@ -1,11 +1,8 @@
-import { applyAll, ownDomain, requireShape, sameShape, type LowerContext, type Op } from "../op.ts";
+import { applyAll, mostDimensions, ownDomain, requireShape, sameShape, type LowerContext, type Op } from "../op.ts";
 import type { NdArray } from "../nd-array.ts";
 import type { Value } from "../value.ts";
 
 type Betas = { readonly beta1: number; readonly beta2: number };
-
-/** The most dimensions that our kernels read (kernels/operator.h). */
-const mostDimensions = 4;
 
 /**
  * One AdamW step of one tensor, on unnormalised moments: gradient, parameter, m, v of one shape, then scalars scale, rate, epsilon and,
