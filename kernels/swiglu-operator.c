@@ -41,18 +41,9 @@ static Status *compute(void *kernel, void *context) {
   return status ? status : parallel(api, context, differentiate_some, (s.count + CHUNK - 1) / CHUNK, &s);
 }
 
-static Status *create(const CustomOp *op, Api api, const void *info, void **out) {
-  (void)op, (void)info;
-  Api *kernel = malloc(sizeof *kernel);
-  if (!kernel) return fail(api, FAIL, "SwiGLUGradient: no memory");
-  *kernel = api;
-  *out = kernel;
-  return NULL;
-}
-
 void *longjing_swiglu_gradient(void) {
   static const int inputs[INPUTS] = {FLOAT, FLOAT, FLOAT}, outputs[OUTPUTS] = {FLOAT, FLOAT};
   static Operator o = {.op_name = "SwiGLUGradient", .input_types = inputs, .output_types = outputs, .inputs = INPUTS, .outputs = OUTPUTS};
-  o.op = operator_of(create, compute, free);
+  o.op = operator_of(create_plain, compute, free);
   return &o;
 }

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { random } from "../src/random/index.ts";
 import { compile, openBackend, type DeviceTensor } from "../src/runtime/index.ts";
 import { swiglu } from "../src/nn/index.ts";
-import { adamw, gradients, interpret, mul, sumAll, type Graph, type NdArray, type Symbolic, type TensorType, type Tree, type Value } from "../src/tensor/index.ts";
+import { adamw, gradients, interpret, mul, scatterAdd, sumAll, type Graph, type NdArray, type Symbolic, type TensorType, type Tree, type Value } from "../src/tensor/index.ts";
 import { toOnnx } from "../src/onnx/lower.ts";
 
 const backend = await openBackend("cpu");
@@ -105,5 +105,34 @@ describe.skipIf(!here)("the backward pass of SwiGLU by our kernel", () => {
     inputs.gate.data.set([-1e30, -100, 100, 1e30]);
     const { outputs } = await run(backward, inputs, { ownKernels: true });
     expect(Array.from(outputs["gate"]!)).toEqual([0, 0, 1, 1].map((x) => expect.closeTo(x, 6) as number));
+  });
+});
+
+describe.skipIf(!here)("rows that are added to others by our kernel", () => {
+  const cases = fc.record({ rows: fc.integer({ min: 1, max: 40 }), width: fc.oneof(fc.integer({ min: 0, max: 20 }), fc.constantFrom(63, 64, 65, 128, 200)), count: fc.integer({ min: 0, max: 90 }), threads: fc.integer({ min: 1, max: 2 }), seed: fc.integer() });
+  const added = ({ base, ids, more }: Readonly<Record<string, Value>>): Record<string, Value> => ({ base: scatterAdd(base!, ids!, more!) });
+  const inputsOf = (rows: number, width: number, ids: readonly number[], next: () => number): Record<"base" | "ids" | "more", DeviceTensor> => {
+    const places = backend.tensor("int64", [ids.length]);
+    places.data.set(ids.map(BigInt));
+    return { base: tensor([rows, width], next), ids: places, more: tensor([ids.length, width], next) };
+  };
+
+  test("have the bits of ONNX Runtime's operators, whatever ids repeat and threads there are, in place or not", async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async ({ rows, width, count, threads, seed }) => {
+        const stream = random(`scatter ${seed}`);
+        const inputs = inputsOf(rows, width, Array.from({ length: count }, () => stream.below(rows)), () => stream.normal());
+        const library = await run(added, inputs, { ownKernels: false });
+        const own = await run(added, inputs, { ownKernels: true, threads });
+        expect(own.operators).toContain("ScatterAddRows");
+        expect(own.outputs).toEqual(library.outputs);
+        expect((await run(added, inputs, { ownKernels: true, threads, inPlace: { base: inputs.base } })).outputs).toEqual(library.outputs);
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  test.each([-1, 3])("are refused where there is no row: %i of 3", async (id) => {
+    await expect(run(added, inputsOf(3, 5, [0, id], () => 1), { ownKernels: true })).rejects.toThrow(/a row that is not there/);
   });
 });
