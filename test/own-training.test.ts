@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { random } from "../src/random/index.ts";
 import { compile, openBackend, type DeviceTensor } from "../src/runtime/index.ts";
 import { swiglu } from "../src/nn/index.ts";
-import { adamw, gradients, interpret, mul, scatterAdd, sumAll, type Graph, type NdArray, type Symbolic, type TensorType, type Tree, type Value } from "../src/tensor/index.ts";
+import { adamw, gradients, interpret, matmul, mul, scatterAdd, sumAll, type Graph, type NdArray, type Symbolic, type TensorType, type Tree, type Value } from "../src/tensor/index.ts";
 import { toOnnx } from "../src/onnx/lower.ts";
 
 const backend = await openBackend("cpu");
@@ -134,5 +134,43 @@ describe.skipIf(!here)("rows that are added to others by our kernel", () => {
 
   test.each([-1, 3])("are refused where there is no row: %i of 3", async (id) => {
     await expect(run(added, inputsOf(3, 5, [0, id], () => 1), { ownKernels: true })).rejects.toThrow(/a row that is not there/);
+  });
+});
+
+describe.skipIf(!here)("gradients of weights by our kernel", () => {
+  const size = fc.oneof(fc.integer({ min: 0, max: 40 }), fc.constantFrom(48, 63, 64, 65, 100));
+  const cases = fc.record({ m: size, n: size, depth: fc.oneof(fc.integer({ min: 0, max: 30 }), fc.constantFrom(255, 256, 257, 600)), seed: fc.integer() });
+  // What else the graph holds makes it one that asks for our kernels.
+  const product = ({ a, b, base, ids, more }: Readonly<Record<string, Value>>): Record<string, Value> => ({ y: matmul(a!, b!, { transA: true }), other: scatterAdd(base!, ids!, more!) });
+  const other = { base: tensor([1, 1], () => 0), ids: backend.tensor("int64", [1]), more: tensor([1, 1], () => 0) };
+
+  test("are those of the reference, and have the same bits with whatever threads there are", async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async ({ m, n, depth, seed }) => {
+        const stream = random(`product ${seed}`);
+        const [a, b] = [tensor([depth, m], () => stream.normal()), tensor([depth, n], () => stream.normal())];
+        const { operators, outputs } = await run(product, { a, b, ...other }, { ownKernels: true });
+        expect(operators).toContain("MatMulTransA");
+        expect((await run(product, { a, b, ...other }, { ownKernels: true, threads: 1 })).outputs).toEqual(outputs);
+        for (const [at, y] of outputs["y"]!.entries()) {
+          let [sum, magnitude] = [0, 0];
+          for (let k = 0; k < depth; k++) {
+            const term = a.data[k * m + Math.floor(at / n)]! * b.data[k * n + (at % n)]!;
+            sum += term;
+            magnitude += Math.abs(term);
+          }
+          expect(Math.abs(y - sum), `${at}`).toBeLessThanOrEqual(1e-6 * magnitude);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test("of what is no number are none, in that row and that column only", async () => {
+    const [a, b] = [tensor([300, 30], () => 1), tensor([300, 40], () => 1)];
+    a.data[299 * 30 + 27] = NaN;
+    b.data[39] = Infinity;
+    const { outputs } = await run(product, { a, b, ...other }, { ownKernels: true });
+    for (const [at, y] of outputs["y"]!.entries()) expect(y).toBe(Math.floor(at / 40) === 27 ? NaN : at % 40 === 39 ? Infinity : 300);
   });
 });
