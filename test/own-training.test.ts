@@ -137,32 +137,34 @@ describe.skipIf(!here)("rows that are added to others by our kernel", () => {
   });
 });
 
-describe.skipIf(!here)("gradients of weights by our kernel", () => {
+describe.skipIf(!here)("products of a transposed matrix by our kernel", () => {
   const size = fc.oneof(fc.integer({ min: 0, max: 40 }), fc.constantFrom(48, 63, 64, 65, 100));
-  const cases = fc.record({ m: size, n: size, depth: fc.oneof(fc.integer({ min: 0, max: 30 }), fc.constantFrom(255, 256, 257, 600)), seed: fc.integer() });
+  const cases = fc.record({ lanes: fc.constantFrom(null, 1, 2, 5), m: size, n: size, depth: fc.oneof(fc.integer({ min: 0, max: 30 }), fc.constantFrom(255, 256, 257, 600)), alpha: fc.constantFrom(1, -0.5), seed: fc.integer() });
   // What else the graph holds makes it one that asks for our kernels.
-  const product = ({ a, b, base, ids, more }: Readonly<Record<string, Value>>): Record<string, Value> => ({ y: matmul(a!, b!, { transA: true }), other: scatterAdd(base!, ids!, more!) });
+  const product = (lanes: number | null, alpha: number) => ({ a, b, base, ids, more }: Readonly<Record<string, Value>>): Record<string, Value> => ({ y: matmul(a!, b!, { transA: true, transBatchB: lanes !== null, alpha }), other: scatterAdd(base!, ids!, more!) });
   const other = { base: tensor([1, 1], () => 0), ids: backend.tensor("int64", [1]), more: tensor([1, 1], () => 0) };
 
   test("are those of the reference, and have the same bits with whatever threads there are", async () => {
     await fc.assert(
-      fc.asyncProperty(cases, async ({ m, n, depth, seed }) => {
+      fc.asyncProperty(cases, async ({ lanes, m, n, depth, alpha, seed }) => {
         const stream = random(`product ${seed}`);
-        const [a, b] = [tensor([depth, m], () => stream.normal()), tensor([depth, n], () => stream.normal())];
-        const { operators, outputs } = await run(product, { a, b, ...other }, { ownKernels: true });
+        const [a, b] = [tensor(lanes === null ? [depth, m] : [lanes, depth, m], () => stream.normal()), tensor(lanes === null ? [depth, n] : [depth, lanes, n], () => stream.normal())];
+        const { operators, outputs } = await run(product(lanes, alpha), { a, b, ...other }, { ownKernels: true });
         expect(operators).toContain("MatMulTransA");
-        expect((await run(product, { a, b, ...other }, { ownKernels: true, threads: 1 })).outputs).toEqual(outputs);
+        expect((await run(product(lanes, alpha), { a, b, ...other }, { ownKernels: true, threads: 1 })).outputs).toEqual(outputs);
+        expect(outputs["y"]).toHaveLength((lanes ?? 1) * m * n);
         for (const [at, y] of outputs["y"]!.entries()) {
+          const [lane, row, column] = [Math.floor(at / (m * n)), Math.floor(at / n) % m, at % n];
           let [sum, magnitude] = [0, 0];
           for (let k = 0; k < depth; k++) {
-            const term = a.data[k * m + Math.floor(at / n)]! * b.data[k * n + (at % n)]!;
+            const term = alpha * a.data[(lane * depth + k) * m + row]! * b.data[(k * (lanes ?? 1) + lane) * n + column]!;
             sum += term;
             magnitude += Math.abs(term);
           }
           expect(Math.abs(y - sum), `${at}`).toBeLessThanOrEqual(1e-6 * magnitude);
         }
       }),
-      { numRuns: 40 },
+      { numRuns: 50 },
     );
   });
 
@@ -170,7 +172,14 @@ describe.skipIf(!here)("gradients of weights by our kernel", () => {
     const [a, b] = [tensor([300, 30], () => 1), tensor([300, 40], () => 1)];
     a.data[299 * 30 + 27] = NaN;
     b.data[39] = Infinity;
-    const { outputs } = await run(product, { a, b, ...other }, { ownKernels: true });
+    const { outputs } = await run(product(null, 1), { a, b, ...other }, { ownKernels: true });
     for (const [at, y] of outputs["y"]!.entries()) expect(y).toBe(Math.floor(at / 40) === 27 ? NaN : at % 40 === 39 ? Infinity : 300);
+  });
+
+  test("are ONNX Runtime's where lanes are broadcast", async () => {
+    const [a, b] = [tensor([1, 9, 4], () => 1), tensor([9, 3, 5], () => 1)];
+    const { operators, outputs } = await run(product(1, 1), { a, b, ...other }, { ownKernels: true });
+    expect(operators).not.toContain("MatMulTransA");
+    expect(outputs["y"]).toHaveLength(3 * 4 * 5);
   });
 });
