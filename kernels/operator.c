@@ -6,15 +6,14 @@ enum { CREATE_STATUS = 0, GET_DATA = 51, DIMENSION_COUNT = 61, DIMENSIONS = 62, 
 
 Status *fail(Api api, int code, const char *message) { return ((Status * (*)(int, const char *)) api[CREATE_STATUS])(code, message); }
 
-static Status *shape_of(Api api, void *value, int64_t sizes[MOST_DIMENSIONS]) {
+static Status *shape_of(Api api, void *value, Tensor *to) {
   void *shape;
-  size_t count;
-  for (int i = 0; i < MOST_DIMENSIONS; i++) sizes[i] = 1;
+  for (int i = 0; i < MOST_DIMENSIONS; i++) to->sizes[i] = 1;
   Status *s = ((Status * (*)(void *, void **)) api[TENSOR_SHAPE])(value, &shape);
   if (s) return s;
-  s = ((Status * (*)(void *, size_t *)) api[DIMENSION_COUNT])(shape, &count);
-  if (!s && count > MOST_DIMENSIONS) s = fail(api, INVALID, "an input of more than four dimensions");
-  if (!s) s = ((Status * (*)(void *, int64_t *, size_t)) api[DIMENSIONS])(shape, sizes, count);
+  s = ((Status * (*)(void *, size_t *)) api[DIMENSION_COUNT])(shape, &to->dimensions);
+  if (!s && to->dimensions > MOST_DIMENSIONS) s = fail(api, INVALID, "an input of more than four dimensions");
+  if (!s) s = ((Status * (*)(void *, int64_t *, size_t)) api[DIMENSIONS])(shape, to->sizes, to->dimensions);
   ((void (*)(void *))api[RELEASE_SHAPE])(shape);
   return s;
 }
@@ -26,7 +25,13 @@ Status *read_input(Api api, void *context, size_t index, Tensor *to) {
   to->missing = !s && !value;
   if (s || !value) return s;
   s = ((Status * (*)(void *, void **)) api[GET_DATA])(value, &to->data);
-  return s ? s : shape_of(api, value, to->sizes);
+  return s ? s : shape_of(api, value, to);
+}
+
+size_t elements(const Tensor *t) {
+  size_t count = 1;
+  for (int i = 0; i < MOST_DIMENSIONS; i++) count *= (size_t)t->sizes[i];
+  return count;
 }
 
 Status *make_output(Api api, void *context, size_t index, const int64_t *sizes, size_t dimensions, void **data) {
@@ -88,4 +93,13 @@ CustomOp operator_of(Status *(*create)(const CustomOp *, Api, const void *, void
     .version = 17, .name = name, .provider = provider, .input_type = input_type, .input_count = input_count, .output_type = output_type, .output_count = output_count, .destroy = destroy,
     .input_characteristic = input_characteristic, .output_characteristic = output_characteristic, .input_memory = input_memory, .create = create, .compute = compute,
   };
+}
+
+Status *create_plain(const CustomOp *op, Api api, const void *info, void **kernel) {
+  (void)op, (void)info;
+  Api *made = malloc(sizeof *made);
+  if (!made) return fail(api, FAIL, "no memory for an operator");
+  *made = api;
+  *kernel = made;
+  return NULL;
 }

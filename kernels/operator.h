@@ -5,7 +5,7 @@
 
 typedef void Status; // NULL is success
 typedef void *const *Api;
-enum { FLOAT = 1, UINT8 = 2, INT32 = 6, REQUIRED = 0, OPTIONAL = 1, FAIL = 1, INVALID = 2, MOST_DIMENSIONS = 4 };
+enum { FLOAT = 1, UINT8 = 2, INT32 = 6, INT64 = 7, REQUIRED = 0, OPTIONAL = 1, FAIL = 1, INVALID = 2, MOST_DIMENSIONS = 4 };
 
 typedef struct CustomOp {
   uint32_t version;
@@ -37,15 +37,19 @@ typedef struct {
 
 // Sets what all operators have in common.
 CustomOp operator_of(Status *(*create)(const CustomOp *, Api, const void *, void **), Status *(*compute)(void *, void *), void (*destroy)(void *));
+// Of an operator without attributes: its kernel is an Api, to be freed.
+Status *create_plain(const CustomOp *op, Api api, const void *info, void **kernel);
 
 typedef struct {
   void *data; // NULL where the input is missing
   int64_t sizes[MOST_DIMENSIONS]; // 1 beyond its dimensions
+  size_t dimensions;
   int missing;
 } Tensor;
 
 Status *fail(Api api, int code, const char *message);
 Status *read_input(Api api, void *context, size_t index, Tensor *to);
+size_t elements(const Tensor *t);
 // Memory of an output, which the caller may have bound.
 Status *make_output(Api api, void *context, size_t index, const int64_t *sizes, size_t dimensions, void **data);
 Status *float_attribute(Api api, const void *info, const char *name, float *to);

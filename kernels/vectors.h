@@ -37,6 +37,8 @@ INLINE Ints high_bits(Ints v) { return low_bits(OP(srli_epi16)(v, 4)); }
 INLINE Ints plus(Ints a, Ints b) { return OP(add_epi32)(a, b); }
 INLINE Floats to_float(Ints v) { return OP(cvtepi32_ps)(v); }
 INLINE Floats sum_of(Floats a, Floats b) { return OP(add_ps)(a, b); }
+INLINE Floats difference(Floats a, Floats b) { return OP(sub_ps)(a, b); }
+INLINE Floats root(Floats v) { return OP(sqrt_ps)(v); }
 INLINE Floats times(Floats a, Floats b) { return OP(mul_ps)(a, b); }
 INLINE Floats ratio(Floats a, Floats b) { return OP(div_ps)(a, b); }
 INLINE Floats greater(Floats a, Floats b) { return OP(max_ps)(a, b); }

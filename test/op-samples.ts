@@ -2,6 +2,7 @@ import { constant, constantInt64, type NdArray, type Value } from "../src/tensor
 import { random } from "../src/random/index.ts";
 import { apply, applyAll, constantOp } from "../src/tensor/op.ts";
 import { elements, ndArray } from "../src/tensor/nd-array.ts";
+import * as a from "../src/tensor/ops/adamw.ts";
 import * as e from "../src/tensor/ops/elementwise.ts";
 import * as f from "../src/tensor/ops/fused.ts";
 import * as i from "../src/tensor/ops/index-ops.ts";
@@ -10,6 +11,7 @@ import * as n from "../src/tensor/ops/normalize.ts";
 import * as r from "../src/tensor/ops/reduce.ts";
 import * as q from "../src/tensor/ops/quantized.ts";
 import * as s from "../src/tensor/ops/shape.ts";
+import * as w from "../src/tensor/ops/swiglu.ts";
 
 /** One use of an op, small enough for finite differences. `inputs` are float32 and differentiable. */
 export interface OpSample {
@@ -47,6 +49,8 @@ const gain = (width: number): Value => constant(Float32Array.from({ length: widt
 const cosSin = [ndArray([7, 2], (k) => Math.cos(k * 0.3)), ndArray([7, 2], (k) => Math.sin(k * 0.3))] as const;
 const rotaryTables = (): [Value, Value] => [constant(Float32Array.from(cosSin[0].data), [7, 2]), constant(Float32Array.from(cosSin[1].data), [7, 2])];
 const ids = (values: number[], shape?: number[]): Value => constantInt64(values, shape);
+
+const adamwScalars = { scale: constant(0.5), rate: constant(0.1), epsilon: constant(1e-3), decay: constant(0.9) };
 
 export const opSamples: readonly OpSample[] = [
   sample("add", [real(2, 3), real(3)], e.add),
@@ -110,9 +114,16 @@ export const opSamples: readonly OpSample[] = [
   sample("addRmsNorm", [real(3, 8), real(3, 8)], (a, b) => applyAll(f.addRmsNormOp, [a, b, gain(8)], { epsilon: 1e-5 }), true),
   sample("rotary", [real(3, 2, 8)], (x) => n.rotary(x, ids([0, 1, 2, 3, 6, 5], [3, 2]), ...rotaryTables(), { heads: 2, interleaved: false })),
   sample("rotary", [real(3, 2, 8)], (x) => n.rotary(x, ids([0, 1, 2, 3, 6, 5], [3, 2]), ...rotaryTables(), { heads: 2, interleaved: true })),
+  sample("adamw", [real(3, 7), real(3, 7), real(3, 7), positive(3, 7)], (gradient, parameter, m, v) => Object.values(a.adamw(gradient, { parameter, m, v }, adamwScalars, { beta1: 0.9, beta2: 0.95 })), true),
+  sample("adamw", [real(2), real(2), real(2), positive(2)], (gradient, parameter, m, v) => Object.values(a.adamw(gradient, { parameter, m, v }, { ...adamwScalars, decay: undefined }, { beta1: 0.9, beta2: 0.95 })), true),
+  sample("swigluGradient", [real(3, 7), real(3, 7), real(3, 7)], (gate, up, ct) => {
+    const sigma = e.sigmoid(gate);
+    const activated = e.mul(gate, sigma);
+    return w.swigluGradient({ gate, up, sigma, activated, y: e.mul(activated, up) }, e.stopGradient(ct)).map(e.stopGradient);
+  }, true),
 ];
 
 /** Names of every op that the families define. */
-export const opNames: readonly string[] = [e, r, s, m, i, n, q, f].flatMap((family) =>
+export const opNames: readonly string[] = [e, r, s, m, i, n, q, f, a, w].flatMap((family) =>
   Object.values(family).flatMap((member) => (typeof member === "object" && member !== null && "infer" in member ? [member.name] : [])),
 );

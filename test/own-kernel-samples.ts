@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 import { pathToFileURL } from "node:url";
 import fc from "fast-check";
 import { random } from "../src/random/index.ts";
-import { dequantize, type Tree, type Value } from "../src/tensor/index.ts";
+import { dequantize, matmul, trace, type Tree, type Value } from "../src/tensor/index.ts";
+import { toOnnx } from "../src/onnx/lower.ts";
 import { linear } from "../src/nn/index.ts";
 import type { InBlocks } from "./block-elements.ts";
 import { openAttention } from "./own-attention.ts";
@@ -57,6 +58,18 @@ function normal(length: number, seed: number): Float32Array {
   return Float32Array.from({ length }, () => (stream.next() < 0.05 ? 0 : stream.normal()));
 }
 
+/** aᵀ · b of normal numbers a [depth, m] and b [depth, n]. */
+async function gradientOfWeights(backend: Backend, m: number, n: number, depth: number): Promise<Float32Array> {
+  const graph = trace((v: { readonly a: Value; readonly b: Value }) => ({ y: matmul(v.a, v.b, { transA: true }) }), { a: { shape: [depth, m], dtype: "float32" as const }, b: { shape: [depth, n], dtype: "float32" as const } });
+  const session = await backend.createSession(toOnnx(graph, "cpu", { ownKernels: true }), { threads: 2 });
+  const y = backend.tensor("float32", [m, n]);
+  const binding = session.bind({ a: backend.tensorOver("float32", [depth, m], normal(depth * m, m)), b: backend.tensorOver("float32", [depth, n], normal(depth * n, n)) }, { y });
+  await binding.run();
+  binding.dispose();
+  session.dispose();
+  return y.data.slice();
+}
+
 /** Run by itself: a digest of many products. */
 async function digest(): Promise<string> {
   const backend = await openBackend("cpu");
@@ -67,6 +80,8 @@ async function digest(): Promise<string> {
     const attend = await openAttention(backend, { heads: 6, kvHeads: 2, dim, capacity: tokens }, 1);
     hash.update(await attend({ projected: normal(tokens * 10 * dim, i), past: [0], fresh: tokens }));
   }
+  await backend.hasOwnKernels();
+  for (const [m, n, depth] of [[5, 3, 7], [48, 64, 256], [67, 75, 300], [100, 33, 513]] as const) hash.update(await gradientOfWeights(backend, m, n, depth));
   return hash.digest("hex");
 }
 

@@ -1,4 +1,4 @@
-import { add, div, minimum, mul, sqrt, sub, sumSquareAll, type Value } from "../tensor/index.ts";
+import { adamw, add, div, minimum, sqrt, sumSquareAll, type Value } from "../tensor/index.ts";
 
 export interface AdamWOptions {
   readonly beta1: number;
@@ -38,7 +38,7 @@ export interface AdamWStep {
 }
 
 /**
- * One AdamW step as graph nodes, one group a tensor (a single flat vector is slower: it leaves the cache).
+ * One AdamW step, tensor by tensor (a single flat vector is slower: it leaves the cache).
  * @param scale factor on every gradient (clipping)
  * @param decays whether a parameter is decayed
  */
@@ -47,18 +47,15 @@ export function adamwUpdate(
   parameters: Readonly<Record<string, Value>>,
   state: AdamWState<Value>,
   scalars: AdamWScalars<Value>,
-  { beta1, beta2 }: AdamWOptions,
+  betas: AdamWOptions,
   scale: Value,
   decays: (name: string) => boolean,
 ): AdamWStep {
   const out: { parameters: Record<string, Value>; m: Record<string, Value>; v: Record<string, Value> } = { parameters: {}, m: {}, v: {} };
   for (const [name, gradient] of Object.entries(gradients)) {
-    const g = mul(gradient, scale);
-    const m = add(mul(state.m[name]!, beta1), g);
-    const v = add(mul(state.v[name]!, beta2), mul(g, g));
-    const update = div(mul(m, scalars.rate), add(sqrt(v), scalars.epsilon));
-    const w = parameters[name]!;
-    out.parameters[name] = sub(decays(name) ? mul(w, scalars.decay) : w, update);
+    const before = { parameter: parameters[name]!, m: state.m[name]!, v: state.v[name]! };
+    const { parameter, m, v } = adamw(gradient, before, { scale, rate: scalars.rate, epsilon: scalars.epsilon, decay: decays(name) ? scalars.decay : undefined }, betas);
+    out.parameters[name] = parameter;
     out.m[name] = m;
     out.v[name] = v;
   }

@@ -20,5 +20,9 @@ export { gather, putAlong, scatterAdd, takeAlong, topK } from "./ops/index-ops.t
 export { logSoftmax, rmsNormalize, rotary, softmax } from "./ops/normalize.ts";
 export type { QuantizedMatrix } from "./ops/quantized.ts";
 export { dequantize, matmulQuantized, quantizedMatrix } from "./ops/quantized.ts";
+export type { AdamWTensors } from "./ops/adamw.ts";
+export { adamw } from "./ops/adamw.ts";
+export type { SwiGLU } from "./ops/swiglu.ts";
+export { swigluGradient } from "./ops/swiglu.ts";
 export type { CachedAttention } from "./ops/cached-attention.ts";
 export { cachedAttention } from "./ops/cached-attention.ts";

@@ -66,6 +66,9 @@ export const contrib = "com.microsoft";
 /** Domain of our own operators (kernels). */
 export const ownDomain = "longjing";
 
+/** The most dimensions of a tensor that they read (kernels/operator.h). */
+export const mostDimensions = 4;
+
 let nextId = 0;
 
 /** Applies an op. Returns all outputs. */

@@ -121,7 +121,7 @@ test.each<LossType>(["grpo", "dr_grpo", "dapo", "cispo"])("gradients of micro-ba
   const [a, b] = results as [(typeof results)[0], (typeof results)[0]];
   expect(b.step).toBe(a.step);
   expect(Object.keys(b.first).sort()).toEqual(Object.keys(a.first).sort());
-  for (const [name, value] of Object.entries(a.first)) expect(b.first[name], name).toBeCloseTo(value, 4);
+  for (const [name, value] of Object.entries(a.first)) expect(Math.abs(b.first[name]! - value), name).toBeLessThan(5e-5 * Math.max(1, Math.abs(value)));
   const start = Object.values((await rolled(6, 8)).state.parameters).flatMap(({ data }) => [...(data as Float32Array)]);
   const furthest = (x: readonly number[], y: readonly number[]): number => x.reduce((worst, value, i) => Math.max(worst, Math.abs(value - y[i]!)), 0);
   const moved = furthest(a.parameters, start);

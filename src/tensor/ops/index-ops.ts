@@ -1,4 +1,4 @@
-import { apply, applyAll, noAttributes, requireShape, sameShape, type NoAttributes, type Op } from "../op.ts";
+import { apply, applyAll, noAttributes, ownDomain, requireShape, sameShape, type NoAttributes, type Op } from "../op.ts";
 import { aroundAxis, concrete, elements } from "../nd-array.ts";
 import type { Value } from "../value.ts";
 import { reshape, zeros } from "./shape.ts";
@@ -17,8 +17,8 @@ export const gatherOp: Op<NoAttributes> = {
 };
 
 /**
- * base [rows, width] with rows added at ids. Lowered to ScatterElements, whose CPU kernel adds in order: ScatterND's races
- * between threads when an id repeats.
+ * base [rows, width] with rows added at ids, in order. Lowered to our kernel, or else to ScatterElements, whose CPU kernel adds in order
+ * on one thread: ScatterND's races between threads when an id repeats.
  */
 export const scatterAddOp: Op<NoAttributes> = {
   name: "scatterAdd",
@@ -28,6 +28,7 @@ export const scatterAddOp: Op<NoAttributes> = {
   },
   vjp: ({ inputs: [, ids], cotangents: [ct], wanted }) => [ct!, null, wanted[2] ? gather(ct!, ids!) : null],
   lower: (c) => {
+    if (c.ownKernels && c.inputTypes[1]!.dtype === "int64") return c.node("ScatterAddRows", c.inputs, c.outputs, {}, ownDomain);
     const [n, width] = concrete(c.inputTypes[2]!.shape, "scatterAdd") as [number, number];
     const column = c.fresh();
     const index = c.fresh();

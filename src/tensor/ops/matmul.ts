@@ -1,4 +1,4 @@
-import { apply, broadcastShapes, contrib, requireShape, type LowerContext, type Op } from "../op.ts";
+import { apply, broadcastShapes, contrib, ownDomain, requireShape, type LowerContext, type Op } from "../op.ts";
 import { broadcastIndex, concrete, elements, unravel, type NdArray } from "../nd-array.ts";
 import type { Shape, TensorType, Value } from "../value.ts";
 import { transpose } from "./shape.ts";
@@ -27,9 +27,23 @@ function layout(rank: number, trans: boolean, transBatch: boolean): number[] {
 const laidOut = (shape: Shape, trans: boolean, transBatch: boolean): Shape => layout(shape.length, trans, transBatch).map((i) => shape[i]!);
 const inverse = (permutation: readonly number[]): number[] => permutation.map((_, i) => permutation.indexOf(i));
 
+/** Columns up to which our kernel is the faster one: it reads them again for each 32 rows of the result. */
+const mostColumns = 1024;
+
+/**
+ * aᵀ · b of two matrices, or of lanes of them where b is ordered by its rows: for these we have a kernel. ONNX Runtime's gains little from a
+ * second thread where the result is small and each sum long, and is slow where all is small.
+ */
+function ownProduct({ inputTypes: [a, b, addend], attributes: { transA, transB, transBatchA, transBatchB } }: Pick<LowerContext<Attributes>, "inputTypes" | "attributes">): boolean {
+  const [rank, columns] = [a!.shape.length, b!.shape.at(-1)];
+  const ordered = rank === 2 ? !transBatchB : rank === 3 && transBatchB && a!.shape[0] === b!.shape[1];
+  return transA && !transB && !transBatchA && ordered && addend === undefined && b!.shape.length === rank && typeof columns === "number" && columns <= mostColumns;
+}
+
 function lower(c: LowerContext<Attributes>): void {
   const { transA, transB, transBatchA, transBatchB, alpha } = c.attributes;
   const [a, b] = c.inputTypes as [TensorType, TensorType];
+  if (c.ownKernels && ownProduct(c)) return c.node("MatMulTransA", c.inputs, c.outputs, { alpha: { float: alpha } }, ownDomain);
   if (a.shape.length === 2 && b.shape.length === 2) return c.node("Gemm", c.inputs, c.outputs, { transA: Number(transA), transB: Number(transB), alpha: { float: alpha } });
   if (!transA && !transB && !transBatchA && !transBatchB && alpha === 1) return c.node("MatMul", c.inputs, c.outputs);
   if (c.target === "cpu") {
