@@ -1,4 +1,5 @@
 import { parameterSpecs, projectionGroups, type ModelConfig, type ParameterSpec } from "../model/index.ts";
+import { eventLoopTurn } from "../runtime/event-loop.ts";
 import type { Backend, DeviceTensor, LoadValues, OwnFunctions } from "../runtime/index.ts";
 import { openCheckpoint, sameLayout, sliceRows, type BlockLayout, type Checkpoint, type GgufHeaderOptions, type QuantizedBlocks, type ReadRows } from "../weights/index.ts";
 import type { ModelParameters, ParameterTensors, QuantizedTensors } from "./model-parameters.ts";
@@ -41,7 +42,7 @@ export interface FrozenModel extends LoadedModel<ModelParameters>, Pick<Checkpoi
  */
 export async function loadFrozenModel(opening: Backend | Promise<Backend>, path: string, options: LoadModelOptions = {}): Promise<FrozenModel> {
   const exact = options.dtype === "float32";
-  return load(path, options, async (checkpoint, specs) => {
+  const model = await load(path, options, async (checkpoint, specs) => {
     const backend = await opening;
     const own = (await backend.hasOwnKernels()) ? backend.ownFunctions : null;
     const groups = Array.from(projectionGroups(specs))
@@ -58,6 +59,11 @@ export async function loadFrozenModel(opening: Backend | Promise<Backend>, path:
     memory.leave();
     return parameters;
   });
+  // Every program looks tokens up in it: it comes while the first is being made, which is told where it cannot.
+  const embedding = model.parameters["model.embed_tokens.weight"];
+  if (embedding) ("blocks" in embedding ? embedding.blocks : embedding).load?.("data").catch(() => {});
+  await eventLoopTurn(); // or it would be asked for when that is made
+  return model;
 }
 
 type Reopened = Checkpoint & Required<Pick<Checkpoint, "reopen">>;
