@@ -91,7 +91,7 @@ function bindReadBlocks(koffi: ReturnType<typeof loadKoffi>, library: Library): 
     const readings = BigInt64Array.from(batch.flatMap(({ reading }) => fields(reading)));
     const each = readings.length / batch.length;
     for (const { blocks } of whole) tiled.add(blocks.buffer);
-    callAside(read, [readings, batch.length, matrices], [batch, names]).then(
+    whileUsed(batch.map(({ reading }) => reading.blocks.buffer), callAside(read, [readings, batch.length, matrices], [batch, names])).then(
       () => batch.forEach(({ resolve }, at) => resolve(readings[(at + 1) * each - 1] !== 0n)),
       (error: unknown) => batch.forEach(({ reject }) => reject(error)),
     );
@@ -111,6 +111,27 @@ function bindReadBlocks(koffi: ReturnType<typeof loadKoffi>, library: Library): 
 
 /** Memory that tiles stand for: at its address nothing else may come to lie before they are forgotten. */
 const tiled = new Set<ArrayBufferLike>();
+
+/** Memory that is being read into, how many do so, and what is to happen to it afterwards. */
+const used = new Map<ArrayBufferLike, { users: number; afterwards?: () => void }>();
+
+async function whileUsed(buffers: readonly ArrayBufferLike[], work: Promise<unknown>): Promise<void> {
+  for (const buffer of buffers) {
+    const use = used.get(buffer);
+    if (use) use.users++;
+    else used.set(buffer, { users: 1 });
+  }
+  try {
+    await work;
+  } finally {
+    for (const buffer of buffers) {
+      const use = used.get(buffer)!;
+      if (--use.users > 0) continue;
+      used.delete(buffer);
+      use.afterwards?.();
+    }
+  }
+}
 
 /** Threads that make tiles. */
 const tileThreads = 2;
@@ -132,9 +153,14 @@ function shares(batch: readonly Asked[]): readonly (readonly Asked[])[] {
 
 function bindMemory(library: Library): Pick<OwnKernels, "wishLargePages" | "giveBack"> {
   const [wish, forget] = ["longjing_wish_large_pages", "longjing_give_back"].map((name) => library.func(name, "void", ["void *", "size_t"])) as [ForeignFunction, ForeignFunction];
-  const giveBack = (data: TypedArray): void => {
+  const forgetNow = (data: TypedArray): void => {
     forget(data, data.byteLength);
     tiled.delete(data.buffer);
+  };
+  const giveBack = (data: TypedArray): void => {
+    const use = used.get(data.buffer);
+    if (use) use.afterwards = () => forgetNow(data);
+    else forgetNow(data);
   };
   return { wishLargePages: (data) => void wish(data, data.byteLength), giveBack };
 }
