@@ -128,7 +128,7 @@ describe("a GGUF file's matrices", () => {
     expect([await fresh(path), await fresh(other)]).toEqual([eight, four]);
   });
 
-  test("are read in another form when a program needs it, of the file whose header was read and no other", async () => {
+  test("are read when a program needs them, and in the form that it needs, of the file whose header was read and no other", async () => {
     const on = await backend("cpu");
     if (!(await on.hasOwnKernels())) return;
     const path = await write("Q8_0", "changes");

@@ -36,8 +36,8 @@ export interface FrozenModel extends LoadedModel<ModelParameters>, Pick<Checkpoi
 
 /**
  * Opens a model to be run and not trained: matrices keep the blocks that a file stores them in, where kernels take them as they
- * are, and projections of the same rows become one. Of a GGUF file, if our own kernels are there, they make their tiles of a matrix straight
- * from it, beside what the caller does next; a program that is compiled waits for what it needs.
+ * are, and projections of the same rows become one. Of a GGUF file, what a program needs is read when it is compiled, if our own kernels
+ * are there: they make their tiles of a matrix straight from it, and are done before long.
  * @param opening where it will run; the header is read while that is being opened
  */
 export async function loadFrozenModel(opening: Backend | Promise<Backend>, path: string, options: LoadModelOptions = {}): Promise<FrozenModel> {
@@ -59,21 +59,11 @@ export async function loadFrozenModel(opening: Backend | Promise<Backend>, path:
     memory.leave();
     return parameters;
   });
-  foresee(model.parameters);
-  await eventLoopTurn(); // or they would be asked for when the caller has made a program
+  // Every program looks tokens up in it: it comes while the first is being made, which is told where it cannot.
+  const embedding = model.parameters["model.embed_tokens.weight"];
+  if (embedding) ("blocks" in embedding ? embedding.blocks : embedding).load?.("data").catch(() => {});
+  await eventLoopTurn(); // or it would be asked for when that is made
   return model;
-}
-
-/** Tokens are looked up in one, and the other is taken apart: not only our products read them. */
-const readInBlocks = /\.(?:embed_tokens|kv_b_proj)\.weight$/;
-
-/** Asks for the values as programs most likely will. What they want otherwise is read as well, and what cannot be read they are told. */
-function foresee(parameters: ModelParameters): void {
-  for (const [name, parameter] of Object.entries(parameters)) {
-    const inBlocks = "blocks" in parameter;
-    const { load } = inBlocks ? parameter.blocks : parameter;
-    load?.(inBlocks && !parameter.exact && !readInBlocks.test(name) ? "tiles" : "data").catch(() => {});
-  }
 }
 
 type Reopened = Checkpoint & Required<Pick<Checkpoint, "reopen">>;
