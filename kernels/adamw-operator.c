@@ -19,9 +19,6 @@ typedef struct {
   size_t count;
 } Step;
 
-// Numbers that are worth another thread's while.
-enum { CHUNK = 1 << 13 };
-
 static void update_some(void *data, size_t chunk) {
   const Step *s = data;
   const float *g = s->in[GRADIENT].data, *w = s->in[PARAMETER].data, *m = s->in[M].data, *v = s->in[V].data;
@@ -43,14 +40,13 @@ static void update_some(void *data, size_t chunk) {
 static Status *compute(void *kernel, void *context) {
   Step s = {.kernel = kernel};
   const Api api = s.kernel->api;
-  Status *status = NULL;
-  for (size_t i = 0; i < INPUTS && !status; i++) {
-    status = read_input(api, context, i, &s.in[i]);
-    if (i == GRADIENT) s.count = elements(&s.in[i]);
-    if (!status && !s.in[i].missing && elements(&s.in[i]) != (i < SCALE ? s.count : 1)) status = fail(api, INVALID, "AdamW: expected a gradient, a parameter and moments of one shape, and scalars");
-  }
+  Status *status = read_inputs(api, context, 0, INPUTS, s.in);
+  if (status) return status;
+  s.count = elements(&s.in[GRADIENT]);
+  for (size_t i = 0; i < INPUTS; i++)
+    if (!s.in[i].missing && elements(&s.in[i]) != (i < SCALE ? s.count : 1)) return fail(api, INVALID, "AdamW: expected a gradient, a parameter and moments of one shape, and scalars");
   for (size_t i = 0; i < OUTPUTS && !status; i++) status = make_output(api, context, i, s.in[PARAMETER].sizes, s.in[PARAMETER].dimensions, (void **)&s.out[i]);
-  return status ? status : parallel(api, context, update_some, (s.count + CHUNK - 1) / CHUNK, &s);
+  return status ? status : parallel_chunks(api, context, update_some, s.count, &s);
 }
 
 static Status *create(const CustomOp *op, Api api, const void *info, void **out) {

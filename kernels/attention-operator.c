@@ -173,8 +173,7 @@ static Status *reserve(Step *s) {
 static Status *compute(void *kernel, void *context) {
   Step s = {.kernel = kernel};
   const Api api = s.kernel->api;
-  Status *status = NULL;
-  for (size_t i = 0; i < INPUTS && !status; i++) status = read_input(api, context, i, &s.in[i]);
+  Status *status = read_inputs(api, context, 0, INPUTS, s.in);
   if (status) return status;
   const int64_t *past = s.in[PAST_KEYS].sizes;
   s.batch = (size_t)s.in[Q].sizes[0], s.count = (size_t)s.in[Q].sizes[1];

@@ -28,6 +28,12 @@ Status *read_input(Api api, void *context, size_t index, Tensor *to) {
   return s ? s : shape_of(api, value, to);
 }
 
+Status *read_inputs(Api api, void *context, size_t first, size_t count, Tensor *to) {
+  Status *s = NULL;
+  for (size_t i = 0; i < count && !s; i++) s = read_input(api, context, first + i, to + i);
+  return s;
+}
+
 size_t elements(const Tensor *t) {
   size_t count = 1;
   for (int i = 0; i < MOST_DIMENSIONS; i++) count *= (size_t)t->sizes[i];
@@ -47,6 +53,8 @@ Status *parallel(Api api, void *context, void (*work)(void *, size_t), size_t co
   if (count == 1) work(data, 0);
   return NULL;
 }
+
+Status *parallel_chunks(Api api, void *context, void (*work)(void *, size_t), size_t count, void *data) { return parallel(api, context, work, (count + CHUNK - 1) / CHUNK, data); }
 
 static __thread void *memory = NULL;
 static __thread size_t memory_bytes = 0;

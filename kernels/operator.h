@@ -49,12 +49,17 @@ typedef struct {
 
 Status *fail(Api api, int code, const char *message);
 Status *read_input(Api api, void *context, size_t index, Tensor *to);
+// `count` of them, from `first` on.
+Status *read_inputs(Api api, void *context, size_t first, size_t count, Tensor *to);
 size_t elements(const Tensor *t);
 // Memory of an output, which the caller may have bound.
 Status *make_output(Api api, void *context, size_t index, const int64_t *sizes, size_t dimensions, void **data);
 Status *float_attribute(Api api, const void *info, const char *name, float *to);
 // Runs work(data, 0), ..., work(data, count - 1) on the session's threads.
 Status *parallel(Api api, void *context, void (*work)(void *, size_t), size_t count, void *data);
+// Of an operator that goes through `count` numbers once, work(data, chunk) for each so many: they are worth another thread's while.
+enum { CHUNK = 1 << 13 };
+Status *parallel_chunks(Api api, void *context, void (*work)(void *, size_t), size_t count, void *data);
 
 // Memory of the calling thread's until it asks again; NULL where there is none.
 void *scratch(size_t bytes);

@@ -27,11 +27,10 @@ static Status *pack(const Kernel *k, void *context, Packed *packed) {
 
 // At the first run: initializers lie where they will stay, and all threads may take part.
 static Status *prepare(Kernel *k, void *context, size_t which, size_t columns) {
-  Tensor blocks, scales, offsets;
-  Status *s = read_input(k->api, context, 1 + 3 * which, &blocks);
-  if (!s) s = read_input(k->api, context, 2 + 3 * which, &scales);
-  if (!s) s = read_input(k->api, context, 3 + 3 * which, &offsets);
+  Tensor parts[3];
+  Status *s = read_inputs(k->api, context, 1 + 3 * which, 3, parts);
   if (s) return s;
+  const Tensor blocks = parts[0], scales = parts[1], offsets = parts[2];
   const size_t count = (size_t)blocks.sizes[1], bytes = (size_t)blocks.sizes[2];
   if (columns == 0 || count == 0) return fail(k->api, INVALID, "MatMulBlocks: a matrix without columns");
   const Blocks b = {.blocks = blocks.data, .scales = scales.data, .offsets = offsets.data, .rows = (size_t)blocks.sizes[0], .columns = columns, .block_size = columns / count, .bits = count * bytes * 8 / columns};

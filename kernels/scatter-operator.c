@@ -32,8 +32,7 @@ static void scatter_some(void *data, size_t task) {
 static Status *compute(void *kernel, void *context) {
   const Api api = *(Api *)kernel;
   Step s = {0};
-  Status *status = NULL;
-  for (size_t i = 0; i < INPUTS && !status; i++) status = read_input(api, context, i, &s.in[i]);
+  Status *status = read_inputs(api, context, 0, INPUTS, s.in);
   if (status) return status;
   s.rows = (size_t)s.in[BASE].sizes[0], s.width = (size_t)s.in[BASE].sizes[1], s.count = elements(&s.in[IDS]);
   if (s.in[BASE].dimensions != 2 || (size_t)s.in[ADDED].sizes[0] != s.count || elements(&s.in[ADDED]) != s.count * s.width) return fail(api, INVALID, "ScatterAddRows: expected [rows, width], [n] and [n, width]");

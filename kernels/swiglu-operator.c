@@ -12,9 +12,6 @@ typedef struct {
   size_t count;
 } Step;
 
-// Numbers that are worth another thread's while.
-enum { CHUNK = 1 << 13 };
-
 static void differentiate_some(void *data, size_t chunk) {
   const Step *s = data;
   const float *gates = s->in[GATE].data, *ups = s->in[UP].data, *gradients = s->in[GRADIENT].data;
@@ -32,13 +29,12 @@ static void differentiate_some(void *data, size_t chunk) {
 static Status *compute(void *kernel, void *context) {
   const Api api = *(Api *)kernel;
   Step s = {0};
-  Status *status = NULL;
-  for (size_t i = 0; i < INPUTS && !status; i++) status = read_input(api, context, i, &s.in[i]);
+  Status *status = read_inputs(api, context, 0, INPUTS, s.in);
   if (status) return status;
   s.count = elements(&s.in[GATE]);
   if (elements(&s.in[UP]) != s.count || elements(&s.in[GRADIENT]) != s.count) return fail(api, INVALID, "SwiGLUGradient: expected inputs of one shape");
   for (size_t i = 0; i < OUTPUTS && !status; i++) status = make_output(api, context, i, s.in[GATE].sizes, s.in[GATE].dimensions, (void **)&s.out[i]);
-  return status ? status : parallel(api, context, differentiate_some, (s.count + CHUNK - 1) / CHUNK, &s);
+  return status ? status : parallel_chunks(api, context, differentiate_some, s.count, &s);
 }
 
 void *longjing_swiglu_gradient(void) {

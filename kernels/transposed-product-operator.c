@@ -21,10 +21,8 @@ typedef struct {
 static void multiply_part(void *data, size_t part) {
   const Step *s = data;
   const size_t first = part * TASK_ROWS;
-  s->product((Matrix){s->a, s->m}, (Matrix){s->b, s->n}, s->y, s->n, s->n, s->depth, s->kernel->alpha, first, at_most(s->m, first + TASK_ROWS));
+  s->product((Matrix){s->a, s->m}, (Matrix){s->b, s->n}, s->y, s->n, s->depth, s->kernel->alpha, first, at_most(s->m, first + TASK_ROWS));
 }
-
-static size_t parts_of(const Step *s) { return (s->m + TASK_ROWS - 1) / TASK_ROWS; }
 
 enum { TASK_LANES = 8 };
 
@@ -37,16 +35,16 @@ static void multiply_lanes(void *data, size_t task) {
   for (size_t k = 0; b && k < s->depth; k++) memcpy(b + k * width, from + k * stride, width * sizeof(float));
   for (size_t l = 0; l < count; l++) {
     const Matrix right = b ? (Matrix){b + l * s->n, width} : (Matrix){from + l * s->n, stride};
-    for (size_t first = 0; first < s->m; first += TASK_ROWS) s->product((Matrix){s->a + (lane + l) * s->depth * s->m, s->m}, right, s->y + (lane + l) * s->m * s->n, s->n, s->n, s->depth, s->kernel->alpha, first, at_most(s->m, first + TASK_ROWS));
+    for (size_t first = 0; first < s->m; first += TASK_ROWS) s->product((Matrix){s->a + (lane + l) * s->depth * s->m, s->m}, right, s->y + (lane + l) * s->m * s->n, s->n, s->depth, s->kernel->alpha, first, at_most(s->m, first + TASK_ROWS));
   }
 }
 
 static Status *compute(void *kernel, void *context) {
   const Api api = ((const Kernel *)kernel)->api;
-  Tensor a, b;
-  Status *status = read_input(api, context, 0, &a);
-  if (!status) status = read_input(api, context, 1, &b);
+  Tensor in[2];
+  Status *status = read_inputs(api, context, 0, 2, in);
   if (status) return status;
+  const Tensor a = in[0], b = in[1];
   const size_t rank = a.dimensions;
   const int64_t lanes = rank == 3 ? a.sizes[0] : 1, depth = a.sizes[rank == 3], m = a.sizes[rank == 3 ? 2 : 1], n = b.sizes[rank == 3 ? 2 : 1];
   if (b.dimensions != rank || (rank != 2 && rank != 3) || b.sizes[0] != depth || (rank == 3 && b.sizes[1] != lanes)) return fail(api, INVALID, "MatMulTransA: expected [depth, m] and [depth, n], or [lanes, depth, m] and [depth, lanes, n]");
@@ -54,7 +52,7 @@ static Status *compute(void *kernel, void *context) {
   const int64_t shape[3] = {lanes, m, n};
   status = make_output(api, context, 0, shape + 3 - rank, rank, (void **)&s.y);
   if (status || n == 0) return status;
-  return lanes == 1 ? parallel(api, context, multiply_part, parts_of(&s), &s) : parallel(api, context, multiply_lanes, (s.lanes + TASK_LANES - 1) / TASK_LANES, &s);
+  return lanes == 1 ? parallel(api, context, multiply_part, (s.m + TASK_ROWS - 1) / TASK_ROWS, &s) : parallel(api, context, multiply_lanes, (s.lanes + TASK_LANES - 1) / TASK_LANES, &s);
 }
 
 static Status *create(const CustomOp *op, Api api, const void *info, void **out) {

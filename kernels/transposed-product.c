@@ -45,7 +45,7 @@ INLINE void add_columns(const float *panels, Matrix a, Matrix b, Result y, size_
   for (; r < rows; r++, y.at += y.stride) add_tile((Matrix){a.at + r, a.stride}, b, y, depth, 1, vectors, lanes);
 }
 
-static void transposed_product(Matrix a, Matrix b, float *y, size_t y_stride, size_t n, size_t whole_depth, float alpha, size_t first, size_t last) {
+static void transposed_product(Matrix a, Matrix b, float *y, size_t n, size_t whole_depth, float alpha, size_t first, size_t last) {
   float panels[TASK_ROWS * DEPTH];
   size_t from = 0;
   do {
@@ -54,7 +54,7 @@ static void transposed_product(Matrix a, Matrix b, float *y, size_t y_stride, si
     for (size_t r = 0; r + ROWS <= rows; r += ROWS)
       for (size_t k = 0; k < depth; k++) memcpy(panels + r * depth + k * ROWS, left.at + k * a.stride + r, ROWS * sizeof(float));
     Matrix right = {b.at + from * b.stride, b.stride};
-    Result to = {y + first * y_stride, y_stride, from == 0, from + depth == whole_depth, alpha};
+    Result to = {y + first * n, n, from == 0, from + depth == whole_depth, alpha};
     size_t j = 0;
     for (; j + COLUMN_VECTORS * LANES <= n; j += COLUMN_VECTORS * LANES, right.at += COLUMN_VECTORS * LANES, to.at += COLUMN_VECTORS * LANES) add_columns(panels, left, right, to, rows, depth, COLUMN_VECTORS, LANES);
     for (; j + LANES <= n; j += LANES, right.at += LANES, to.at += LANES) add_columns(panels, left, right, to, rows, depth, 1, LANES);
@@ -68,4 +68,4 @@ static void transposed_product(Matrix a, Matrix b, float *y, size_t y_stride, si
 #else
 #define PRODUCT narrow_transposed_product
 #endif
-void PRODUCT(Matrix a, Matrix b, float *y, size_t y_stride, size_t n, size_t depth, float alpha, size_t first, size_t last) { transposed_product(a, b, y, y_stride, n, depth, alpha, first, last); }
+void PRODUCT(Matrix a, Matrix b, float *y, size_t n, size_t depth, float alpha, size_t first, size_t last) { transposed_product(a, b, y, n, depth, alpha, first, last); }

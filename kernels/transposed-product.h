@@ -10,7 +10,7 @@ typedef struct {
   size_t stride;
 } Matrix;
 
-// Rows first, ..., last - 1, at most TASK_ROWS, of y [m, n] = a [depth, m] transposed times b [depth, n] times alpha; y's rows lie y_stride
-// apart. Each number is summed in the order of depth, so that both have the same bits.
-typedef void TransposedProduct(Matrix a, Matrix b, float *y, size_t y_stride, size_t n, size_t depth, float alpha, size_t first, size_t last);
+// Rows first, ..., last - 1, at most TASK_ROWS, of y [m, n] = a [depth, m] transposed times b [depth, n] times alpha. Each number is summed
+// in the order of depth, so that both have the same bits.
+typedef void TransposedProduct(Matrix a, Matrix b, float *y, size_t n, size_t depth, float alpha, size_t first, size_t last);
 extern TransposedProduct wide_transposed_product, narrow_transposed_product;

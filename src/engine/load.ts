@@ -49,7 +49,7 @@ export async function loadFrozenModel(opening: Backend | Promise<Backend>, path:
       .flatMap(([name, parts]) => (joins(checkpoint, parts, exact) ? [{ name, parts }] : parts.map((part) => ({ name: part.name, parts: [part] }))))
       .map((group) => ({ ...group, layout: layoutOf(checkpoint, group.parts[0]!, exact) }));
     const memory = new TensorMemory(backend, groups.reduce((n, { parts, layout }) => n + bytesOf(parts, layout), 0), "sparse");
-    const later = own && checkpoint.reopen ? readingLater(checkpoint as Reopened) : null;
+    const later = own && checkpoint.reopen ? readingLater(checkpoint.reopen, checkpoint.close) : null;
     const parameters: Record<string, DeviceTensor | QuantizedTensors> = {};
     for (const { name, parts, layout } of groups) {
       const { tensors, read } = layOut(memory, checkpoint, parts, layout, { exact, own, ...(later && { later }) });
@@ -66,20 +66,18 @@ export async function loadFrozenModel(opening: Backend | Promise<Backend>, path:
   return model;
 }
 
-type Reopened = Checkpoint & Required<Pick<Checkpoint, "reopen">>;
-
 /** Opens a closed checkpoint while somebody reads it. */
-function readingLater(checkpoint: Reopened): (read: LoadValues) => LoadValues {
+function readingLater(reopen: () => Promise<void>, close: () => Promise<void>): (read: LoadValues) => LoadValues {
   let readers = 0;
   let ready: Promise<unknown> = Promise.resolve();
   const whileOpen = async (read: () => Promise<void>): Promise<void> => {
-    if (readers++ === 0) ready = ready.then(() => checkpoint.reopen!());
+    if (readers++ === 0) ready = ready.then(reopen);
     const opened = ready;
     try {
       await opened;
       await read();
     } finally {
-      if (--readers === 0) ready = opened.then(() => checkpoint.close(), () => {});
+      if (--readers === 0) ready = opened.then(close, () => {});
     }
   };
   return (read) => {

@@ -151,3 +151,10 @@ export function broadcastShapes(a: Shape, b: Shape, where: string): Shape {
     return x === 1 ? y : x;
   });
 }
+
+/** Lowers to a node with one output that has no name yet; returns its name. */
+export function emit(c: Pick<LowerContext<never>, "node" | "fresh">, op: string, inputs: readonly string[], attributes: Parameters<LowerContext<never>["node"]>[3] = {}): string {
+  const out = c.fresh();
+  c.node(op, inputs, [out], attributes);
+  return out;
+}

@@ -15,7 +15,7 @@ export interface ByteSource {
   readonly descriptor?: number | undefined;
   close(): Promise<void>;
   /** Of a file that has been closed. @throws LongjingError "not_found"; "bad_file" where it is another one now */
-  reopen?(): Promise<void>;
+  readonly reopen?: () => Promise<void>;
 }
 
 /** A source over memory. */

@@ -65,7 +65,7 @@ export async function openGguf(source: ByteSource, options: GgufHeaderOptions = 
     },
     placeOf: (name, entries) => (source.descriptor === undefined ? null : { descriptor: source.descriptor, offset: find(name, entries).offset }),
     close: () => source.close(),
-    reopen: source.reopen && (() => source.reopen!()),
+    reopen: source.reopen,
   };
 }
 

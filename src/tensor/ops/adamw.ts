@@ -1,4 +1,4 @@
-import { applyAll, mostDimensions, ownDomain, requireShape, sameShape, type LowerContext, type Op } from "../op.ts";
+import { applyAll, emit, mostDimensions, ownDomain, requireShape, sameShape, type LowerContext, type Op } from "../op.ts";
 import type { NdArray } from "../nd-array.ts";
 import type { Value } from "../value.ts";
 
@@ -38,15 +38,11 @@ export const adamwOp: Op<Betas> = {
 function lowerToLibrary(c: LowerContext<Betas>): void {
   const [gradient, parameter, m, v, scale, rate, epsilon, decay] = c.inputs as [string, string, string, string, string, string, string, string?];
   const [next, nextM, nextV] = c.outputs as [string, string, string];
-  const emit = (type: string, inputs: readonly string[], to = c.fresh()): string => {
-    c.node(type, inputs, [to]);
-    return to;
-  };
-  const g = emit("Mul", [gradient, scale]);
-  emit("Add", [emit("Mul", [m, c.float(c.attributes.beta1)]), g], nextM);
-  emit("Add", [emit("Mul", [v, c.float(c.attributes.beta2)]), emit("Mul", [g, g])], nextV);
-  const change = emit("Div", [emit("Mul", [nextM, rate]), emit("Add", [emit("Sqrt", [nextV]), epsilon])]);
-  emit("Sub", [decay === undefined ? parameter : emit("Mul", [parameter, decay]), change], next);
+  const g = emit(c, "Mul", [gradient, scale]);
+  c.node("Add", [emit(c, "Mul", [m, c.float(c.attributes.beta1)]), g], [nextM]);
+  c.node("Add", [emit(c, "Mul", [v, c.float(c.attributes.beta2)]), emit(c, "Mul", [g, g])], [nextV]);
+  const change = emit(c, "Div", [emit(c, "Mul", [nextM, rate]), emit(c, "Add", [emit(c, "Sqrt", [nextV]), epsilon])]);
+  c.node("Sub", [decay === undefined ? parameter : emit(c, "Mul", [parameter, decay]), change], [next]);
 }
 
 export interface AdamWTensors {

@@ -1,4 +1,4 @@
-import { apply, contrib, noAttributes, ownDomain, requireShape, sizeOf, type LowerContext, type Op } from "../op.ts";
+import { apply, contrib, emit, noAttributes, ownDomain, requireShape, sizeOf, type LowerContext, type Op } from "../op.ts";
 import { concrete, elements, type NdArray } from "../nd-array.ts";
 import type { TensorType, Value } from "../value.ts";
 import { siluOp } from "./elementwise.ts";
@@ -68,12 +68,6 @@ export const dequantizeOp: Op<DequantizeAttributes> = {
   },
   reference: (parts, { columns }, [out]) => [{ shape: concrete(out!.shape, "dequantize"), dtype: "float32", data: dequantized(parts as [NdArray, NdArray, NdArray?], columns) }],
 };
-
-function emit(c: Pick<LowerContext<never>, "node" | "fresh">, op: string, inputs: readonly string[], attributes: Parameters<LowerContext<never>["node"]>[3] = {}): string {
-  const out = c.fresh();
-  c.node(op, inputs, [out], attributes);
-  return out;
-}
 
 /** Bytes as floats → their two halves side by side. WebGPU has no kernels for uint8, so this is arithmetic. */
 function halves(c: LowerContext<DequantizeAttributes>, bytes: string, shape: readonly number[]): string {

@@ -1,4 +1,4 @@
-import { applyAll, mostDimensions, noAttributes, ownDomain, requireShape, sameShape, type NoAttributes, type Op } from "../op.ts";
+import { applyAll, emit, mostDimensions, noAttributes, ownDomain, requireShape, sameShape, type NoAttributes, type Op } from "../op.ts";
 import type { Value } from "../value.ts";
 
 /** silu(gate) · up, and what lies between: all of one shape. */
@@ -29,11 +29,8 @@ export const swigluGradientOp: Op<NoAttributes> = {
     const [gate, up, sigma, activated, y, ct] = c.inputs as [string, string, string, string, string, string];
     const [dGate, dUp] = c.outputs as [string, string];
     if (c.ownKernels && c.inputTypes[0]!.shape.length <= mostDimensions) return c.node("SwiGLUGradient", [gate, up, ct], c.outputs, {}, ownDomain);
-    const [rest, weighed, slope] = [c.fresh(), c.fresh(), c.fresh()];
-    c.node("Sub", [up, y], [rest]);
-    c.node("Mul", [sigma, rest], [weighed]);
-    c.node("Add", [weighed, y], [slope]);
-    c.node("Mul", [ct, slope], [dGate]);
+    const weighed = emit(c, "Mul", [sigma, emit(c, "Sub", [up, y])]);
+    c.node("Mul", [ct, emit(c, "Add", [weighed, y])], [dGate]);
     c.node("Mul", [ct, activated], [dUp]);
   },
   reference: (inputs) => {
