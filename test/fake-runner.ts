@@ -1,3 +1,4 @@
+import { tokensOf, wantedOf, type Chunk } from "../src/engine/chunk.ts";
 import type { ModelParameters } from "../src/engine/model-parameters.ts";
 import type { Runner } from "../src/engine/scheduler.ts";
 import { llamaConfig } from "../src/model/index.ts";
@@ -15,7 +16,7 @@ export class FakeRunner implements Runner {
   readonly config = config;
   readonly options;
   readonly floatsPerToken = 1;
-  /** Tokens that each run computed, rows of padding included. */
+  /** Tokens that each run computed. */
   readonly runs: number[] = [];
   readonly #rows: Float32Array[];
   readonly #sensitive: boolean;
@@ -28,14 +29,9 @@ export class FakeRunner implements Runner {
     this.#rows = Array.from({ length: max_num_seqs }, () => new Float32Array(max_model_len));
   }
 
-  prefill(parameters: ModelParameters, start: number, prompts: readonly (readonly number[])[]): Promise<Float32Array> {
-    this.runs.push(prompts.length * Math.max(...prompts.map((p) => p.length)));
-    return this.#logits(prompts.flatMap((ids, b) => this.#append(parameters, start + b, 0, ids).slice(-1)));
-  }
-
-  decode(parameters: ModelParameters, start: number, token_ids: readonly number[], lengths: readonly number[]): Promise<Float32Array> {
-    this.runs.push(token_ids.length);
-    return this.#logits(token_ids.flatMap((id, b) => this.#append(parameters, start + b, lengths[b]!, [id])));
+  async forward(parameters: ModelParameters, start: number, chunks: readonly Chunk[]): Promise<Float32Array> {
+    this.runs.push(tokensOf(chunks));
+    return this.#logits(chunks.flatMap((chunk, b) => this.#append(parameters, start + b, chunk.past, chunk.token_ids).slice(chunk.token_ids.length - wantedOf(chunk))));
   }
 
   extend(parameters: ModelParameters, row: number, past: number, token_ids: readonly number[], wanted: number): Promise<Float32Array> {

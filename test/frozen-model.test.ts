@@ -39,9 +39,9 @@ describe.each(["F32", "F16", "Q8_0", "Q4_0", "Q4_K_M"] as const)("%s", (type) =>
     const path = join(folder, `${type}.gguf`);
     if (provider === "cpu" && dtype === "auto") await write(type);
     const blocking = provider === "cpu";
-    const logitsOf = async (runner: ModelRunner, parameters: Parameters<ModelRunner["prefill"]>[0]): Promise<Float32Array[]> => {
-      const first = (await runner.prefill(parameters, 0, prompts, blocking)).slice();
-      const second = (await runner.decode(parameters, 0, next, prompts.map((p) => p.length), blocking)).slice();
+    const logitsOf = async (runner: ModelRunner, parameters: Parameters<ModelRunner["forward"]>[0]): Promise<Float32Array[]> => {
+      const first = (await runner.forward(parameters, 0, prompts.map((token_ids) => ({ token_ids, past: 0 })), blocking)).slice();
+      const second = (await runner.forward(parameters, 0, next.map((id, b) => ({ token_ids: [id], past: prompts[b]!.length })), blocking)).slice();
       const further = (await runner.extend(parameters, 1, 3, [40, 41, 42], 2, blocking)).slice();
       await runner.dispose();
       return [first, second, further];
@@ -88,7 +88,7 @@ describe("a GGUF file's matrices", () => {
   const load = (parameters: ModelParameters): Promise<unknown> => Promise.all(Object.values(parameters).map((p) => ("blocks" in p ? p.blocks : p).load?.("data")));
   async function logitsOf(on: Backend, frozen: ModelParameters, session: SessionOptions = {}): Promise<Float32Array> {
     const runner = new ModelRunner(on, config, { ...size, frozen, session });
-    const logits = (await runner.prefill({}, 0, [prompts[0]!], true)).slice();
+    const logits = (await runner.extend({}, 0, 0, prompts[0]!, 1, true)).slice();
     await runner.dispose();
     return logits;
   }
@@ -146,10 +146,10 @@ test("a long prompt alone, which is computed in pieces, says what it says beside
   const parameters = Object.fromEntries(specs.map(({ name, shape }) => [name, on.tensorOver("float32", shape, values[name]!)]));
   const runner = new ModelRunner(on, config, { max_num_seqs: 2, max_model_len: 640 });
   const prompt = Array.from({ length: 600 }, (_, i) => (i * 37) % config.vocab_size);
-  const beside = (await runner.prefill(parameters, 0, [prompt, prompt.slice(0, 40)], true)).slice(0, config.vocab_size);
+  const beside = (await runner.forward(parameters, 0, [{ token_ids: prompt, past: 0 }, { token_ids: prompt.slice(0, 40), past: 0 }], true)).slice(0, config.vocab_size);
   expect(Math.max(...beside)).toBeGreaterThan(0.01);
   const furthest = (from: Float32Array): number => from.reduce((worst, value, i) => Math.max(worst, Math.abs(value - beside[i]!)), 0);
-  expect(furthest(await runner.prefill(parameters, 0, [prompt], true))).toBeLessThan(1e-5);
+  expect(furthest(await runner.extend(parameters, 0, 0, prompt, 1, true))).toBeLessThan(1e-5);
   // Logits of more tokens than a piece has: the last of them is the same.
   for (const wanted of [1, 300, 600]) expect(furthest((await runner.extend(parameters, 0, 0, prompt, wanted, true)).slice((wanted - 1) * config.vocab_size))).toBeLessThan(1e-5);
   await runner.dispose();

@@ -47,10 +47,10 @@ async function trained(tokens: readonly number[]): Promise<Float64Array> {
 test.each([true, false])("what the engine guesses is what training predicts, however far the guesser lags (frozen: %s)", async (frozen) => {
   const { runner, parameters } = await served(frozen);
   const tokens = ids("tokens", 20);
-  await runner.prefill(parameters, 1, [tokens.slice(0, 12), ids("others", 9)], false);
+  await runner.forward(parameters, 1, [tokens.slice(0, 12), ids("others", 9)].map((token_ids) => ({ token_ids, past: 0 })), false);
   let past = 0;
   for (const computed of [12, 13, 14, 19]) {
-    for (let n = Math.max(past, 12); n < computed; n++) await runner.decode(parameters, 1, [tokens[n]!], [n], false);
+    for (let n = Math.max(past, 12); n < computed; n++) await runner.extend(parameters, 1, n, [tokens[n]!], 1, false);
     const row = tokens.slice(0, computed + 1);
     const [got, want] = [await runner.draft(parameters, { row: 1, tokens: row, past }, false), await trained(row)];
     want.forEach((w, i) => expect(Math.abs(got[i]! - w), `${computed} tokens, logit ${i}`).toBeLessThan(1e-4));

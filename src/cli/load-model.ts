@@ -76,7 +76,7 @@ export async function loadServedModel(model: string, options: LoadOptions = {}):
   const backend = await opening;
   const max_model_len = contextLength(config, options);
   const runner = new ModelRunner(backend, config, { max_num_seqs: options.maxNumSeqs ?? sequencesInCache(config, max_model_len), max_model_len, frozen: parameters, mtp });
-  const running = runner.prefill({}, 0, [[0]], false);
+  const running = runner.extend({}, 0, 0, [0], 1, false);
   try {
     return await assemble({ model, path, backend, opened, runner, running }, options);
   } catch (error) {

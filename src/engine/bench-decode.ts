@@ -34,12 +34,12 @@ export async function benchSpeed(backend: Backend, { config, parameters }: Loade
   const blocking = backend.provider !== "wasm";
   const prompt = Array.from({ length: context }, (_, i) => (i * 7919) % config.vocab_size);
   const none = {};
-  const prefill = async (row: number): Promise<Float32Array> => runner.prefill(none, row, [prompt], blocking);
+  const prefill = async (row: number): Promise<Float32Array> => runner.extend(none, row, 0, prompt, 1, blocking);
   const decode = async (): Promise<number> => {
     let ids: readonly number[] = new Array<number>(rows).fill(0);
     const start = now();
     for (let step = 0; step < steps; step++) {
-      const logits = await runner.decode(none, 0, ids, new Array<number>(rows).fill(context + step), blocking);
+      const logits = await runner.forward(none, 0, ids.map((id) => ({ token_ids: [id], past: context + step })), blocking);
       ids = Array.from({ length: rows }, (_, b) => largest(logits, b * config.vocab_size, config.vocab_size));
     }
     return (rows * steps) / (now() - start);

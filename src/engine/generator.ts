@@ -2,7 +2,7 @@ import { LongjingError } from "../errors/index.ts";
 import { random } from "../random/index.ts";
 import type { LoraAdapter } from "../weights/index.ts";
 import { Adapters } from "./adapters.ts";
-import { eventLoopTurn } from "../runtime/event-loop.ts";
+import { eventLoopTurn, pause } from "../runtime/event-loop.ts";
 import { EventQueue } from "./event-queue.ts";
 import type { ModelParameters } from "./model-parameters.ts";
 import type { ModelRunner } from "./model-runner.ts";
@@ -147,9 +147,15 @@ export class Generator implements Engine {
     this.#pumping ??= Promise.resolve().then(() => this.#pump());
   }
 
+  /** Requests that come together start together: while each millisecond brings another, the engine waits for more. */
+  async #arrival(): Promise<void> {
+    for (let known = 0; known < this.#scheduler.waiting.size; await pause(1)) known = this.#scheduler.waiting.size;
+  }
+
   async #pump(): Promise<void> {
     const scheduler = this.#scheduler;
     try {
+      if (!this.#blocking) await this.#arrival();
       while ((scheduler.waiting.size > 0 || scheduler.running > 0) && !this.#disposed) {
         if (scheduler.idle) {
           await scheduler.change();

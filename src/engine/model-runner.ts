@@ -3,12 +3,14 @@ import { applyAdapters, cacheShape, hiddenStates, logits, type CacheShape, type 
 import { compile, runBinding, type Backend, type Binding, type DeviceTensor, type Program, type RowMath, type SessionOptions } from "../runtime/index.ts";
 import { gather, type TensorType } from "../tensor/index.ts";
 import type { LoraAdapter } from "../weights/index.ts";
+import { paddedRuns, picksOf, piecesOf, tokensOf, wantedOf, type Chunk } from "./chunk.ts";
 import { adaptedModules, adapterTensors } from "./adapters.ts";
 import { DraftHead, type DraftRequest } from "./draft-head.ts";
 import { allValues, tensorsOf, typesOf, type ModelParameters } from "./model-parameters.ts";
 import { rowMathOf } from "./row-math.ts";
 import { float32Bytes, TensorMemory } from "./tensor-memory.ts";
-import { placeTypes, stepContext, tokenType } from "./step-inputs.ts";
+import { StepBuffers } from "./step-buffers.ts";
+import { placeTypes, raggedPlaceTypes, stepContext, tokenType } from "./step-inputs.ts";
 
 export interface RunnerOptions {
   /** Rows of the cache: sequences that run at once. */
@@ -24,17 +26,6 @@ export interface RunnerOptions {
   readonly session?: SessionOptions;
 }
 
-/** New tokens of one row. */
-interface Chunk {
-  readonly token_ids: readonly number[];
-  /** Tokens that the row holds already. */
-  readonly past: number;
-}
-
-// Kernels compute attention over all pairs of a step's tokens, also those above the diagonal: two steps of 256 have a quarter fewer than
-// one of 512. Shorter ones gain no more, and read the weights more often.
-const pieceTokens = 256;
-
 // Decoding and the checking of guesses repeat a few shapes, whose bindings are worth keeping; each holds a handle for each tensor of
 // the cache.
 const keptBindings = 64;
@@ -42,6 +33,14 @@ const keptTokens = 8;
 
 /** Bytes of a cache that is wholly used before long. */
 const soonUsed = 2 ** 27;
+
+interface StepSizes {
+  readonly start: number;
+  readonly rows: number;
+  /** With padding. */
+  readonly tokens: number;
+  readonly picks: number;
+}
 
 interface BoundStep {
   readonly binding: Binding;
@@ -104,57 +103,59 @@ export class ModelRunner {
   }
 
   /**
-   * Writes prompts into rows start, start + 1, … and returns the logits after each prompt's last token, [prompts, vocabulary];
-   * the next call overwrites them.
+   * Appends chunks to rows start, start + 1, …: any number of tokens to each. Gives the logits that are wanted of each chunk, in their
+   * order, [wanted of all, vocabulary]; the next call overwrites them.
    */
-  prefill(parameters: ModelParameters, start: number, prompts: readonly (readonly number[])[], blocking: boolean): Promise<Float32Array> {
-    if (prompts.length === 1) return this.extend(parameters, start, 0, prompts[0]!, 1, blocking);
-    return this.#run(parameters, start, prompts.map((token_ids) => ({ token_ids, past: 0 })), 1, blocking);
-  }
-
-  /** Appends token_ids[b] to row start + b, which holds lengths[b] tokens; logits of the next tokens, [rows, vocabulary]. */
-  decode(parameters: ModelParameters, start: number, token_ids: readonly number[], lengths: readonly number[], blocking: boolean): Promise<Float32Array> {
-    return this.#run(parameters, start, token_ids.map((id, b) => ({ token_ids: [id], past: lengths[b]! })), 1, blocking);
-  }
-
-  /** Appends tokens to a row that holds `past`; logits after each of the last `wanted` of them (at least 1), [wanted, vocabulary]. */
-  async extend(parameters: ModelParameters, row: number, past: number, token_ids: readonly number[], wanted: number, blocking: boolean): Promise<Float32Array> {
-    let at = 0;
-    // The last piece has all tokens that logits are wanted of.
-    for (; token_ids.length - at > pieceTokens && token_ids.length - at >= pieceTokens + wanted; at += pieceTokens) await this.#run(parameters, row, [{ token_ids: token_ids.slice(at, at + pieceTokens), past: past + at }], 1, blocking);
-    return this.#run(parameters, row, [{ token_ids: token_ids.slice(at), past: past + at }], Math.max(1, wanted), blocking);
-  }
-
-  /**
-   * Appends chunks to rows start, start + 1, …: any number of tokens to one row; the first tokens of several rows, of any
-   * lengths; or one token to each. `wanted` logits of each chunk, the last ones.
-   */
-  async #run(parameters: ModelParameters, start: number, chunks: readonly Chunk[], wanted: number, blocking: boolean): Promise<Float32Array> {
-    const count = Math.max(...chunks.map((c) => c.token_ids.length));
-    const picks = chunks.length * wanted;
-    const io = this.#io;
-    io.reserve(chunks.length, count, picks);
-    let longest = 0;
-    for (const [b, { token_ids, past }] of chunks.entries()) {
-      for (let t = 0; t < count; t++) {
-        io.ids[b * count + t] = BigInt(token_ids[t] ?? 0);
-        io.positions[b * count + t] = BigInt(Math.min(past + t, this.options.max_model_len - 1));
+  async forward(parameters: ModelParameters, start: number, chunks: readonly Chunk[], blocking: boolean): Promise<Float32Array> {
+    if (tokensOf(chunks) === 0) return new Float32Array(0);
+    const runs = (await this.#ragged()) ? [{ first: 0, chunks }] : paddedRuns(chunks);
+    const [only] = runs;
+    if (only && runs.length === 1) return this.#run(parameters, start + only.first, only.chunks, blocking);
+    const { vocab_size } = this.config;
+    const all = new Float32Array(picksOf(chunks) * vocab_size);
+    for (const run of runs) {
+      const logits = await this.#run(parameters, start + run.first, run.chunks, blocking);
+      let from = 0;
+      for (const [i, chunk] of run.chunks.entries()) {
+        const count = wantedOf(chunk) * vocab_size;
+        if (count > 0) all.set(logits.subarray(from, from + count), picksOf(chunks.slice(0, run.first + i)) * vocab_size);
+        from += count;
       }
-      io.last[b] = past + token_ids.length - 1;
-      for (let w = 0; w < wanted; w++) io.pick[b * wanted + w] = BigInt(b * count + token_ids.length - wanted + w);
-      longest = Math.max(longest, past + token_ids.length);
     }
-    io.longest[0] = longest;
-    const program = await this.#program(parameters);
+    return all;
+  }
+
+  /** Appends tokens to a row that holds `past`; logits after each of the last `wanted` of them, [wanted, vocabulary]. */
+  extend(parameters: ModelParameters, row: number, past: number, token_ids: readonly number[], wanted: number, blocking: boolean): Promise<Float32Array> {
+    return this.#run(parameters, row, [{ token_ids, past, wanted }], blocking);
+  }
+
+  /** Whether rows may have different numbers of new tokens in one run, which only our own kernels can. */
+  async #ragged(): Promise<boolean> {
+    return this.options.session?.ownKernels !== false && (await this.#backend.hasOwnKernels());
+  }
+
+  /** Chunks as the kernels take them. */
+  async #run(parameters: ModelParameters, start: number, chunks: readonly Chunk[], blocking: boolean): Promise<Float32Array> {
+    const ragged = await this.#ragged();
+    const program = await this.#program(parameters, ragged);
+    const [chunk] = chunks;
+    for (const some of chunk && chunks.length === 1 ? piecesOf(chunk).map((piece) => [piece]) : [chunks]) await this.#runOnce(program, parameters, start, some, ragged, blocking);
+    return this.#io.logits.subarray(0, picksOf(chunks) * this.config.vocab_size);
+  }
+
+  async #runOnce(program: Program, parameters: ModelParameters, start: number, chunks: readonly Chunk[], ragged: boolean, blocking: boolean): Promise<void> {
+    const count = Math.max(...chunks.map(({ token_ids }) => token_ids.length));
+    const io = this.#io;
+    const sizes = { start, rows: chunks.length, ...io.write(chunks, ragged ? null : count, this.options.max_model_len) };
     const keeps = count <= keptTokens;
-    const step = keeps ? this.#keep(program, parameters, start, chunks.length, count, picks) : this.#bind(program, parameters, start, chunks.length, count, picks);
+    const step = keeps ? this.#keep(program, parameters, sizes) : this.#bind(program, parameters, sizes);
     try {
       await runBinding(step.binding, blocking);
     } finally {
       if (!keeps) step.dispose();
     }
-    if (this.#draft) for (const [b, { token_ids, past }] of chunks.entries()) this.#keepOutputs(this.#draft, start + b, past, b * count, token_ids.length);
-    return io.logits.subarray(0, picks * this.config.vocab_size);
+    if (this.#draft) for (const [b, { token_ids, past }] of chunks.entries()) this.#keepOutputs(this.#draft, start + b, past, io.cumulativeLengths[b]!, token_ids.length);
   }
 
   /** Keeps the last step's outputs of rows from, … as those of the tokens of a sequence from `past` on. */
@@ -227,15 +228,15 @@ export class ModelRunner {
   }
 
   /** One for each set of types that steps bring as parameters. */
-  #program(parameters: ModelParameters): Promise<Program> {
+  #program(parameters: ModelParameters, ragged: boolean): Promise<Program> {
     let signature = this.#signatures.get(parameters);
     if (signature === undefined) this.#signatures.set(parameters, (signature = JSON.stringify(typesOf(parameters))));
     let found = this.#programs.get(signature);
-    if (!found) this.#programs.set(signature, (found = this.#compile(parameters)));
+    if (!found) this.#programs.set(signature, (found = this.#compile(parameters, ragged)));
     return found;
   }
 
-  #compile(parameters: ModelParameters): Promise<Program> {
+  #compile(parameters: ModelParameters, ragged: boolean): Promise<Program> {
     const { config, options } = this;
     const { frozen = {}, modules = adaptedModules(parameters), max_model_len, session } = options;
     const cache = (): TensorType[] => this.#keys.map(() => ({ shape: ["batch", this.#shape.heads, max_model_len, this.#shape.width], dtype: "float32" }));
@@ -245,7 +246,7 @@ export class ModelRunner {
       keys: cache(),
       values: cache(),
       ids: tokenType,
-      ...placeTypes,
+      ...(ragged ? raggedPlaceTypes : placeTypes),
     };
     return compile(
       this.#backend,
@@ -262,12 +263,12 @@ export class ModelRunner {
   }
 
   /** The binding of a step of these shapes, made once. */
-  #keep(program: Program, parameters: ModelParameters, start: number, rows: number, count: number, picks: number): BoundStep {
+  #keep(program: Program, parameters: ModelParameters, sizes: StepSizes): BoundStep {
     if (this.#io.moved) this.#dropKept();
     let id = this.#ids.get(parameters);
     if (id === undefined) this.#ids.set(parameters, (id = this.#lastId++));
-    const key = `${id} ${start} ${rows} ${count} ${picks}`;
-    const step = this.#kept.get(key) ?? this.#bind(program, parameters, start, rows, count, picks);
+    const key = `${id} ${sizes.start} ${sizes.rows} ${sizes.tokens} ${sizes.picks}`;
+    const step = this.#kept.get(key) ?? this.#bind(program, parameters, sizes);
     this.#kept.delete(key);
     this.#kept.set(key, step);
     if (this.#kept.size > keptBindings) {
@@ -284,7 +285,7 @@ export class ModelRunner {
     this.#io.moved = false;
   }
 
-  #bind(program: Program, parameters: ModelParameters, start: number, rows: number, count: number, picks: number): BoundStep {
+  #bind(program: Program, parameters: ModelParameters, { start, rows, tokens, picks }: StepSizes): BoundStep {
     const { heads, width } = this.#shape;
     const { max_model_len } = this.options;
     const lane = heads * max_model_len * width;
@@ -292,17 +293,19 @@ export class ModelRunner {
     const part = (cache: DeviceTensor<"float32">): DeviceTensor => over("float32", [rows, heads, max_model_len, width], cache.data.subarray(start * lane, (start + rows) * lane), cache);
     const keys = this.#keys.map(part);
     const values = this.#shape.shared ? keys : this.#values.map(part);
-    const { ids, positions, last, longest, pick, hidden, logits: out } = this.#io;
+    const { ids, positions, cumulativeLengths, last, longest, pick, hidden, logits: out } = this.#io;
+    const ragged = program.graph.inputs.some(([name]) => name === "cumulativeLengths");
     const inputs = {
-      ids: over("int64", [rows * count], ids.subarray(0, rows * count)),
-      positions: over("int64", [rows, count], positions.subarray(0, rows * count)),
+      ids: over("int64", [tokens], ids.subarray(0, tokens)),
+      positions: over("int64", ragged ? [tokens, 1] : [rows, tokens / rows], positions.subarray(0, tokens)),
+      ...(ragged && { cumulativeLengths: over("int32", [rows + 1], cumulativeLengths.subarray(0, rows + 1)) }),
       last: over("int32", [rows], last.subarray(0, rows)),
       longest: over("int32", [], longest),
       pick: over("int64", [picks], pick.subarray(0, picks)),
     };
     const written = over("float32", [picks, this.config.vocab_size], out.subarray(0, picks * this.config.vocab_size));
     const { hidden_size } = this.config;
-    const outputs = this.#draft ? { hidden: over("float32", [rows * count, hidden_size], hidden.subarray(0, rows * count * hidden_size)) } : {};
+    const outputs = this.#draft ? { hidden: over("float32", [tokens, hidden_size], hidden.subarray(0, tokens * hidden_size)) } : {};
     const binding = program.bind({ parameters: tensorsOf(parameters), keys, values, ...inputs }, { ...outputs, logits: written, presentKeys: keys, presentValues: values });
     const views = [...Object.values(outputs), ...new Set([...keys, ...values]), ...Object.values(inputs), written];
     return {
@@ -312,44 +315,5 @@ export class ModelRunner {
         for (const view of views) view.dispose();
       },
     };
-  }
-}
-
-/** Memory of what goes in and out of steps; it grows with the largest. */
-class StepBuffers {
-  ids = new BigInt64Array(0);
-  positions = new BigInt64Array(0);
-  last = new Int32Array(0);
-  pick = new BigInt64Array(0);
-  readonly longest = new Int32Array(1);
-  logits = new Float32Array(0);
-  hidden = new Float32Array(0);
-  /** Bindings over the memory before are of no use any more. */
-  moved = false;
-  readonly #vocabulary: number;
-  readonly #width: number;
-
-  /** @param width of the outputs that are kept; 0 for none */
-  constructor(vocabulary: number, width: number) {
-    this.#vocabulary = vocabulary;
-    this.#width = width;
-  }
-
-  reserve(rows: number, count: number, picks: number): void {
-    if (rows * count > this.ids.length) {
-      this.ids = new BigInt64Array(rows * count);
-      this.positions = new BigInt64Array(rows * count);
-      this.hidden = new Float32Array(rows * count * this.#width);
-      this.moved = true;
-    }
-    if (rows > this.last.length) {
-      this.last = new Int32Array(rows);
-      this.moved = true;
-    }
-    if (picks > this.pick.length) {
-      this.pick = new BigInt64Array(picks);
-      this.logits = new Float32Array(picks * this.#vocabulary);
-      this.moved = true;
-    }
   }
 }

@@ -4,6 +4,9 @@ interface Block {
   readonly data: Float32Array;
 }
 
+/** What is not written yet of a piece of memory takes none. */
+const pieceBytes = 2 ** 25;
+
 export interface PrefixCacheOptions {
   /** Tokens in a block. */
   readonly block_size: number;
@@ -25,6 +28,8 @@ export class PrefixCache {
   /** Least recently used first. */
   readonly #blocks = new Map<string, Block>();
   #free: Float32Array[] = [];
+  /** Blocks that there is memory for. */
+  #made = 0;
   #ids = 0;
 
   constructor({ block_size, floatsPerToken, bytes }: PrefixCacheOptions) {
@@ -87,9 +92,20 @@ export class PrefixCache {
   }
 
   #take(): Float32Array {
-    if (this.#blocks.size < this.#capacity) return this.#free.pop() ?? new Float32Array(this.#floats);
-    const [oldest] = this.#blocks.values();
-    this.#blocks.delete(oldest!.key);
-    return oldest!.data;
+    if (this.#blocks.size >= this.#capacity) {
+      const [oldest] = this.#blocks.values();
+      this.#blocks.delete(oldest!.key);
+      return oldest!.data;
+    }
+    if (this.#free.length === 0) this.#make();
+    return this.#free.pop()!;
+  }
+
+  /** Memory for many blocks at once: V8 looks for garbage after so many bytes of new arrays, for as long as a step takes. */
+  #make(): void {
+    const count = Math.min(this.#capacity - this.#made, Math.max(1, Math.floor(pieceBytes / (this.#floats * Float32Array.BYTES_PER_ELEMENT))));
+    const piece = new Float32Array(count * this.#floats);
+    for (let i = count - 1; i >= 0; i--) this.#free.push(piece.subarray(i * this.#floats, (i + 1) * this.#floats));
+    this.#made += count;
   }
 }

@@ -1,4 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
+import type { Chunk } from "./chunk.ts";
 import { FairQueue } from "./fair-queue.ts";
 import type { ModelParameters } from "./model-parameters.ts";
 import type { ModelRunner } from "./model-runner.ts";
@@ -11,7 +12,7 @@ import { checkSpeculative, promptLookup, type SpeculativeConfig } from "./specul
 import type { EngineStats, FinishReason } from "./types.ts";
 
 /** What the scheduler needs of a ModelRunner. */
-export type Runner = Pick<ModelRunner, "config" | "options" | "floatsPerToken" | "prefill" | "decode" | "extend" | "draft" | "copyRow" | "readRow" | "writeRow"> & Partial<Pick<ModelRunner, "rowMath">>;
+export type Runner = Pick<ModelRunner, "config" | "options" | "floatsPerToken" | "forward" | "extend" | "draft" | "copyRow" | "readRow" | "writeRow"> & Partial<Pick<ModelRunner, "rowMath">>;
 
 export interface SchedulerOptions {
   /** Run each step on this thread: fastest, for training loops that have nothing else to serve. Default false. */
@@ -34,7 +35,7 @@ export interface SchedulerOptions {
 }
 
 /**
- * How many tokens of which prompts a step computes: never one alone. The kernels have a way of their own for a single token, whose
+ * How many tokens of which sequences a step computes: never one alone of a prompt. The library's kernels have a way of their own for a single token, whose
  * sums end in other bits, and kernels that round activations make much of a bit. So the tokens of a prompt are always computed
  * several at a time, those of a completion one at a time, and what comes out is the same to the bit, however it was divided.
  */
@@ -55,12 +56,9 @@ interface Loan {
 
 type Counts = { -readonly [K in keyof Omit<EngineStats, "num_requests_running" | "num_requests_waiting" | "kv_cache_usage_perc">]: number };
 
-// Fresh prompts are computed together while the shortest is at least this share of the longest: the rest is padding.
-const evenness = 0.5;
-
 /**
- * Continuous batching. Each step admits waiting sequences in turns, computes what the token budget allows of prompts, and then
- * gives every sequence whose prompt is complete one token. What a sequence says does not depend on what else runs.
+ * Continuous batching. Each step admits waiting sequences in turns, and computes the next token of every sequence whose prompt is complete and
+ * what the token budget allows of prompts, in one run where the kernels can. What a sequence says does not depend on what else runs.
  */
 export class Scheduler {
   readonly waiting = new FairQueue<Sequence>();
@@ -98,6 +96,10 @@ export class Scheduler {
   /** Made when a step has run: by then the runner knows its kernels. */
   get #scratch(): SamplerScratch {
     return (this.#scratchMade ??= samplerScratch(this.#runner.config.vocab_size, this.#runner.rowMath?.()));
+  }
+
+  get #vocabulary(): number {
+    return this.#runner.config.vocab_size;
   }
 
   get running(): number {
@@ -147,13 +149,13 @@ export class Scheduler {
     this.#pauses.hear();
     this.#dropAborted();
     const { chunks, loans } = this.#schedule();
-    if (chunks.size > 0) await this.#prefill(weights, chunks, loans.filter((l) => l.whole));
+    const guessed = await this.#speculate(weights);
+    if (guessed) chunks.delete(guessed);
+    for (const group of this.#rows.groups()) await this.#forward(weights(group.adapter), group, chunks, loans.filter((l) => l.whole));
     for (const { from, to, tokens } of loans.filter((l) => !l.whole)) {
       this.#runner.copyRow(from.row, to.row, tokens);
       this.#found(to, tokens);
     }
-    this.#removeFinished();
-    if (!(await this.#speculate(weights))) for (const group of this.#rows.groups()) await this.#decode(weights(group.adapter), group);
     this.#removeFinished();
   }
 
@@ -178,7 +180,11 @@ export class Scheduler {
       budget -= count;
       chunks.set(sequence, count);
     };
-    for (const { pending } of running) if (pending === 1) budget--;
+    for (const sequence of running) {
+      if (sequence.pending !== 1) continue;
+      chunks.set(sequence, 1);
+      budget--;
+    }
     for (const sequence of running) if (sequence.pending > 1) compute(sequence);
     const admitted: Sequence[] = [];
     const kept = new Map<Sequence, readonly Float32Array[]>();
@@ -235,65 +241,56 @@ export class Scheduler {
     for (const [{ row }, blocks] of kept) for (const [i, block] of blocks.entries()) this.#runner.writeRow(row, i * this.#block, this.#block, block);
   }
 
-  /** @param twins sequences of the very prompts that are finished here */
-  async #prefill(weights: (adapter: string) => ModelParameters, chunks: Chunks, twins: readonly Loan[]): Promise<void> {
-    const complete = (sequence: Sequence, logits: Float32Array, i: number): void => {
-      for (const { to } of twins.filter((l) => l.from === sequence)) {
-        this.#runner.copyRow(sequence.row, to.row, sequence.prompt);
-        this.#found(to, sequence.prompt);
-        this.#accept(to, logits, i);
-      }
-      this.#accept(sequence, logits, i);
-    };
-    const whole = [...chunks].filter(([s, count]) => s.computed === 0 && count === s.pending && !s.scored).map(([s]) => s);
-    for (const batch of evenBatches(whole, this.#budget)) {
-      const [first] = batch as [Sequence];
-      const logits = await this.#runner.prefill(weights(first.adapter), first.row, batch.map((s) => s.tokens), this.#blocking);
-      for (const [i, sequence] of batch.entries()) {
-        sequence.computed = sequence.prompt;
-        complete(sequence, logits, i);
-      }
-    }
-    for (const [sequence, count] of chunks) {
-      if (sequence.pending <= 1) continue;
-      const { row, computed, tokens, pending } = sequence;
-      const wanted = sequence.scored ? count : 1;
-      const logits = await this.#runner.extend(weights(sequence.adapter), row, computed, tokens.slice(computed, computed + count), wanted, this.#blocking);
-      sequence.computed += count;
-      if (sequence.scored) sequence.read(logits, this.#runner.config.vocab_size, this.#scratch);
-      if (count === pending) complete(sequence, logits, wanted - 1);
+  /**
+   * Computes the chunks of a group's rows.
+   * @param twins sequences of the very prompts that are finished here
+   */
+  async #forward(weights: ModelParameters, { start, end }: RowGroup, chunks: Chunks, twins: readonly Loan[]): Promise<void> {
+    let [first, last] = [start, end];
+    while (first < last && !chunks.has(this.#rows.all[first]!)) first++;
+    while (last > first && !chunks.has(this.#rows.all[last - 1]!)) last--;
+    if (first === last) return;
+    const members = this.#rows.all.slice(first, last);
+    const parts = members.map((sequence): Chunk => {
+      const { tokens, computed, pending, scored } = sequence;
+      const count = chunks.get(sequence) ?? 0;
+      return { token_ids: tokens.slice(computed, computed + count), past: computed, wanted: scored && count > 1 ? count : Number(count === pending) };
+    });
+    const logits = await this.#runner.forward(weights, first, parts, this.#blocking);
+    let at = 0;
+    for (const [i, sequence] of members.entries()) {
+      const { token_ids: { length }, wanted = 1 } = parts[i]!;
+      if (length === 0) continue;
+      const complete = length === sequence.pending;
+      sequence.computed += length;
+      if (sequence.scored) sequence.read(logits.subarray(at * this.#vocabulary, (at + wanted) * this.#vocabulary), this.#vocabulary, this.#scratch);
+      at += wanted;
+      if (complete) this.#complete(sequence, logits, at - 1, twins);
     }
   }
 
-  /** One token for each sequence of a group whose prompt is complete. */
-  async #decode(weights: ModelParameters, group: RowGroup): Promise<void> {
-    const ready = (row: number): boolean => this.#rows.all[row]!.pending === 1;
-    let { start, end } = group;
-    while (start < end && !ready(start)) start++;
-    while (end > start && !ready(end - 1)) end--;
-    if (start === end) return;
-    const members = this.#rows.all.slice(start, end);
-    // A prompt that is under way between the others gets a token of no meaning, which its next chunk overwrites.
-    const logits = await this.#runner.decode(weights, start, members.map((s) => (s.pending === 1 ? s.tokens.at(-1)! : 0)), members.map((s) => s.computed), this.#blocking);
-    for (const [i, sequence] of members.entries()) {
-      if (sequence.pending !== 1) continue;
-      sequence.computed++;
-      this.#accept(sequence, logits, i);
+  /** All tokens of a sequence are computed, and of its twins so. */
+  #complete(sequence: Sequence, logits: Float32Array, i: number, twins: readonly Loan[]): void {
+    for (const { to } of twins.filter((l) => l.from === sequence)) {
+      this.#runner.copyRow(sequence.row, to.row, sequence.prompt);
+      this.#found(to, sequence.prompt);
+      this.#accept(to, logits, i);
     }
+    this.#accept(sequence, logits, i);
   }
 
   /**
-   * Checks guessed tokens of a sequence that decodes alone; false where there is nothing to check. Speculative sampling
+   * Checks guessed tokens of the sequence that decodes alone, and gives it; null where there is nothing to check. Speculative sampling
    * (Leviathan et al., arXiv 2211.17192) takes a certain guess with the probability that the model gives it, and otherwise draws
    * from the rest. To draw as ever, and to go on while the draws are the guesses, is that rule, and with the very draws that
    * there would have been without guesses.
    */
-  async #speculate(weights: (adapter: string) => ModelParameters): Promise<boolean> {
+  async #speculate(weights: (adapter: string) => ModelParameters): Promise<Sequence | null> {
     const ready = this.#speculative ? this.#rows.all.filter((s) => s.pending === 1) : [];
     const [sequence] = ready;
-    if (!sequence || ready.length > 1) return false;
+    if (!sequence || ready.length > 1) return null;
     const guesses = await this.#guesses(sequence, weights(""));
-    if (guesses.length === 0) return false;
+    if (guesses.length === 0) return null;
     const logits = await this.#runner.extend(weights(sequence.adapter), sequence.row, sequence.computed, [sequence.tokens.at(-1)!, ...guesses], guesses.length + 1, this.#blocking);
     this.#counts.spec_decode_num_drafts++;
     this.#counts.spec_decode_num_draft_tokens += guesses.length;
@@ -304,7 +301,7 @@ export class Scheduler {
       this.#counts.spec_decode_num_accepted_tokens++;
       if (sequence.finished) break;
     }
-    return true;
+    return sequence;
   }
 
   /** No more than the sequence may still say, but for the token that follows them all. */
@@ -322,12 +319,11 @@ export class Scheduler {
 
   /** Draws from row `i` of the logits; undefined where that fails. */
   #accept(sequence: Sequence, logits: Float32Array, i: number): number | undefined {
-    const { vocab_size } = this.#runner.config;
     if (sequence.computed === sequence.prompt && sequence.prompt >= smallestChunk) this.#keep(sequence);
     try {
       if (sequence.scored && sequence.computed === sequence.prompt) sequence.endPrompt();
       if (sequence.remaining === 0) return void this.#leaving.push(sequence);
-      const token = sequence.accept(logits.subarray(i * vocab_size, (i + 1) * vocab_size), this.#scratch, this.#mask);
+      const token = sequence.accept(logits.subarray(i * this.#vocabulary, (i + 1) * this.#vocabulary), this.#scratch, this.#mask);
       this.#counts.generation_tokens++;
       if (sequence.finished) this.#leaving.push(sequence);
       return token;
@@ -345,7 +341,8 @@ export class Scheduler {
   }
 
   #removeFinished(): void {
-    for (const sequence of this.#leaving.splice(0)) {
+    // From the last row on, so that none is moved that leaves too.
+    for (const sequence of this.#leaving.splice(0).toSorted((a, b) => b.row - a.row)) {
       const reason = sequence.finished;
       if (reason && sequence.request.next) this.#pauses.ask(sequence, reason);
       else this.#leave(sequence, reason);
@@ -357,24 +354,6 @@ export class Scheduler {
     this.#rows.remove(sequence);
     if (reason) sequence.finish(reason);
   }
-}
-
-/** Prompts in consecutive rows of one adapter, of like length, padded to at most `budget` tokens: what one run computes. */
-function evenBatches(sequences: readonly Sequence[], budget: number): Sequence[][] {
-  const batches: Sequence[][] = [];
-  let longest = 0;
-  for (const sequence of sequences.toSorted((a, b) => a.row - b.row)) {
-    const last = batches.at(-1);
-    const before = last?.at(-1);
-    const beside = before?.row === sequence.row - 1 && before.adapter === sequence.adapter;
-    if (last && beside && sequence.prompt >= evenness * longest && sequence.prompt <= longest && longest * (last.length + 1) <= budget) {
-      last.push(sequence);
-    } else {
-      batches.push([sequence]);
-      longest = sequence.prompt;
-    }
-  }
-  return batches;
 }
 
 function commonPrefix(a: readonly number[], b: readonly number[], limit: number): number {

@@ -23,9 +23,10 @@ const common: RolloutOptions<unknown> = { num_generations: 4, max_tokens: 12, te
 class CountingRunner extends FakeRunner {
   read = 0;
 
-  override prefill(...args: Parameters<FakeRunner["prefill"]>): Promise<Float32Array> {
-    this.read += args[2].reduce((n, ids) => n + ids.length, 0);
-    return super.prefill(...args);
+  override forward(...args: Parameters<FakeRunner["forward"]>): Promise<Float32Array> {
+    // One token alone is the last that was said.
+    this.read += args[2].reduce((n, { token_ids: { length } }) => n + (length > 1 ? length : 0), 0);
+    return super.forward(...args);
   }
 
   override extend(...args: Parameters<FakeRunner["extend"]>): Promise<Float32Array> {

@@ -172,22 +172,27 @@ export function cacheShape(config: ModelConfig): CacheShape {
 
 export interface CacheLayout {
   readonly batch: Dim;
-  /** New tokens a row in this step: 1 when decoding. */
+  /** New tokens a row of the cache in this step: 1 when decoding. */
   readonly count: Dim;
   /** batch · count, under a name of its own where those are names. */
   readonly rows: Dim;
   /** int64 [batch, count]. */
   readonly positions: Value;
-  /** int32 [batch]: tokens of each row after this step, minus one. */
+  /**
+   * int32 [rows of the cache + 1]: where the new tokens of each begin among all, and where the last one's end. Then any row has any number of
+   * them, and batch · count is that of all. Default: row b of the cache has those of batch b.
+   */
+  readonly cumulativeLengths?: Value | undefined;
+  /** int32 [rows of the cache]: tokens of each row after this step, minus one. */
   readonly last: Value;
   /** int32 scalar: the longest row after this step. */
   readonly longest: Value;
   readonly cache: CacheValues;
 }
 
-/** Rows ordered by sequence: row b · count + s is new token s of sequence b. `present` fills with the caches as written. */
+/** Rows ordered by sequence: without cumulative lengths, row b · count + s is new token s of sequence b. `present` fills with the caches as written. */
 export function cacheContext(layout: CacheLayout, tables: RopeTables): ModelContext & { readonly present: { keys: Value[]; values: Value[] } } {
-  const { batch, count, rows, positions, last, longest, cache } = layout;
+  const { batch, count, rows, positions, cumulativeLengths, last, longest, cache } = layout;
   const [cos, sin] = tablesAsValues(tables);
   const byRow = (x: Value): Value => reshape(x, [batch, count, x.shape[1]!]);
   const present = { keys: [] as Value[], values: [] as Value[] };
@@ -201,7 +206,7 @@ export function cacheContext(layout: CacheLayout, tables: RopeTables): ModelCont
     attend: (layer, projected, sizes) => {
       const { heads, kvHeads, dim, dimV, scale } = sizes;
       const width = sizeOf(cache.keys[layer]!.shape[3], "cacheContext");
-      const past = { key: cache.keys[layer]!, value: cache.values[layer]!, last, longest };
+      const past = { key: cache.keys[layer]!, value: cache.values[layer]!, last, longest, cumulativeLengths };
       const attended = (parts: readonly Value[], tables: readonly Value[]): Value => {
         const { out, presentKey, presentValue } = cachedAttention(parts.map(byRow), past, tables, { heads, kvHeads, scale });
         present.keys[layer] = presentKey;

@@ -8,13 +8,13 @@ export interface SendOptions extends Connection {
 }
 
 /** Milliseconds that an event may wait for others to leave with it. */
-const longestWait = 100;
+const longestWait = 150;
 
 /**
  * Events that leave together. Each write takes the system as long as a small model's token, so that where many answers are sent at once,
  * one of each event would take a tenth of the engine's time. The first of an answer never wait.
  */
-export const eventsTogether = (answers: number, sent: number): number => Math.min(4, Math.ceil(answers / 3), 1 + Math.floor(sent / 2));
+export const eventsTogether = (answers: number, sent: number): number => Math.min(8, answers > 3 ? answers : 1, 1 + Math.floor(sent / 2));
 
 /**
  * Writes events to the connection under a request: what the streams of `sseBody` and `watched` do for an answer without one, in a

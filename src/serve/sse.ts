@@ -16,7 +16,7 @@ export const keepAlive = ": keep-alive\n\n";
 /** A message as it is sent. */
 export function sseText({ data, event, id }: SseMessage): string {
   const head = `${id === undefined ? "" : `id: ${id}\n`}${event === undefined ? "" : `event: ${event}\n`}`;
-  return `${head}${data.split("\n").map((line) => `data: ${line}\n`).join("")}\n`;
+  return `${head}data: ${data.replaceAll("\n", "\ndata: ")}\n\n`;
 }
 
 /** Messages to be sent. An error of theirs must already be one, since the status has been sent. */

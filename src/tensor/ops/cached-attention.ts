@@ -1,3 +1,4 @@
+import { LongjingError } from "../../errors/index.ts";
 import { applyAll, contrib, ownDomain, requireShape, sizeOf, type Op } from "../op.ts";
 import type { NdArray } from "../nd-array.ts";
 import type { TensorType, Value } from "../value.ts";
@@ -7,28 +8,41 @@ interface Sizes {
   readonly kvHeads: number;
   readonly scale: number;
 }
-type Attributes = { readonly heads: number; readonly kvHeads: number; readonly scale: number; readonly packed: boolean };
+type Attributes = { readonly [K in keyof Sizes]: number } & { readonly packed: boolean; readonly ragged: boolean };
 
-/** The parts of an op's inputs: what was projected, packed or as three; the cache; the tables where the op rotates. */
-function partsOf<T>(inputs: readonly T[], packed: boolean): { readonly projected: readonly T[]; readonly cache: readonly [key: T, value: T, last: T, longest: T]; readonly tables: readonly T[] } {
+interface Parts<T> {
+  readonly projected: readonly T[];
+  readonly cache: readonly [key: T, value: T, last: T, longest: T];
+  readonly lengths: T | undefined;
+  readonly tables: readonly T[];
+}
+
+/** The parts of an op's inputs: what was projected, packed or as three; the cache; cumulative lengths; the tables where the op rotates. */
+function partsOf<T>(inputs: readonly T[], { packed, ragged }: Attributes): Parts<T> {
   const count = packed ? 1 : 3;
-  return { projected: inputs.slice(0, count), cache: inputs.slice(count, count + 4) as unknown as [T, T, T, T], tables: inputs.slice(count + 4) };
+  const rest = inputs.slice(count + 4);
+  return { projected: inputs.slice(0, count), cache: inputs.slice(count, count + 4) as unknown as [T, T, T, T], lengths: ragged ? rest[0] : undefined, tables: ragged ? rest.slice(1) : rest };
 }
 
 /**
  * Causal attention of new tokens against a cache of fixed capacity, with grouped queries: q [batch, new, heads · dim], k and v
- * [batch, new, kvHeads · dim], or one [batch, new, q | k | v], caches [batch, kvHeads, capacity, dim], `last` int32 [batch] = tokens of each row after this
+ * [batch, new, kvHeads · dim], or one [batch, new, q | k | v], caches [rows, kvHeads, capacity, dim], `last` int32 [rows] = tokens of each row after this
  * step − 1, `longest` int32 scalar = the longest row after this step. With tables cos and sin [positions, dim / 2], queries and
  * keys are rotated by halves at their places in the row. Gives [batch, new, heads · dim] and the caches with the
  * new keys and values in place.
  *
+ * Without cumulative lengths row b of the cache gets the new tokens [b, …]; several are allowed for the first chunk of a row (right-padded to `new`),
+ * or at batch 1. With them, int32 [rows + 1], as FlashAttention's `cu_seqlens_q`, row b gets the tokens lengths[b], …, lengths[b + 1] − 1 of all
+ * batch · new: any number, none too. That is only in our kernel.
+ *
  * Our kernel, like ONNX Runtime's GroupQueryAttention, writes in place when a cache is bound as input and output at once, which is how
- * the engine runs it. Several new tokens are allowed for the first chunk of a row (right-padded to `new`), or at batch 1.
+ * the engine runs it.
  */
 export const cachedAttentionOp: Op<Attributes> = {
   name: "cachedAttention",
-  infer: (inputs, { heads, kvHeads, packed }) => {
-    const { projected, cache: [pastK, pastV], tables } = partsOf(inputs, packed);
+  infer: (inputs, attributes) => {
+    const { heads, kvHeads, packed } = attributes;
+    const { projected, cache: [pastK, pastV], tables } = partsOf(inputs, attributes);
     const dim = sizeOf(pastK.shape[3], "cachedAttention");
     const widths = packed ? [heads + 2 * kvHeads] : [heads, kvHeads, kvHeads];
     requireShape(projected.every((x, i) => x.shape[2] === widths[i]! * dim) && heads % kvHeads === 0, "cachedAttention", projected.map((x) => x.shape), `heads of ${dim}`);
@@ -38,42 +52,59 @@ export const cachedAttentionOp: Op<Attributes> = {
   vjp: "none",
   lower: (c) => {
     const { heads, kvHeads, scale, packed } = c.attributes;
-    const { projected, cache, tables } = partsOf(c.inputs, packed);
+    const { projected, cache, lengths, tables } = partsOf(c.inputs, c.attributes);
+    const given = [...projected, ...(packed ? ["", ""] : [])];
     const [key, value, last] = cache;
-    if (c.ownKernels) return c.node("CachedAttention", [...projected, ...(packed ? ["", ""] : []), key, value, last, ...tables], c.outputs, { scale: { float: scale } }, ownDomain);
-    c.node("GroupQueryAttention", [...projected, ...(packed ? ["", ""] : []), ...cache, ...tables], c.outputs, { num_heads: heads, kv_num_heads: kvHeads, scale: { float: scale }, do_rotary: Number(tables.length > 0), rotary_interleaved: 0, local_window_size: -1 }, contrib);
+    if (c.ownKernels) return c.node("CachedAttention", [...given, key, value, last, ...(lengths || tables.length > 0 ? [lengths ?? ""] : []), ...tables], c.outputs, { scale: { float: scale } }, ownDomain);
+    if (lengths) throw new LongjingError("unsupported", "ONNX Runtime has no attention of rows with different numbers of new tokens", { where: "cachedAttention", expected: "our own kernels, or no cumulative lengths" });
+    c.node("GroupQueryAttention", [...given, ...cache, ...tables], c.outputs, { num_heads: heads, kv_num_heads: kvHeads, scale: { float: scale }, do_rotary: Number(tables.length > 0), rotary_interleaved: 0, local_window_size: -1 }, contrib);
   },
   reference,
 };
 
-function reference(inputs: readonly NdArray[], { heads, kvHeads, scale, packed }: Attributes, types: readonly TensorType[]): readonly NdArray[] {
-  const { projected, cache: [pastK, pastV, last], tables } = partsOf(inputs, packed);
+/** New tokens of one row of the cache: token first + t of all is at place start + t of the row. */
+interface Fresh {
+  readonly row: number;
+  readonly first: number;
+  readonly start: number;
+  readonly count: number;
+}
+
+function freshOf(last: NdArray, lengths: NdArray | undefined, count: number): Fresh[] {
+  return Array.from(last.data, (before, row) => {
+    const first = lengths ? lengths.data[row]! : row * count;
+    const width = lengths ? lengths.data[row + 1]! - first : count;
+    const total = before + 1;
+    return { row, first, start: Math.max(0, total - width), count: Math.min(width, total) }; // a right-padded first chunk starts at 0
+  });
+}
+
+function reference(inputs: readonly NdArray[], attributes: Attributes, types: readonly TensorType[]): readonly NdArray[] {
+  const { heads, kvHeads, scale } = attributes;
+  const { projected, cache: [pastK, pastV, last], lengths, tables } = partsOf(inputs, attributes);
   const [batch, count] = projected[0]!.shape as [number, number];
   const [, , capacity, dim] = pastK.shape as [number, number, number, number];
-  const startOf = (b: number): number => Math.max(0, last.data[b]! + 1 - count);
-  const [q, k, v] = taken(projected, tables, { heads, kvHeads, dim, startOf });
+  const fresh = freshOf(last, lengths, count);
+  const [q, k, v] = taken(projected, tables, fresh, { heads, kvHeads, dim });
   const keys = pastK.data.slice();
   const values = pastV.data.slice();
-  const out = new Float64Array(q.data.length);
-  for (let b = 0; b < batch; b++) {
-    const total = last.data[b]! + 1;
-    const start = startOf(b); // a right-padded first chunk starts at 0
-    const fresh = Math.min(count, total);
-    for (let t = 0; t < fresh; t++)
+  const out = new Float64Array(q.length);
+  for (const { row, first, start, count } of fresh) {
+    for (let t = 0; t < count; t++)
       for (let h = 0; h < kvHeads; h++)
         for (let i = 0; i < dim; i++) {
-          const to = ((b * kvHeads + h) * capacity + start + t) * dim + i;
-          const from = ((b * count + t) * kvHeads + h) * dim + i;
-          keys[to] = k.data[from]!;
-          values[to] = v.data[from]!;
+          const to = ((row * kvHeads + h) * capacity + start + t) * dim + i;
+          const from = ((first + t) * kvHeads + h) * dim + i;
+          keys[to] = k[from]!;
+          values[to] = v[from]!;
         }
-    for (let t = 0; t < fresh; t++)
+    for (let t = 0; t < count; t++)
       for (let h = 0; h < heads; h++) {
-        const query = ((b * count + t) * heads + h) * dim;
-        const lane = (b * kvHeads + Math.floor((h * kvHeads) / heads)) * capacity;
+        const query = ((first + t) * heads + h) * dim;
+        const lane = (row * kvHeads + Math.floor((h * kvHeads) / heads)) * capacity;
         const scores = Array.from({ length: start + t + 1 }, (_, j) => {
           let dot = 0;
-          for (let i = 0; i < dim; i++) dot += q.data[query + i]! * keys[(lane + j) * dim + i]!;
+          for (let i = 0; i < dim; i++) dot += q[query + i]! * keys[(lane + j) * dim + i]!;
           return dot * scale;
         });
         const top = Math.max(...scores);
@@ -86,24 +117,26 @@ function reference(inputs: readonly NdArray[], { heads, kvHeads, scale, packed }
 }
 
 /** Queries, keys and values apart, rotated where there are tables. */
-function taken(projected: readonly NdArray[], tables: readonly NdArray[], { heads, kvHeads, dim, startOf }: { heads: number; kvHeads: number; dim: number; startOf: (b: number) => number }): readonly [NdArray, NdArray, NdArray] {
-  const [first] = projected as [NdArray];
-  const [batch, count, width] = first.shape as [number, number, number];
-  const cut = (from: number, size: number): NdArray => ({ shape: [batch, count, size], dtype: "float32", data: Float64Array.from({ length: batch * count * size }, (_, i) => first.data[Math.floor(i / size) * width + from + (i % size)]!) });
-  const [q, k, v] = projected.length === 1 ? [cut(0, heads * dim), cut(heads * dim, kvHeads * dim), cut((heads + kvHeads) * dim, kvHeads * dim)] : (projected as [NdArray, NdArray, NdArray]);
+function taken(projected: readonly NdArray[], tables: readonly NdArray[], fresh: readonly Fresh[], { heads, kvHeads, dim }: { heads: number; kvHeads: number; dim: number }): readonly [Float64Array, Float64Array, Float64Array] {
+  const [{ shape, data }] = projected as [NdArray];
+  const [batch, count, width] = shape as [number, number, number];
+  const cut = (from: number, size: number): Float64Array => Float64Array.from({ length: batch * count * size }, (_, i) => data[Math.floor(i / size) * width + from + (i % size)]!);
+  const apart = projected.length === 1 ? [cut(0, heads * dim), cut(heads * dim, kvHeads * dim), cut((heads + kvHeads) * dim, kvHeads * dim)] : projected.map((x) => Float64Array.from(x.data));
+  const [q, k, v] = apart as [Float64Array, Float64Array, Float64Array];
   const [cos, sin] = tables;
   if (!cos || !sin) return [q, k, v];
   const half = dim / 2;
-  const turn = (x: NdArray): NdArray => {
-    const data = Float64Array.from(x.data, (value, i) => {
-      const within = i % dim;
-      const row = Math.floor(i / x.shape[2]!);
-      const at = (startOf(Math.floor(row / count)) + (row % count)) * half + (within % half);
-      return within < half ? value * cos.data[at]! - x.data[i + half]! * sin.data[at]! : value * cos.data[at]! + x.data[i - half]! * sin.data[at]!;
-    });
-    return { ...x, data };
+  const turn = (x: Float64Array, heads: number): Float64Array => {
+    const turned = x.slice();
+    for (const { first, start, count } of fresh)
+      for (let i = 0; i < count * heads * dim; i++) {
+        const from = first * heads * dim + i;
+        const at = (start + Math.floor(i / (heads * dim))) * half + (i % half);
+        turned[from] = i % dim < half ? x[from]! * cos.data[at]! - x[from + half]! * sin.data[at]! : x[from]! * cos.data[at]! + x[from - half]! * sin.data[at]!;
+      }
+    return turned;
   };
-  return [turn(q), turn(k), v];
+  return [turn(q, heads), turn(k, kvHeads), v];
 }
 
 export interface CachedAttention {
@@ -112,11 +145,21 @@ export interface CachedAttention {
   readonly presentValue: Value;
 }
 
+export interface AttentionCache {
+  readonly key: Value;
+  readonly value: Value;
+  readonly last: Value;
+  readonly longest: Value;
+  /** Where the new tokens of each row begin among all, and where the last row's end. Default: as many of each row. */
+  readonly cumulativeLengths?: Value | undefined;
+}
+
 /**
  * @param projected q, k, v, or one value of all
  * @param tables cos and sin, or none
  */
-export function cachedAttention(projected: readonly Value[], cache: { key: Value; value: Value; last: Value; longest: Value }, tables: readonly Value[], sizes: Sizes): CachedAttention {
-  const [out, presentKey, presentValue] = applyAll(cachedAttentionOp, [...projected, cache.key, cache.value, cache.last, cache.longest, ...tables], { ...sizes, packed: projected.length === 1 }) as [Value, Value, Value];
+export function cachedAttention(projected: readonly Value[], { key, value, last, longest, cumulativeLengths }: AttentionCache, tables: readonly Value[], sizes: Sizes): CachedAttention {
+  const inputs = [...projected, key, value, last, longest, ...(cumulativeLengths ? [cumulativeLengths] : []), ...tables];
+  const [out, presentKey, presentValue] = applyAll(cachedAttentionOp, inputs, { ...sizes, packed: projected.length === 1, ragged: cumulativeLengths !== undefined }) as [Value, Value, Value];
   return { out, presentKey, presentValue };
 }
