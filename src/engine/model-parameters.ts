@@ -31,6 +31,10 @@ const typeOf = ({ shape, dtype }: DeviceTensor): TensorType => ({ shape, dtype }
 export const typesOf = (parameters: ModelParameters): Record<string, TensorType | Record<string, TensorType>> =>
   Object.fromEntries(Object.entries(tensorsOf(parameters)).map(([name, p]) => [name, "data" in p ? typeOf(p as DeviceTensor) : Object.fromEntries(Object.entries(p).map(([part, t]) => [part, typeOf(t as DeviceTensor)]))]));
 
+/** What products with matrices in blocks are, beside their tensors' types. */
+export const quantizedOf = (parameters: ModelParameters): Record<string, readonly [columns: number, exact: boolean]> =>
+  Object.fromEntries(Object.entries(parameters).flatMap(([name, p]) => (isQuantized(p) ? [[name, [p.columns, p.exact ?? false]]] : [])));
+
 type Traced = Readonly<Record<string, Value | QuantizedMatrix>>;
 
 /** What stands for parameters while a model is traced, from what stands for their tensors. */

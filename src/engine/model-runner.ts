@@ -6,7 +6,7 @@ import type { LoraAdapter } from "../weights/index.ts";
 import { paddedRuns, picksOf, piecesOf, tokensOf, wantedOf, type Chunk } from "./chunk.ts";
 import { adaptedModules, adapterTensors } from "./adapters.ts";
 import { DraftHead, type DraftRequest } from "./draft-head.ts";
-import { allValues, tensorsOf, typesOf, type ModelParameters } from "./model-parameters.ts";
+import { allValues, quantizedOf, tensorsOf, typesOf, type ModelParameters } from "./model-parameters.ts";
 import { rowMathOf } from "./row-math.ts";
 import { float32Bytes, TensorMemory } from "./tensor-memory.ts";
 import { StepBuffers } from "./step-buffers.ts";
@@ -35,6 +35,7 @@ const keptTokens = 8;
 const soonUsed = 2 ** 27;
 
 interface StepSizes {
+  readonly ragged: boolean;
   readonly start: number;
   readonly rows: number;
   /** With padding. */
@@ -147,7 +148,7 @@ export class ModelRunner {
   async #runOnce(program: Program, parameters: ModelParameters, start: number, chunks: readonly Chunk[], ragged: boolean, blocking: boolean): Promise<void> {
     const count = Math.max(...chunks.map(({ token_ids }) => token_ids.length));
     const io = this.#io;
-    const sizes = { start, rows: chunks.length, ...io.write(chunks, ragged ? null : count, this.options.max_model_len) };
+    const sizes = { ragged, start, rows: chunks.length, ...io.write(chunks, ragged ? null : count, this.options.max_model_len) };
     const keeps = count <= keptTokens;
     const step = keeps ? this.#keep(program, parameters, sizes) : this.#bind(program, parameters, sizes);
     try {
@@ -258,7 +259,7 @@ export class ModelRunner {
         return { ...(options.mtp && { hidden }), logits: logits(config, all, gather(hidden, v.pick)), presentKeys: context.present.keys, presentValues: context.present.values };
       },
       types,
-      { ...(options.frozen && { arena: "own" }), ...session, frozen: { frozen: tensorsOf(frozen) } },
+      { ...(options.frozen && { arena: "own" }), ...session, frozen: { frozen: tensorsOf(frozen) }, key: JSON.stringify({ config, max_model_len, modules, mtp: options.mtp, ragged, quantized: quantizedOf({ ...frozen, ...parameters }) }) },
     );
   }
 
@@ -285,7 +286,7 @@ export class ModelRunner {
     this.#io.moved = false;
   }
 
-  #bind(program: Program, parameters: ModelParameters, { start, rows, tokens, picks }: StepSizes): BoundStep {
+  #bind(program: Program, parameters: ModelParameters, { ragged, start, rows, tokens, picks }: StepSizes): BoundStep {
     const { heads, width } = this.#shape;
     const { max_model_len } = this.options;
     const lane = heads * max_model_len * width;
@@ -294,7 +295,6 @@ export class ModelRunner {
     const keys = this.#keys.map(part);
     const values = this.#shape.shared ? keys : this.#values.map(part);
     const { ids, positions, cumulativeLengths, last, longest, pick, hidden, logits: out } = this.#io;
-    const ragged = program.graph.inputs.some(([name]) => name === "cumulativeLengths");
     const inputs = {
       ids: over("int64", [tokens], ids.subarray(0, tokens)),
       positions: over("int64", ragged ? [tokens, 1] : [rows, tokens / rows], positions.subarray(0, tokens)),

@@ -131,6 +131,24 @@ export interface Session {
   dispose(): void;
 }
 
+/** What a program is made a session of. */
+export interface LoweredProgram {
+  /** An ONNX ModelProto. */
+  readonly model: Uint8Array;
+  /** Inputs that it is given as initializers, in the order of its inputs. */
+  readonly initializers: readonly string[];
+  /** Those among them that other operators than ours read. */
+  readonly readByOthers: readonly string[];
+}
+
+/** Where lowered programs are kept from one process to the next, by a key that says all that they depend on but this code. */
+export interface ProgramStore {
+  /** At once: what a program needs of a file is read from then on, beside whatever else begins. */
+  read(key: string): LoweredProgram | null;
+  /** Never fails for want of room or of permission. */
+  write(key: string, program: LoweredProgram): Promise<void>;
+}
+
 /** One execution provider on this machine. `#ort` exports `openBackend`. */
 export interface Backend {
   readonly provider: Provider;
@@ -142,6 +160,8 @@ export interface Backend {
   hasOwnKernels(): Promise<boolean>;
   /** Null before `hasOwnKernels` has found any. */
   readonly ownFunctions: OwnFunctions | null;
+  /** Null where nothing is kept. */
+  readonly programs: ProgramStore | null;
   /** `model` is an ONNX ModelProto. */
   createSession(model: Uint8Array, options?: SessionOptions): Promise<Session>;
   /**

@@ -6,7 +6,7 @@ import { scatterAddOp } from "../tensor/ops/index-ops.ts";
 import { gatedMatmulQuantizedOp, matmulQuantizedOp } from "../tensor/ops/quantized.ts";
 import { swigluGradientOp } from "../tensor/ops/swiglu.ts";
 import { leaves } from "../tensor/tree.ts";
-import type { Backend, Binding, DeviceTensor, Session, SessionOptions } from "./backend.ts";
+import type { Backend, Binding, DeviceTensor, LoweredProgram, Session, SessionOptions } from "./backend.ts";
 
 /** A traced function, ready to run on one provider. */
 export interface Program {
@@ -28,23 +28,56 @@ export interface CompileOptions extends Omit<SessionOptions, "initializers"> {
    * values are not loaded.
    */
   readonly frozen?: Tree<DeviceTensor>;
+  /**
+   * Says all that the function depends on beside its inputs' types. What it was lowered to is then kept for the next process, which need not trace
+   * it. Default: nothing is kept.
+   */
+  readonly key?: string;
 }
 
 /** Traces `f` on inputs of the given types, lowers it for the backend's provider and makes a session of it. */
-export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, { frozen = {}, ...options }: CompileOptions = {}): Promise<Program> {
+export async function compile<const I>(backend: Backend, f: (inputs: Symbolic<I>) => Tree<Value>, types: I, { frozen = {}, key, ...options }: CompileOptions = {}): Promise<Program> {
   const kept = new Map(leaves(frozen, isDeviceTensor));
-  const graph = withoutIdle(fuse(simplify(trace(f, types))), kept);
-  verify(graph);
-  const initializers = Object.fromEntries(graph.inputs.flatMap(([name]) => (kept.has(name) ? [[name, kept.get(name)!]] : [])));
-  const ownKernels = graph.nodes.some(({ op }) => withOwnKernels.has(op.name)) && options.ownKernels !== false && (await backend.hasOwnKernels());
-  const files = new Map(Object.keys(initializers).map((name) => [name, backend.initializerFile ?? name]));
-  const { model, readByOthers } = lowered(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", { frozen: files, ownKernels });
-  const session = await withValues(initializers, readByOthers, () => backend.createSession(model, { ...options, initializers }));
+  let traced: Graph | undefined;
+  const graph = (): Graph => {
+    if (traced) return traced;
+    traced = withoutIdle(fuse(simplify(trace(f, types))), kept);
+    verify(traced);
+    return traced;
+  };
+  const { model, initializers, readByOthers } = await lowerOnce(backend, graph, kept, options, key && JSON.stringify({ key, types, frozen: [...kept.keys()] }));
+  const given = Object.fromEntries(initializers.map((name) => [name, kept.get(name)!]));
+  const session = await withValues(given, new Set(readByOthers), () => backend.createSession(model, { ...options, initializers: given }));
   return {
-    graph,
+    get graph() {
+      return graph();
+    },
     bind: (inputs, outputs) => session.bind(Object.fromEntries(leaves(inputs, isDeviceTensor)), Object.fromEntries(leaves(outputs, isDeviceTensor))),
     dispose: () => session.dispose(),
   };
+}
+
+type Frozen = ReadonlyMap<string, DeviceTensor>;
+
+/** With a key, what was lowered before on this machine is taken, and the function is not traced. */
+async function lowerOnce(backend: Backend, graph: () => Graph, kept: Frozen, options: SessionOptions, key: string | undefined): Promise<LoweredProgram> {
+  const { programs, provider, initializerFile } = backend;
+  if (key === undefined || !programs) return lower(backend, graph(), kept, options);
+  const ownKernels = options.ownKernels !== false && (await backend.hasOwnKernels());
+  const name = JSON.stringify({ key, provider, initializerFile, ownKernels });
+  const found = programs.read(name);
+  if (found) return found;
+  const program = await lower(backend, graph(), kept, options);
+  void programs.write(name, program);
+  return program;
+}
+
+async function lower(backend: Backend, graph: Graph, kept: Frozen, options: SessionOptions): Promise<LoweredProgram> {
+  const initializers = graph.inputs.flatMap(([name]) => (kept.has(name) ? [name] : []));
+  const ownKernels = graph.nodes.some(({ op }) => withOwnKernels.has(op.name)) && options.ownKernels !== false && (await backend.hasOwnKernels());
+  const files = new Map(initializers.map((name) => [name, backend.initializerFile ?? name]));
+  const { model, readByOthers } = lowered(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", { frozen: files, ownKernels });
+  return { model, initializers, readByOthers: [...readByOthers] };
 }
 
 /** Makes a session while tiles are made. It may repack what lies in its tensors' data, which has to be there before. */

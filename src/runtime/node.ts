@@ -3,6 +3,7 @@ import type { Backend, OpenBackend } from "./backend.ts";
 import { HostTensor, viewOf } from "./lifetime.ts";
 import { allocate } from "./memory.ts";
 import { ortApi } from "./ort-api.ts";
+import { programStore } from "./program-store.ts";
 import { createOrtSession, initializerFile, openLibrary, ortProviders, ortTensors, probe } from "./ort-session.ts";
 
 /**
@@ -27,6 +28,7 @@ function nativeBackend(provider: keyof typeof ortProviders): Backend {
     get ownFunctions() {
       return openedOwnKernels() ?? null;
     },
+    programs: programStore(),
     createSession: (model, options) => createOrtSession(model, ortProviders[provider], options),
     tensor: (dtype, shape, lasting) => {
       const own = lasting && openedOwnKernels();

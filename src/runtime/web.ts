@@ -28,6 +28,7 @@ export function webBackend(ort: Ort, provider: WebProvider): Backend {
     version: ort.env.versions.web ?? ort.env.versions.common,
     initializerFile: null,
     hasOwnKernels: async () => false,
+    programs: null,
     ownFunctions: null,
     createSession: (model, options) => createWebSession(ort, tensors, provider, model, options),
     tensor: (dtype, shape) => {
