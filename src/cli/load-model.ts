@@ -8,7 +8,6 @@ import { cacheShape, type ModelConfig } from "../model/index.ts";
 import { openBackend, type Backend } from "../runtime/index.ts";
 import { eventLoopTurn } from "../runtime/event-loop.ts";
 import { openConstraintCompiler, textInterface, type ServedModel } from "../serve/index.ts";
-import { tasks } from "../tasks/index.ts";
 import { createTokenizer, ggufTokenizer, ggufTokenizerSteps, type Tokenizer } from "../text/index.ts";
 import { exists, isFile, openFileSource, openGguf, readAdapter, readJson } from "../weights/index.ts";
 import { findAdapter } from "./find-adapter.ts";
@@ -189,12 +188,12 @@ export async function exactWhereSmall(model: string): Promise<ModelDtype> {
   return (await weightFiles(await findModel(model))).bytes <= smallWeights ? "float32" : "auto";
 }
 
-const aboutModel = z.looseObject({ tasks: z.array(z.enum(Object.keys(tasks) as (keyof typeof tasks)[])).default([]) });
-
 /** Held-out problems of the tasks that `longjing.json` says the model was trained on. */
 export async function examplesOf(model: string): Promise<readonly string[]> {
   const path = join(model, "longjing.json");
   if ((await isFile(model)) || !(await exists(path))) return [];
+  const { tasks } = await import("../tasks/index.ts"); // few models need them, and there are many
+  const aboutModel = z.looseObject({ tasks: z.array(z.enum(Object.keys(tasks) as (keyof typeof tasks)[])).default([]) });
   const about = aboutModel.safeParse(await readJson(path, 2 ** 20));
   if (!about.success) throw new LongjingError("bad_config", "The file does not say which tasks the model knows", { where: path, expected: `tasks: a list of ${Object.keys(tasks).join(", ")}` });
   return about.data.tasks.flatMap((name) => [0, 1, 2].map((index) => tasks[name].problem({ split: "test", seed: 0, index }).prompt));

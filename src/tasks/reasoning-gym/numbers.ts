@@ -11,10 +11,10 @@ export const aiw: TraceWriter = ({ answer }) => {
 /** Primes below each multiple of a hundred are recalled, then those between, and the two counts subtracted digit by digit. */
 export const countPrimes: TraceWriter = ({ question }) => {
   const [start, end] = integers(question);
-  if (start === undefined || end === undefined || end >= primesBelow.length - 1) return null;
+  if (start === undefined || end === undefined || end >= primesBelow().length - 1) return null;
   const upTo = (n: number): { text: string; count: number } => {
     const hundreds = Math.floor(n / 100) * 100;
-    const [base, count] = [primesBelow[hundreds]!, primesBelow[n]!];
+    const [base, count] = [primesBelow()[hundreds]!, primesBelow()[n]!];
     return { text: `${hundreds} ${base}+${count - base}=${count}`, count };
   };
   const [before, after] = [upTo(start), upTo(end + 1)];
@@ -22,7 +22,10 @@ export const countPrimes: TraceWriter = ({ question }) => {
   return { thinking: `<${start} ${before.text}\n<${end + 1} ${after.text}\n${subtraction(after.count, before.count)}`, answer: String(answer) };
 };
 
-const primesBelow = countPrimesBelow(100_002);
+let counted: Int32Array | undefined;
+
+/** Counted when they are first asked for. */
+const primesBelow = (): Int32Array => (counted ??= countPrimesBelow(100_002));
 
 /** [n]: primes smaller than n. */
 function countPrimesBelow(size: number): Int32Array {
