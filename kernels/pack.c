@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static float minimum(const Blocks *b, size_t i) { return b->offsets[i] - (float)(1 << (b->bits - 1)) * b->scales[i]; }
+// Of eight blocks, from their scales and offsets.
+static __m256 minima(__m256 scales, __m256 offsets, size_t bits) { return _mm256_sub_ps(offsets, _mm256_mul_ps(_mm256_set1_ps((float)(1 << (bits - 1))), scales)); }
 
 // Whether 16 bits hold each of eight numbers.
 static int are_halves(__m256 v) {
@@ -13,24 +14,24 @@ static int are_halves(__m256 v) {
   return _mm256_movemask_epi8(_mm256_cmpeq_epi32(_mm256_castps_si256(v), _mm256_castps_si256(back))) == -1;
 }
 
-static int fits_half(const Blocks *b) {
+int fits_half(const Blocks *b) {
   const size_t count = b->rows * (b->columns / b->block_size);
-  float some[2][8];
   for (size_t i = 0; i < count; i += 8) {
-    const size_t n = at_most(8, count - i);
-    memset(some, 0, sizeof some);
-    memcpy(some[0], b->scales + i, n * sizeof(float));
-    if (b->offsets)
-      for (size_t j = 0; j < n; j++) some[1][j] = minimum(b, i + j);
-    if (!are_halves(_mm256_loadu_ps(some[0])) || !are_halves(_mm256_loadu_ps(some[1]))) return 0;
+    float scales[8] = {0}, offsets[8] = {0};
+    memcpy(scales, b->scales + i, at_most(8, count - i) * sizeof(float));
+    if (b->offsets) memcpy(offsets, b->offsets + i, at_most(8, count - i) * sizeof(float));
+    const __m256 scale = _mm256_loadu_ps(scales);
+    if (!are_halves(scale) || (b->offsets && !are_halves(minima(scale, _mm256_loadu_ps(offsets), b->bits)))) return 0;
   }
   return 1;
 }
 
-static void write_number(uint8_t *numbers, size_t index, float v, int half) {
-  const uint16_t h = _cvtss_sh(v, _MM_FROUND_TO_NEAREST_INT);
-  if (half) memcpy(numbers + 2 * index, &h, 2);
-  else memcpy(numbers + 4 * index, &v, 4);
+// Of the rows of a tile, two vectors of them.
+static void write_numbers(uint8_t *to, const __m256 v[2], int half) {
+  for (int i = 0; i < 2; i++) {
+    if (half) _mm_storeu_si128((__m128i *)to + i, _mm256_cvtps_ph(v[i], _MM_FROUND_TO_NEAREST_INT));
+    else _mm256_storeu_ps((float *)to + 8 * i, v[i]);
+  }
 }
 
 // Four elements a word: the first 16 of a row of 4 bits, with the other 16 in the high halves.
@@ -63,15 +64,63 @@ void pack_group(const Packed *packed, const Blocks *b, size_t group) {
   const size_t first = group * TILE_ROWS, rows = at_most(TILE_ROWS, b->rows - first);
   uint8_t *to = packed->bytes + group * packed->tiles * tile_bytes(l);
   for (size_t t = 0; t < packed->tiles; t++, to += tile_bytes(l)) {
-    uint8_t *minima = to + l.parts * numbers, *elements = minima + l.minima * l.parts * numbers;
-    for (size_t r = 0; r < rows; r++) {
-      for (int p = 0; p < l.parts; p++) {
+    uint8_t *least = to + l.parts * numbers, *elements = least + l.minima * l.parts * numbers;
+    for (int p = 0; p < l.parts; p++) {
+      float scales[TILE_ROWS] = {0}, offsets[TILE_ROWS] = {0};
+      for (size_t r = 0; r < rows; r++) {
         const size_t i = (first + r) * blocks + (t * TILE_COLUMNS + (size_t)p * TILE_COLUMNS / l.parts) / b->block_size;
-        write_number(to, p * TILE_ROWS + r, b->scales[i], l.half);
-        if (l.minima) write_number(minima, p * TILE_ROWS + r, minimum(b, i), l.half);
+        scales[r] = b->scales[i];
+        if (l.minima) offsets[r] = b->offsets[i];
       }
-      if (r % 4 == 0) write_elements(b->blocks + ((first + r) * packed->tiles + t) * bytes, packed->tiles * bytes, at_most(4, rows - r), (int)b->bits, elements + 4 * r);
+      const __m256 scale[2] = {_mm256_loadu_ps(scales), _mm256_loadu_ps(scales + 8)};
+      write_numbers(to + p * numbers, scale, l.half);
+      if (l.minima) write_numbers(least + p * numbers, (__m256[2]){minima(scale[0], _mm256_loadu_ps(offsets), b->bits), minima(scale[1], _mm256_loadu_ps(offsets + 8), b->bits)}, l.half);
     }
+    for (size_t r = 0; r < rows; r += 4) write_elements(b->blocks + ((first + r) * packed->tiles + t) * bytes, packed->tiles * bytes, at_most(4, rows - r), (int)b->bits, elements + 4 * r);
+  }
+}
+
+// What is left of a minimum when a block has been regrouped (regroup_q4_1) and packed.
+static __m256 regrouped_minimum(__m256 scale, __m256 least) { return minima(scale, _mm256_add_ps(least, _mm256_mul_ps(_mm256_set1_ps(8), scale)), 4); }
+
+static __m256 halves_at(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+
+int file_fits_half(const FileRows *values, size_t rows, size_t blocks) {
+  for (size_t row = 0; row < rows; row++)
+    for (size_t first = 0; first < blocks; first += 8) {
+      uint16_t scales[8] = {0}, least[8] = {0};
+      for (size_t i = 0; i < at_most(8, blocks - first); i++) {
+        const uint8_t *block = values->rows[row] + (first + i) * values->block_bytes;
+        memcpy(scales + i, block, 2);
+        memcpy(least + i, block + 2, 2);
+      }
+      if (!are_halves(regrouped_minimum(halves_at(scales), halves_at(least)))) return 0;
+    }
+  return 1;
+}
+
+void pack_file_group(const Packed *packed, const FileRows *values, size_t group) {
+  const Layout l = packed->layout;
+  const size_t first = group * TILE_ROWS, rows = at_most(TILE_ROWS, packed->from.rows - first);
+  uint8_t *to = packed->bytes + group * packed->tiles * tile_bytes(l);
+  for (size_t t = 0; t < packed->tiles; t++, to += tile_bytes(l)) {
+    const uint8_t *blocks[TILE_ROWS];
+    uint16_t scales[TILE_ROWS] = {0}, least[TILE_ROWS] = {0};
+    for (size_t r = 0; r < rows; r++) {
+      blocks[r] = values->rows[first + r] + t * values->block_bytes;
+      memcpy(scales + r, blocks[r], 2);
+      if (l.minima) memcpy(least + r, blocks[r] + 2, 2);
+    }
+    const __m256 scale[2] = {halves_at(scales), halves_at(scales + 8)};
+    write_numbers(to, scale, 1);
+    if (l.minima) write_numbers(to + 2 * TILE_ROWS, (__m256[2]){regrouped_minimum(scale[0], halves_at(least)), regrouped_minimum(scale[1], halves_at(least + 8))}, 1);
+    uint8_t *elements = to + (1 + l.minima) * TILE_ROWS * 2;
+    for (int part = 0; part < l.bits / 4; part++)
+      for (size_t r = 0; r < rows; r += 4) {
+        __m128i four[4] = {_mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128()};
+        for (size_t i = 0; i < at_most(4, rows - r); i++) four[i] = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(blocks[r + i] + values->elements + 16 * part)), _mm_set1_epi8((char)values->flipped));
+        write_words(four, elements + 256 * part + 4 * r);
+      }
   }
 }
 
@@ -82,11 +131,11 @@ int fits_tiles(const Blocks *b) {
   return b->columns > 0 && b->columns % TILE_COLUMNS == 0 && (b->block_size == 16 || (b->block_size > 0 && b->block_size % TILE_COLUMNS == 0)) && b->columns % b->block_size == 0 && (b->bits == 4 || b->bits == 8);
 }
 
-static Packed *new_packed(const Blocks *from, const Blocks *b) {
+static Packed *new_packed(const Blocks *b, int half) {
   Packed *p = calloc(1, sizeof *p);
   if (!p) return NULL;
-  p->from = *from;
-  p->layout = (Layout){.bits = (int)b->bits, .parts = b->block_size < TILE_COLUMNS ? 2 : 1, .minima = b->offsets != NULL, .half = fits_half(b)};
+  p->from = *b;
+  p->layout = (Layout){.bits = (int)b->bits, .parts = b->block_size < TILE_COLUMNS ? 2 : 1, .minima = b->offsets != NULL, .half = half};
   p->tiles = b->columns / TILE_COLUMNS;
   p->groups = (b->rows + TILE_ROWS - 1) / TILE_ROWS;
   p->bytes = take_pages(p->groups * p->tiles * tile_bytes(p->layout)); // rows that the last group lacks stay zero
@@ -96,11 +145,12 @@ static Packed *new_packed(const Blocks *from, const Blocks *b) {
   return NULL;
 }
 
-static Packed *packed_with(const Blocks *from, const Blocks *values) {
+// Of values that are looked through first where `half` is negative.
+static Packed *packed_with(const Blocks *from, int half) {
   pthread_mutex_lock(&lock);
   Packed *p = all;
   while (p && memcmp(&p->from, from, sizeof *from) != 0) p = p->next;
-  if (!p && (p = new_packed(from, values))) {
+  if (!p && (p = new_packed(from, half < 0 ? fits_half(from) : half))) {
     p->next = all;
     all = p;
   }
@@ -109,7 +159,7 @@ static Packed *packed_with(const Blocks *from, const Blocks *values) {
   return p;
 }
 
-Packed *packed_of(const Blocks *from) { return packed_with(from, from); }
+Packed *packed_of(const Blocks *from) { return packed_with(from, -1); }
 
 static void release_locked(Packed *p) {
   if (--p->users > 0) return;
@@ -127,11 +177,11 @@ void release_packed(Packed *p) {
   pthread_mutex_unlock(&lock);
 }
 
-int keep_packed(const Blocks *from, const Blocks *values) {
-  Packed *p = packed_with(from, values);
+int keep_packed(const Blocks *from, int half, void (*pack)(const Packed *packed, const void *values, size_t group), const void *values) {
+  Packed *p = packed_with(from, half);
   if (!p) return 0;
   pthread_mutex_lock(&p->filling);
-  for (size_t group = 0; group < p->groups && !p->filled; group++) pack_group(p, values, group);
+  for (size_t group = 0; group < p->groups && !p->filled; group++) pack(p, values, group);
   p->filled = 1;
   pthread_mutex_unlock(&p->filling);
   pthread_mutex_lock(&lock);

@@ -30,8 +30,20 @@ void release_packed(Packed *packed);
 // Fills the tiles of 16 rows from a matrix of the same shape.
 void pack_group(const Packed *packed, const Blocks *values, size_t group);
 
+// Rows as a file has them, in blocks of 32 elements that lie as tiles have them: a scale of 16 bits, a minimum of 16 bits where tiles have minima,
+// and the elements, which begin after so many bytes.
+typedef struct {
+  const uint8_t *const *rows;
+  size_t block_bytes, elements;
+  uint8_t flipped; // bits of each byte
+} FileRows;
+void pack_file_group(const Packed *packed, const FileRows *values, size_t group);
+
 // Whether a matrix has a layout in tiles.
 int fits_tiles(const Blocks *b);
+// Whether 16 bits hold its scales and minima; those of a file, of which other blocks would be made first.
+int fits_half(const Blocks *b);
+int file_fits_half(const FileRows *values, size_t rows, size_t blocks);
 // The tiles of a matrix whose values are elsewhere, for as long as its memory is not given back. 0 where memory is short.
-int keep_packed(const Blocks *from, const Blocks *values);
+int keep_packed(const Blocks *from, int half, void (*pack)(const Packed *packed, const void *values, size_t group), const void *values);
 void forget_packed(const uint8_t *bytes, size_t size);

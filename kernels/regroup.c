@@ -78,13 +78,23 @@ static void regroup_q6_k(const uint8_t *from, Parts to, size_t count) {
   }
 }
 
-static const struct {
+typedef struct {
   const char *name;
   size_t columns, bytes, block, block_bytes; // of a block of the file; columns and bytes of a block here
   void (*regroup)(const uint8_t *from, Parts to, size_t count);
-} types[] = {
-  {"Q4_0", 32, 18, 32, 16, regroup_q4_0}, {"Q4_1", 32, 20, 32, 16, regroup_q4_1}, {"Q8_0", 32, 34, 32, 32, regroup_q8_0}, {"Q4_K", 256, 144, 32, 16, regroup_q4_k}, {"Q6_K", 256, 210, 16, 16, regroup_q6_k},
+  size_t elements; // where they begin in a block of the file, if they lie there as they do in tiles
+  uint8_t flipped; // bits of theirs
+} Type;
+
+static const Type types[] = {
+  {"Q4_0", 32, 18, 32, 16, regroup_q4_0, 2, 0}, {"Q4_1", 32, 20, 32, 16, regroup_q4_1, 4, 0}, {"Q8_0", 32, 34, 32, 32, regroup_q8_0, 2, 0x80}, {"Q4_K", 256, 144, 32, 16, regroup_q4_k, 0, 0}, {"Q6_K", 256, 210, 16, 16, regroup_q6_k, 0, 0},
 };
+
+static const Type *type_of(const char *name) {
+  for (size_t t = 0; t < sizeof types / sizeof *types; t++)
+    if (strcmp(types[t].name, name) == 0) return types + t;
+  return NULL;
+}
 
 // Bytes that are read at a time: few enough to stay in a processor's cache until they are used.
 enum { AT_ONCE = 1 << 18 };
@@ -111,10 +121,9 @@ typedef struct {
 } Reading;
 
 static int read_rows(const Reading *r) {
-  size_t t = 0;
-  while (t < sizeof types / sizeof *types && strcmp(types[t].name, r->type) != 0) t++;
-  if (t == sizeof types / sizeof *types) return 0;
-  const size_t rows = (size_t)r->rows, columns = (size_t)r->columns, count = columns / types[t].block, row_bytes = columns / types[t].columns * types[t].bytes;
+  const Type *type = type_of(r->type);
+  if (!type) return 0;
+  const size_t rows = (size_t)r->rows, columns = (size_t)r->columns, count = columns / type->block, row_bytes = columns / type->columns * type->bytes;
   const size_t most = row_bytes < AT_ONCE ? AT_ONCE / row_bytes : 1;
   uint8_t *from = malloc(most * row_bytes);
   int well = from != NULL;
@@ -123,7 +132,7 @@ static int read_rows(const Reading *r) {
     well = read_all((int)r->file, from, some * row_bytes, (uint64_t)r->offset + first * row_bytes);
     for (size_t row = 0; row < some && well; row++) {
       const size_t at = (size_t)r->places[first + row] * count;
-      types[t].regroup(from + row * row_bytes, (Parts){r->blocks + at * types[t].block_bytes, r->scales + at, r->offsets ? r->offsets + at : NULL}, count);
+      type->regroup(from + row * row_bytes, (Parts){r->blocks + at * type->block_bytes, r->scales + at, r->offsets ? r->offsets + at : NULL}, count);
     }
   }
   free(from);
@@ -136,27 +145,54 @@ typedef struct {
   size_t size;
 } Room;
 
-// A matrix of the same shape in that memory; without blocks where there is too little.
-static Blocks blocks_in(Room *room, const Blocks *b) {
-  const size_t elements = b->rows * b->columns, numbers = elements / b->block_size * sizeof(float), needed = (b->offsets ? 2 : 1) * numbers + elements * b->bits / 8;
+static uint8_t *room_of(Room *room, size_t needed) {
   if (needed > room->size) {
     free(room->bytes);
     room->bytes = malloc(needed);
     room->size = room->bytes ? needed : 0;
   }
+  return room->bytes;
+}
+
+// A matrix of the same shape in that memory; without blocks where there is too little.
+static Blocks blocks_in(Room *room, const Blocks *b) {
+  const size_t elements = b->rows * b->columns, numbers = elements / b->block_size * sizeof(float);
+  uint8_t *bytes = room_of(room, (b->offsets ? 2 : 1) * numbers + elements * b->bits / 8);
   Blocks here = *b;
   here.blocks = NULL;
-  if (!room->bytes) return here;
-  here.scales = (float *)room->bytes;
-  if (b->offsets) here.offsets = (float *)(room->bytes + numbers);
-  here.blocks = room->bytes + (b->offsets ? 2 : 1) * numbers;
+  if (!bytes) return here;
+  here.scales = (float *)bytes;
+  if (b->offsets) here.offsets = (float *)(bytes + numbers);
+  here.blocks = bytes + (b->offsets ? 2 : 1) * numbers;
   return here;
+}
+
+static void pack_blocks(const Packed *packed, const void *values, size_t group) { pack_group(packed, values, group); }
+static void pack_file(const Packed *packed, const void *values, size_t group) { pack_file_group(packed, values, group); }
+
+// Where the blocks of a file have their elements as tiles have them, nothing lies between.
+static int read_straight(const Reading *parts, size_t count, const Blocks *matrix, Room *room) {
+  const Type *type = type_of(parts->type);
+  if (!type || type->elements == 0) return 0;
+  const size_t blocks = matrix->columns / type->columns, row_bytes = blocks * type->bytes, stride = matrix->columns * matrix->bits / 8;
+  uint8_t *bytes = room_of(room, matrix->rows * (sizeof(uint8_t *) + row_bytes));
+  if (!bytes) return 0;
+  const uint8_t **rows = (const uint8_t **)bytes;
+  uint8_t *to = bytes + matrix->rows * sizeof(uint8_t *);
+  for (size_t i = 0; i < count; i++) {
+    const Reading *r = parts + i;
+    if (strcmp(r->type, type->name) != 0 || !read_all((int)r->file, to, (size_t)r->rows * row_bytes, (uint64_t)r->offset)) return 0;
+    for (size_t row = 0; row < (size_t)r->rows; row++, to += row_bytes) rows[(size_t)(r->blocks - matrix->blocks) / stride + (size_t)r->places[row]] = to;
+  }
+  const FileRows values = {.rows = rows, .block_bytes = type->bytes, .elements = type->elements, .flipped = type->flipped};
+  return (!matrix->offsets || file_fits_half(&values, matrix->rows, blocks)) && keep_packed(matrix, 1, pack_file, &values);
 }
 
 static int read_tiles(const Reading *parts, size_t count, const Blocks *matrix, Room *room) {
   size_t rows = 0;
   for (size_t i = 0; i < count; i++) rows += (size_t)parts[i].rows;
   if (rows != matrix->rows || !fits_tiles(matrix)) return 0;
+  if (read_straight(parts, count, matrix, room)) return 1;
   const Blocks here = blocks_in(room, matrix);
   if (!here.blocks) return 0;
   for (size_t i = 0; i < count; i++) {
@@ -166,7 +202,7 @@ static int read_tiles(const Reading *parts, size_t count, const Blocks *matrix, 
     if (r.offsets) r.offsets = (float *)here.offsets + (r.offsets - matrix->offsets);
     if (!read_rows(&r)) return 0;
   }
-  return keep_packed(matrix, &here);
+  return keep_packed(matrix, fits_half(&here), pack_blocks, &here);
 }
 
 void longjing_read_blocks(Reading *readings, size_t count, const Blocks *matrices) {
