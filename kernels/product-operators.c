@@ -1,7 +1,6 @@
 // MatMulBlocks: x [rows, columns], blocks uint8 [n, blocks, bytes], scales [n, blocks], offsets [n, blocks] (optional) -> x times the matrix
 // transposed, [rows, n]. GatedMatMulBlocks: x and the parts of two such matrices -> silu(x gate^T) * (x up^T).
-#include "operator.h"
-#include "pack.h"
+#include "packed-input.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,32 +13,31 @@ typedef struct {
 
 static void pack_some(void *packed, size_t group) { pack_group(packed, &((const Packed *)packed)->from, group); }
 
-static Status *pack(const Kernel *k, void *context, Packed *packed) {
+static Status *pack(Api api, void *context, Packed *packed) {
   Status *s = NULL;
   pthread_mutex_lock(&packed->filling);
   if (!packed->filled) {
-    s = parallel(k->api, context, pack_some, packed->groups, packed);
+    s = parallel(api, context, pack_some, packed->groups, packed);
     packed->filled = s == NULL;
   }
   pthread_mutex_unlock(&packed->filling);
   return s;
 }
 
-// At the first run: initializers lie where they will stay, and all threads may take part.
-static Status *prepare(Kernel *k, void *context, size_t which, size_t columns) {
+Status *packed_input(Api api, void *context, size_t first, size_t columns, Packed **to) {
   Tensor parts[3];
-  Status *s = read_inputs(k->api, context, 1 + 3 * which, 3, parts);
-  if (s) return s;
+  Status *s = __atomic_load_n(to, __ATOMIC_ACQUIRE) ? NULL : read_inputs(api, context, first, 3, parts);
+  if (s || __atomic_load_n(to, __ATOMIC_ACQUIRE)) return s;
   const Tensor blocks = parts[0], scales = parts[1], offsets = parts[2];
   const size_t count = (size_t)blocks.sizes[1], bytes = (size_t)blocks.sizes[2];
-  if (columns == 0 || count == 0) return fail(k->api, INVALID, "MatMulBlocks: a matrix without columns");
+  if (columns == 0 || count == 0) return fail(api, INVALID, "a matrix in blocks without columns");
   const Blocks b = {.blocks = blocks.data, .scales = scales.data, .offsets = offsets.data, .rows = (size_t)blocks.sizes[0], .columns = columns, .block_size = columns / count, .bits = count * bytes * 8 / columns};
-  if (b.block_size * count != columns || !fits_tiles(&b)) return fail(k->api, INVALID, "MatMulBlocks: expected columns in whole tiles of 32, in blocks of 16 or of whole tiles, of 4 or 8 bits");
+  if (b.block_size * count != columns || !fits_tiles(&b)) return fail(api, INVALID, "a matrix in blocks: expected columns in whole tiles of 32, in blocks of 16 or of whole tiles, of 4 or 8 bits");
   Packed *packed = packed_of(&b), *none = NULL;
-  if (!packed) return fail(k->api, FAIL, "MatMulBlocks: no memory for the matrix");
-  s = pack(k, context, packed);
+  if (!packed) return fail(api, FAIL, "no memory for a matrix in tiles");
+  s = pack(api, context, packed);
   // Another run of this session may have been first; what it sees there has been filled.
-  if (s || !__atomic_compare_exchange_n(&k->packed[which], &none, packed, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) release_packed(packed);
+  if (s || !__atomic_compare_exchange_n(to, &none, packed, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) release_packed(packed);
   return s;
 }
 
@@ -85,8 +83,7 @@ static Status *compute(void *kernel, void *context) {
   Tensor x;
   Status *s = read_input(k->api, context, 0, &x);
   const size_t rows = (size_t)x.sizes[0], columns = (size_t)x.sizes[1];
-  for (size_t which = 0; which < k->count && !s; which++)
-    if (!__atomic_load_n(&k->packed[which], __ATOMIC_ACQUIRE)) s = prepare(k, context, which, columns);
+  for (size_t which = 0; which < k->count && !s; which++) s = packed_input(k->api, context, 1 + 3 * which, columns, &k->packed[which]);
   if (s) return s;
   const Packed *m = k->packed[0];
   if (columns != m->from.columns || (k->count == 2 && (k->packed[1]->from.columns != columns || k->packed[1]->from.rows != m->from.rows))) return fail(k->api, INVALID, "MatMulBlocks: rows and matrices do not fit each other");

@@ -4,10 +4,10 @@ import fc from "fast-check";
 import { random } from "../src/random/index.ts";
 import { dequantize, matmul, trace, type Tree, type Value } from "../src/tensor/index.ts";
 import { toOnnx } from "../src/onnx/lower.ts";
-import { linear } from "../src/nn/index.ts";
+import { embedding, linear } from "../src/nn/linear.ts";
 import type { InBlocks } from "./block-elements.ts";
 import { openAttention } from "./own-attention.ts";
-import { compile, openBackend, type Backend, type DeviceTensor } from "../src/runtime/index.ts";
+import { compile, openBackend, type Backend, type DeviceTensor, type SessionOptions } from "../src/runtime/index.ts";
 
 /** Matrices of every layout, their scales within 16 bits or not. */
 export const allMatrices: fc.Arbitrary<InBlocks> = fc
@@ -28,9 +28,8 @@ export interface ProductOptions {
   readonly ownKernels?: boolean;
 }
 
-/** Rows of normal numbers, some of them zero, times a matrix. */
-export async function product(backend: Backend, matrix: InBlocks, count: number, seed: number, { threads = 2, x = normal(count * matrix.columns, seed), ownKernels = true }: ProductOptions = {}): Promise<{ readonly x: Float32Array; readonly y: Float32Array }> {
-  const { rows, columns, block_size, bits, blocks, scales, offsets } = matrix;
+/** What a function makes of a matrix and of what it is bound beside: [count, columns] of `input`, to [count, width]. */
+async function ofMatrix(backend: Backend, { rows, columns, block_size, bits, blocks, scales, offsets }: InBlocks, input: DeviceTensor, width: number, f: (x: Value, matrix: Value) => Value, session: SessionOptions): Promise<Float32Array> {
   const perRow = columns / block_size;
   const frozen = {
     blocks: backend.tensorOver("uint8", [rows, perRow, (block_size * bits) / 8], blocks),
@@ -40,18 +39,30 @@ export async function product(backend: Backend, matrix: InBlocks, count: number,
   const typesOf = (tensors: Readonly<Record<string, DeviceTensor>>): Record<string, { shape: readonly number[]; dtype: DeviceTensor["dtype"] }> => Object.fromEntries(Object.entries(tensors).map(([name, { shape, dtype }]) => [name, { shape, dtype }]));
   const program = await compile(
     backend,
-    (v: { readonly x: Value; readonly frozen: Tree<Value> }) => ({ y: linear(v.x, dequantize(v.frozen as unknown as { blocks: Value; scales: Value; offsets?: Value }, columns)) }),
-    { x: { shape: ["count", columns], dtype: "float32" as const }, frozen: typesOf(frozen) },
-    { frozen: { frozen }, threads, ownKernels },
+    (v: { readonly x: Value; readonly frozen: Tree<Value> }) => ({ y: f(v.x, dequantize(v.frozen as unknown as { blocks: Value; scales: Value; offsets?: Value }, columns)) }),
+    { x: { shape: ["count", ...input.shape.slice(1)], dtype: input.dtype }, frozen: typesOf(frozen) },
+    { frozen: { frozen }, ...session },
   );
-  const [input, output] = [backend.tensorOver("float32", [count, columns], x), backend.tensor("float32", [count, rows])];
+  const output = backend.tensor("float32", [input.shape[0]!, width]);
   const binding = program.bind({ x: input }, { y: output });
-  await binding.run();
-  const y = output.data.slice();
-  binding.dispose();
-  program.dispose();
+  try {
+    await binding.run();
+    return output.data.slice();
+  } finally {
+    binding.dispose();
+    program.dispose();
+  }
+}
+
+/** Rows of normal numbers, some of them zero, times a matrix. */
+export async function product(backend: Backend, matrix: InBlocks, count: number, seed: number, { threads = 2, x = normal(count * matrix.columns, seed), ownKernels = true }: ProductOptions = {}): Promise<{ readonly x: Float32Array; readonly y: Float32Array }> {
+  const y = await ofMatrix(backend, matrix, backend.tensorOver("float32", [count, matrix.columns], x), matrix.rows, linear, { threads, ownKernels });
   return { x, y };
 }
+
+/** Rows of a matrix, looked up. */
+export const lookedUp = (backend: Backend, matrix: InBlocks, ids: readonly number[], { threads = 2, ownKernels = true }: Pick<ProductOptions, "threads" | "ownKernels"> = {}): Promise<Float32Array> =>
+  ofMatrix(backend, matrix, backend.tensorOver("int64", [ids.length], BigInt64Array.from(ids, BigInt)), matrix.columns, (ids, table) => embedding(table, ids), { threads, ownKernels });
 
 function normal(length: number, seed: number): Float32Array {
   const stream = random(`x ${seed}`);

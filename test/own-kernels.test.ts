@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import { random } from "../src/random/index.ts";
 import { openBackend } from "../src/runtime/index.ts";
 import { blockElements, type InBlocks } from "./block-elements.ts";
-import { allMatrices, product } from "./own-kernel-samples.ts";
+import { allMatrices, lookedUp, product } from "./own-kernel-samples.ts";
 import { openAttention } from "./own-attention.ts";
 import { openOwnKernels } from "../src/runtime/own-kernels.ts";
 
@@ -98,6 +98,28 @@ describe.skipIf(!here)("products with matrices in blocks", () => {
     x[2 * matrix.columns + 1] = Infinity;
     const { y } = await product(backend, matrix, 3, 1, { x });
     expect(Array.from(y, (v) => Number.isNaN(v))).toEqual(Array.from(y, (_, i) => i >= matrix.rows));
+  });
+});
+
+describe("rows of matrices in blocks", () => {
+  const ways = [false, ...(here ? [true] : [])];
+
+  test.each(ways)("are those of the matrix, in whatever order and however often (own kernels: %s)", async (ownKernels) => {
+    await fc.assert(
+      fc.asyncProperty(allMatrices, fc.array(fc.nat(), { maxLength: 40 }), fc.constantFrom(1, 2), async (matrix, picks, threads) => {
+        const { rows, columns } = matrix;
+        const ids = picks.map((pick) => pick % rows);
+        const [got, elements] = [await lookedUp(backend, matrix, ids, { threads, ownKernels }), blockElements(matrix)];
+        const spread = (matrix.offsets ? Math.max(...matrix.offsets.map(Math.abs)) : 0) + 2 ** matrix.bits * Math.max(...matrix.scales.map(Math.abs));
+        for (const [i, id] of ids.entries()) for (let c = 0; c < columns; c++) expect(Math.abs(got[i * columns + c]! - elements[id * columns + c]!)).toBeLessThanOrEqual(2e-7 * spread);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test.each(ways)("that are not there are refused (own kernels: %s)", async (ownKernels) => {
+    const [matrix] = fc.sample(allMatrices, { numRuns: 1, seed: 3 }) as [InBlocks];
+    for (const id of [matrix.rows, -matrix.rows - 1, 2 ** 40]) await expect(lookedUp(backend, matrix, [0, id], { ownKernels })).rejects.toThrow(/not there|out of (the )?bounds|out of data bounds/);
   });
 });
 

@@ -61,7 +61,7 @@ export async function loadFrozenModel(opening: Backend | Promise<Backend>, path:
   });
   // Every program looks tokens up in it: it comes while the first is being made, which is told where it cannot.
   const embedding = model.parameters["model.embed_tokens.weight"];
-  if (embedding) ("blocks" in embedding ? embedding.blocks : embedding).load?.("data").catch(() => {});
+  if (embedding) ("blocks" in embedding ? embedding.blocks : embedding).load?.("blocks" in embedding && !embedding.exact ? "tiles" : "data").catch(() => {});
   await eventLoopTurn(); // or it would be asked for when that is made
   return model;
 }

@@ -1,4 +1,4 @@
-import { add, dequantize, gather, matmul, matmulQuantized, mul, quantizedMatrix, reshape, rmsNormalize, transpose, type Value } from "../tensor/index.ts";
+import { add, gather, gatherQuantized, matmul, matmulQuantized, mul, quantizedMatrix, reshape, rmsNormalize, transpose, type Value } from "../tensor/index.ts";
 import { sizeOf } from "../tensor/op.ts";
 import { matmulAdd, matmulAddOperands } from "../tensor/ops/matmul.ts";
 
@@ -11,9 +11,7 @@ export function linear(x: Value, weight: Value, bias?: Value): Value {
 /** Rows of a table [rows, width] at ids [n] → [n, width]. */
 export function embedding(table: Value, ids: Value): Value {
   const quantized = quantizedMatrix(table);
-  if (!quantized) return gather(table, ids);
-  const [blocks, scales] = [gather(quantized.blocks, ids), gather(quantized.scales, ids)];
-  return dequantize({ blocks, scales, offsets: quantized.offsets && gather(quantized.offsets, ids) }, sizeOf(table.shape[1], "embedding"));
+  return quantized ? gatherQuantized(quantized, ids, sizeOf(table.shape[1], "embedding")) : gather(table, ids);
 }
 
 /**

@@ -19,7 +19,7 @@ export { matmul } from "./ops/matmul.ts";
 export { gather, putAlong, scatterAdd, takeAlong, topK } from "./ops/index-ops.ts";
 export { logSoftmax, rmsNormalize, rotary, softmax } from "./ops/normalize.ts";
 export type { QuantizedMatrix } from "./ops/quantized.ts";
-export { dequantize, matmulQuantized, quantizedMatrix } from "./ops/quantized.ts";
+export { dequantize, gatherQuantized, matmulQuantized, quantizedMatrix } from "./ops/quantized.ts";
 export type { AdamWTensors } from "./ops/adamw.ts";
 export { adamw } from "./ops/adamw.ts";
 export type { SwiGLU } from "./ops/swiglu.ts";

@@ -153,6 +153,37 @@ export const gatedMatmulQuantizedOp: Op<{ readonly gateParts: number }> = {
   },
 };
 
+type GatherAttributes = { readonly columns: number; readonly exact: boolean };
+
+/** ids [n], blocks, scales (, offsets) → those rows of the matrix, [n, columns]. With `exact` nothing else reads it in tiles. */
+export const gatherQuantizedOp: Op<GatherAttributes> = {
+  name: "gatherQuantized",
+  infer: ([ids, blocks, scales], { columns }) => {
+    requireParts(blocks!, scales!, "gatherQuantized");
+    requireShape(ids!.shape.length === 1, "gatherQuantized", ids!.shape, "[n]");
+    layout(blocks!, columns);
+    return [{ shape: [ids!.shape[0]!, columns], dtype: "float32" }];
+  },
+  vjp: "none",
+  lower: (c) => {
+    const { columns, exact } = c.attributes;
+    const [ids, ...parts] = c.inputs as [string, ...string[]];
+    const { bits, blockSize } = layout(c.inputTypes[1]!, columns);
+    if (c.ownKernels && !exact && c.stored.slice(1).every(Boolean) && inTiles(columns, blockSize)) return c.node("GatherBlocks", c.inputs, c.outputs, { bits: { float: bits } }, ownDomain);
+    const rows = parts.map((part) => emit(c, "Gather", [part, ids], { axis: 0 }));
+    const inputTypes = c.inputTypes.slice(1).map((type) => ({ ...type, shape: [c.inputTypes[0]!.shape[0]!, ...type.shape.slice(1)] }));
+    dequantizeOp.lower({ ...c, attributes: c.attributes, inputs: rows, inputTypes, stored: rows.map(() => false) });
+  },
+  reference: ([ids, ...parts], { columns }, [out]) => {
+    const whole = dequantized(parts as [NdArray, NdArray, NdArray?], columns);
+    const shape = concrete(out!.shape, "gatherQuantized");
+    return [{ shape, dtype: "float32", data: Float64Array.from({ length: elements(shape) }, (_, i) => whole[ids!.data[Math.floor(i / columns)]! * columns + (i % columns)]!) }];
+  },
+};
+
+/** Rows of a matrix in blocks at ids [n], [n, columns]. */
+export const gatherQuantized = ({ blocks, scales, offsets, exact = false }: QuantizedMatrix, ids: Value, columns: number): Value => apply(gatherQuantizedOp, [ids, blocks, scales, ...(offsets ? [offsets] : [])], { columns, exact });
+
 /** The matrix itself, [rows, columns]. */
 export const dequantize = ({ blocks, scales, offsets, exact = false }: QuantizedMatrix, columns: number): Value => apply(dequantizeOp, [blocks, scales, ...(offsets ? [offsets] : [])], { columns, exact });
 
