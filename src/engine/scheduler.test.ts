@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FakeRunner } from "../../test/fake-runner.ts";
+import { picksOf } from "./chunk.ts";
 import { Generator } from "./generator.ts";
 import type { EngineEvent, EngineRequest } from "./types.ts";
 
@@ -112,6 +113,21 @@ test("no run computes more than the budget, padding included, and nothing is com
   // A prompt under way beside others costs a row of its own at each of their steps: at most one is.
   const said = 7 * 7 * 2;
   expect(runner.runs.reduce((a, b) => a + b)).toBeLessThanOrEqual(prompts + said + 20);
+});
+
+test("no run gives more logits of prompts than memory is meant for", async () => {
+  let most = 0;
+  class Counting extends FakeRunner {
+    override forward(...args: Parameters<FakeRunner["forward"]>): Promise<Float32Array> {
+      most = Math.max(most, picksOf(args[2]));
+      return super.forward(...args);
+    }
+  }
+  const generator = new Generator(new Counting(8, 200), {});
+  await Promise.all([90, 120, 60, 150, 40, 130].map((length, i) => drain(generator.submit({ prompt_ids: tokens(length, i), sampling: { ...greedy(2), prompt_logprobs: 0 } }))));
+  // One more for each sequence that says something.
+  expect(most).toBeLessThanOrEqual(64 + 8);
+  expect(most).toBeGreaterThan(30);
 });
 
 test("a long prompt does not keep others waiting for their next token", async () => {

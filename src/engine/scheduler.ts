@@ -43,8 +43,8 @@ type Chunks = Map<Sequence, number>;
 
 const smallestChunk = 2;
 
-// All logits of a chunk lie in memory at once: 64 rows of the largest vocabularies are some 40 MB.
-const scoredChunk = 64;
+// All logits that a step is asked for lie in memory at once: 64 rows of the largest vocabularies are some 40 MB.
+const mostScored = 64;
 
 /** A prefix that a sequence copies from another's row, once that has computed it; the logits too where it is all of both. */
 interface Loan {
@@ -173,11 +173,13 @@ export class Scheduler {
     const chunks: Chunks = new Map();
     const loans: Loan[] = [];
     let budget = this.#budget;
+    let scorable = mostScored;
     const compute = (sequence: Sequence): void => {
-      const most = Math.min(sequence.pending, budget, sequence.scored ? scoredChunk : Infinity);
+      const most = Math.min(sequence.pending, budget, sequence.scored ? scorable : Infinity);
       const count = sequence.pending - most === 1 ? most - 1 : most;
       if (count < smallestChunk) return;
       budget -= count;
+      if (sequence.scored) scorable -= count;
       chunks.set(sequence, count);
     };
     for (const sequence of running) {
