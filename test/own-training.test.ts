@@ -77,13 +77,31 @@ describe.skipIf(!here)("a step of AdamW by our kernel", () => {
   });
 });
 
-describe.skipIf(!here)("the backward pass of SwiGLU by our kernel", () => {
+describe.skipIf(!here)("SwiGLU by our kernel", () => {
+  const forward = ({ gate, up }: Readonly<Record<string, Value>>): Record<string, Value> => ({ y: swiglu(gate!, up!) });
+
+  test("is that of ONNX Runtime's operators, for every shape and number of threads, with a backward pass and without", async () => {
+    await fc.assert(
+      fc.asyncProperty(shapes, fc.integer({ min: 1, max: 2 }), fc.integer(), async (shape, threads, seed) => {
+        const stream = random(`swiglu ${seed}`);
+        const inputs = { gate: tensor(shape, () => 4 * stream.normal()), up: tensor(shape, () => stream.normal()) };
+        const own = await run(forward, inputs, { ownKernels: true, threads });
+        expect(own.operators.includes("SwiGLU")).toBe(shape.length <= 4);
+        const { outputs } = await run(({ gate, up }) => ({ ...forward({ gate: gate!, up: up! }), ...backward({ gate: gate!, up: up!, ct: up! }) }), inputs, { ownKernels: true, threads });
+        expect(outputs["y"]).toEqual(own.outputs["y"]);
+        const library = (await run(forward, inputs, { ownKernels: false })).outputs["y"]!;
+        for (const [i, y] of own.outputs["y"]!.entries()) expect(Math.abs(y - library[i]!), `${i}`).toBeLessThanOrEqual(2 ** -21 * Math.abs(inputs.gate.data[i]! * inputs.up.data[i]!));
+      }),
+      { numRuns: 25 },
+    );
+  });
+
   const backward = ({ gate, up, ct }: Readonly<Record<string, Value>>): Record<string, Value> => {
     const [dGate, dUp] = gradients(sumAll(mul(swiglu(gate!, up!), ct!)), [gate!, up!]) as [Value, Value];
     return { gate: dGate, up: dUp };
   };
 
-  test("is that of the reference, for every shape and number of threads", async () => {
+  test("has the reference's gradient, for every shape and number of threads", async () => {
     await fc.assert(
       fc.asyncProperty(shapes, fc.integer({ min: 1, max: 2 }), fc.integer(), async (shape, threads, seed) => {
         const stream = random(`swiglu ${seed}`);
@@ -100,7 +118,7 @@ describe.skipIf(!here)("the backward pass of SwiGLU by our kernel", () => {
     );
   });
 
-  test("stays finite where the gate is far from zero", async () => {
+  test("has a finite gradient where the gate is far from zero", async () => {
     const inputs = { gate: tensor([4], () => 0), up: tensor([4], () => 1), ct: tensor([4], () => 1) };
     inputs.gate.data.set([-1e30, -100, 100, 1e30]);
     const { outputs } = await run(backward, inputs, { ownKernels: true });

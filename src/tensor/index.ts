@@ -23,6 +23,6 @@ export { dequantize, matmulQuantized, quantizedMatrix } from "./ops/quantized.ts
 export type { AdamWTensors } from "./ops/adamw.ts";
 export { adamw } from "./ops/adamw.ts";
 export type { SwiGLU } from "./ops/swiglu.ts";
-export { swigluGradient } from "./ops/swiglu.ts";
+export { swigluGradient, swigluParts } from "./ops/swiglu.ts";
 export type { CachedAttention } from "./ops/cached-attention.ts";
 export { cachedAttention } from "./ops/cached-attention.ts";
