@@ -5,6 +5,7 @@ import { cachedAttentionOp } from "../tensor/ops/cached-attention.ts";
 import { scatterAddOp } from "../tensor/ops/index-ops.ts";
 import { gatedMatmulQuantizedOp, matmulQuantizedOp } from "../tensor/ops/quantized.ts";
 import { swigluGradientOp, swigluOp } from "../tensor/ops/swiglu.ts";
+import { ownKernelName } from "../tensor/own-kernel.ts";
 import { leaves } from "../tensor/tree.ts";
 import type { Backend, Binding, DeviceTensor, Session, SessionOptions } from "./backend.ts";
 
@@ -17,7 +18,7 @@ export interface Program {
 }
 
 /** Asking for our kernels may compile them: only graphs that would use them ask. */
-const withOwnKernels = new Set([matmulQuantizedOp.name, gatedMatmulQuantizedOp.name, cachedAttentionOp.name, adamwOp.name, swigluOp.name, swigluGradientOp.name, scatterAddOp.name]);
+const withOwnKernels = new Set([matmulQuantizedOp.name, gatedMatmulQuantizedOp.name, cachedAttentionOp.name, adamwOp.name, swigluOp.name, swigluGradientOp.name, scatterAddOp.name, ownKernelName]);
 
 const isDeviceTensor = (x: unknown): x is DeviceTensor => typeof x === "object" && x !== null && "data" in x && "dispose" in x;
 

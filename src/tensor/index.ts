@@ -4,6 +4,7 @@ export { apply, applyAll, constant, constantInt64, input, noAttributes } from ".
 export type { NdArray } from "./nd-array.ts";
 export { ndArray } from "./nd-array.ts";
 export { customVjp } from "./custom-vjp.ts";
+export { ownKernel } from "./own-kernel.ts";
 export { gradients, gradientsOf, vjp } from "./grad.ts";
 export type { Graph } from "./graph.ts";
 export { fuse } from "./fuse.ts";
