@@ -60,10 +60,16 @@ type Library = ReturnType<ReturnType<typeof loadKoffi>["load"]>;
 function bindRowMath(library: Library): OwnKernels["rowMath"] {
   const argmaxOf = (type: string): ForeignFunction => library.func(`longjing_argmax_${type}`, "size_t", ["void *", "size_t"]);
   const weightsOf = (type: string): ForeignFunction => library.func(`longjing_weights_${type}`, "double", ["void *", "void *", "size_t", "double", "double", "void *"]);
-  const [argmaxFloat, argmaxDouble, weightsFloat, weightsDouble] = [argmaxOf("float"), argmaxOf("double"), weightsOf("float"), weightsOf("double")];
+  const drawOf = (type: string): ForeignFunction => library.func(`longjing_draw_${type}`, "size_t", ["void *", "void *", "size_t", "double", "double", "void *", "void *"]);
+  const [argmaxFloat, argmaxDouble, weightsFloat, weightsDouble, drawFloat, drawDouble] = [argmaxOf("float"), argmaxOf("double"), weightsOf("float"), weightsOf("double"), drawOf("float"), drawOf("double")];
+  const found = new Float64Array(2);
   return (constants) => ({
     argmax: (scores) => Number((scores instanceof Float32Array ? argmaxFloat : argmaxDouble)(scores, scores.length)),
     weights: (scores, top, divisor, out) => (scores instanceof Float32Array ? weightsFloat : weightsDouble)(constants, scores, scores.length, top, divisor, out ?? null) as number,
+    draw: (scores, divisor, uniform, out) => {
+      const id = Number((scores instanceof Float32Array ? drawFloat : drawDouble)(constants, scores, scores.length, divisor, uniform, out, found));
+      return { id, top: found[0]!, total: found[1]! };
+    },
   });
 }
 
