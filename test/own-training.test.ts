@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { random } from "../src/random/index.ts";
 import { compile, openBackend, type DeviceTensor } from "../src/runtime/index.ts";
-import { swiglu } from "../src/nn/index.ts";
+import { rmsNorm, swiglu } from "../src/nn/index.ts";
 import { adamw, gradients, interpret, matmul, mul, scatterAdd, sumAll, type Graph, type NdArray, type Symbolic, type TensorType, type Tree, type Value } from "../src/tensor/index.ts";
 import { toOnnx } from "../src/onnx/lower.ts";
 
@@ -124,6 +124,23 @@ describe.skipIf(!here)("SwiGLU by our kernel", () => {
     const { outputs } = await run(backward, inputs, { ownKernels: true });
     expect(Array.from(outputs["gate"]!)).toEqual([0, 0, 1, 1].map((x) => expect.closeTo(x, 6) as number));
   });
+});
+
+test.skipIf(!here)("RMSNorm by our kernel is that of ONNX Runtime's operators, and a row has the same bits alone", async () => {
+  const norm = ({ x, gain }: Readonly<Record<string, Value>>): Record<string, Value> => ({ y: rmsNorm(x!, gain!, 1e-5) });
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 1, max: 90 }), fc.oneof(fc.integer({ min: 1, max: 70 }), fc.constantFrom(128, 576)), fc.integer({ min: 1, max: 2 }), fc.integer(), async (rows, width, threads, seed) => {
+      const stream = random(`norm ${seed}`);
+      const inputs = { x: tensor([rows, width], () => 3 * stream.normal()), gain: tensor([width], () => stream.normal()) };
+      const own = await run(norm, inputs, { ownKernels: true, threads });
+      expect(own.operators).toContain("RMSNorm");
+      const library = (await run(norm, inputs, { ownKernels: false })).outputs["y"]!;
+      for (const [i, y] of own.outputs["y"]!.entries()) expect(Math.abs(y - library[i]!), `${i}`).toBeLessThanOrEqual(1e-6 * (1 + Math.abs(y)));
+      const last = backend.tensorOver("float32", [1, width], inputs.x.data.slice((rows - 1) * width));
+      expect((await run(norm, { ...inputs, x: last }, { ownKernels: true })).outputs["y"]).toEqual(own.outputs["y"]!.slice((rows - 1) * width));
+    }),
+    { numRuns: 25 },
+  );
 });
 
 describe.skipIf(!here)("rows that are added to others by our kernel", () => {

@@ -2,6 +2,7 @@ import { lowered } from "../onnx/lower.ts";
 import { fuse, simplify, trace, verify, type Graph, type Symbolic, type TensorType, type Tree, type Value } from "../tensor/index.ts";
 import { adamwOp } from "../tensor/ops/adamw.ts";
 import { cachedAttentionOp } from "../tensor/ops/cached-attention.ts";
+import { rmsNormOp } from "../tensor/ops/fused.ts";
 import { scatterAddOp } from "../tensor/ops/index-ops.ts";
 import { gatedMatmulQuantizedOp, matmulQuantizedOp } from "../tensor/ops/quantized.ts";
 import { swigluGradientOp, swigluOp } from "../tensor/ops/swiglu.ts";
@@ -18,7 +19,7 @@ export interface Program {
 }
 
 /** Asking for our kernels may compile them: only graphs that would use them ask. */
-const withOwnKernels = new Set([matmulQuantizedOp.name, gatedMatmulQuantizedOp.name, cachedAttentionOp.name, adamwOp.name, swigluOp.name, swigluGradientOp.name, scatterAddOp.name, ownKernelName]);
+const withOwnKernels = new Set([matmulQuantizedOp.name, gatedMatmulQuantizedOp.name, cachedAttentionOp.name, adamwOp.name, rmsNormOp.name, swigluOp.name, swigluGradientOp.name, scatterAddOp.name, ownKernelName]);
 
 const isDeviceTensor = (x: unknown): x is DeviceTensor => typeof x === "object" && x !== null && "data" in x && "dispose" in x;
 

@@ -19,7 +19,7 @@ const objects: readonly { readonly source: string; readonly object: string; read
     { source: `${name}.c`, object: `${name}-wide.o`, flags: wide },
     { source: `${name}.c`, object: `${name}-narrow.o`, flags: narrow },
   ]),
-  ...["regroup", "pack", "adamw-operator", "swiglu-operator", "scatter-operator"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: narrow })),
+  ...["regroup", "pack", "adamw-operator", "swiglu-operator", "rms-norm-operator", "scatter-operator"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: narrow })),
   ...["pages", "operator", "product-operators", "attention-operator", "transposed-product-operator", "causal-attention-operator", "row-functions"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: [] })),
 ];
 

@@ -26,7 +26,7 @@ export const openOwnKernels = (): Promise<OwnKernelsOrWhy> => (opened ??= open()
 /** Those that `openOwnKernels` has found in this process. */
 export const openedOwnKernels = (): OwnKernels | undefined => ready;
 
-const operators = ["longjing_matmul_blocks", "longjing_gated_matmul_blocks", "longjing_cached_attention", "longjing_adamw", "longjing_swiglu", "longjing_swiglu_gradient", "longjing_scatter_add_rows", "longjing_matmul_trans_a", "longjing_causal_attention", "longjing_causal_attention_gradient"];
+const operators = ["longjing_matmul_blocks", "longjing_gated_matmul_blocks", "longjing_cached_attention", "longjing_adamw", "longjing_swiglu", "longjing_swiglu_gradient", "longjing_rms_norm", "longjing_scatter_add_rows", "longjing_matmul_trans_a", "longjing_causal_attention", "longjing_causal_attention_gradient"];
 
 /** Foreign code must stay where it is as long as a session may call it. */
 const kept: unknown[] = [];
