@@ -20,3 +20,13 @@ double longjing_weights_double(const double *constants, const double *scores, si
   const ExpTables t = tables_of(constants);
   return rows()->weights_double(&t, scores, count, top, divisor, weights);
 }
+
+size_t longjing_draw_float(const double *constants, const float *scores, size_t count, double divisor, double uniform, double *weights, double *found) {
+  const ExpTables t = tables_of(constants);
+  return rows()->draw_float(&t, scores, count, divisor, uniform, weights, found);
+}
+
+size_t longjing_draw_double(const double *constants, const double *scores, size_t count, double divisor, double uniform, double *weights, double *found) {
+  const ExpTables t = tables_of(constants);
+  return rows()->draw_double(&t, scores, count, divisor, uniform, weights, found);
+}

@@ -54,8 +54,26 @@ WEIGHTS(weights_double, double, from_doubles)
 ARGMAX(argmax_float, float, Floats, LANES, every, load_floats, greater, store(some, most, LANES))
 ARGMAX(argmax_double, double, Doubles, DOUBLES, all_of, from_doubles, greater_d, to_doubles(some, most))
 
+#define DRAW(NAME, TYPE, ARGMAX_OF, WEIGHTS_OF) \
+  static size_t NAME(const ExpTables *t, const TYPE *scores, size_t count, double divisor, double uniform, double *weights, double *found) { \
+    found[0] = (double)scores[ARGMAX_OF(scores, count)]; \
+    found[1] = WEIGHTS_OF(t, scores, count, found[0], divisor, weights); \
+    const double target = uniform * found[1]; \
+    double sum = 0; \
+    size_t last = 0; \
+    for (size_t i = 0; i < count; i++) { \
+      if (weights[i] == 0) continue; \
+      sum += weights[i]; \
+      last = i; \
+      if (sum > target) break; \
+    } \
+    return last; \
+  }
+DRAW(draw_float, float, argmax_float, weights_float)
+DRAW(draw_double, double, argmax_double, weights_double)
+
 #ifdef WIDE
-const Rows wide_rows = {argmax_float, argmax_double, weights_float, weights_double};
+const Rows wide_rows = {argmax_float, argmax_double, weights_float, weights_double, draw_float, draw_double};
 #else
-const Rows narrow_rows = {argmax_float, argmax_double, weights_float, weights_double};
+const Rows narrow_rows = {argmax_float, argmax_double, weights_float, weights_double, draw_float, draw_double};
 #endif

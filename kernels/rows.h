@@ -14,6 +14,9 @@ typedef struct {
   // exp((scores - top) / divisor) into weights, where they are wanted; their sum in order.
   double (*weights_float)(const ExpTables *tables, const float *scores, size_t count, double top, double divisor, double *weights);
   double (*weights_double)(const ExpTables *tables, const double *scores, size_t count, double top, double divisor, double *weights);
+  // The index at which the weights' running sum passes `uniform` of their sum; `found` is the greatest score and that sum.
+  size_t (*draw_float)(const ExpTables *tables, const float *scores, size_t count, double divisor, double uniform, double *weights, double *found);
+  size_t (*draw_double)(const ExpTables *tables, const double *scores, size_t count, double divisor, double uniform, double *weights, double *found);
 } Rows;
 
 extern const Rows wide_rows, narrow_rows;

@@ -16,15 +16,46 @@ typedef struct {
   const float *a, *b;
   float *y;
   size_t lanes, depth, m, n;
+  size_t rows, parts, part_depth; // of a task
+  float *sums;                    // [parts, m, n]
 } Step;
 
-static void multiply_part(void *data, size_t part) {
+// Some rows' sums over a part of the depth.
+static void multiply_part(void *data, size_t task) {
   const Step *s = data;
-  const size_t first = part * TASK_ROWS;
-  s->product((Matrix){s->a, s->m}, (Matrix){s->b, s->n}, s->y, s->n, s->depth, s->kernel->alpha, first, at_most(s->m, first + TASK_ROWS));
+  const size_t part = task % s->parts, first = task / s->parts * s->rows, from = part * s->part_depth;
+  const float alpha = s->parts > 1 ? 1 : s->kernel->alpha;
+  s->product((Matrix){s->a + from * s->m, s->m}, (Matrix){s->b + from * s->n, s->n}, s->sums + part * s->m * s->n, s->n, at_most(s->part_depth, s->depth - from), alpha, first, at_most(s->m, first + s->rows));
 }
 
-enum { TASK_LANES = 8 };
+static void add_parts(void *data, size_t chunk) {
+  const Step *s = data;
+  const size_t count = s->m * s->n, end = at_most(count, (chunk + 1) * CHUNK);
+  for (size_t i = chunk * CHUNK; i < end; i++) {
+    float sum = s->sums[i];
+    for (size_t part = 1; part < s->parts; part++) sum += s->sums[part * count + i];
+    s->y[i] = sum * s->kernel->alpha;
+  }
+}
+
+static size_t quotient(size_t a, size_t b) { return (a + b - 1) / b; }
+
+enum { TASKS = 4, LEAST_DEPTH = 256, MULTIPLE = 8, TASK_LANES = 8 };
+
+// All rows that fit go into one task, since each reads the other operand once more. Where that leaves few tasks, the depth is divided, in the same
+// way whatever threads there are.
+static Status *multiply_matrix(Api api, void *context, Step *s) {
+  const size_t bands = quotient(s->m, TASK_ROWS);
+  if (bands == 0) return NULL;
+  s->rows = quotient(quotient(s->m, bands), MULTIPLE) * MULTIPLE;
+  s->parts = at_most(quotient(TASKS, bands), s->depth / LEAST_DEPTH);
+  if (s->parts == 0) s->parts = 1;
+  s->part_depth = quotient(s->depth, s->parts);
+  s->sums = s->parts == 1 ? s->y : scratch(s->parts * s->m * s->n * sizeof(float));
+  if (!s->sums) return fail(api, FAIL, "MatMulTransA: no memory");
+  Status *status = parallel(api, context, multiply_part, quotient(s->m, s->rows) * s->parts, s);
+  return status || s->parts == 1 ? status : parallel_chunks(api, context, add_parts, s->m * s->n, s);
+}
 
 // The rows of b lie as far apart as the caches like least: those of some lanes are put side by side, where there is memory.
 static void multiply_lanes(void *data, size_t task) {
@@ -48,11 +79,11 @@ static Status *compute(void *kernel, void *context) {
   const size_t rank = a.dimensions;
   const int64_t lanes = rank == 3 ? a.sizes[0] : 1, depth = a.sizes[rank == 3], m = a.sizes[rank == 3 ? 2 : 1], n = b.sizes[rank == 3 ? 2 : 1];
   if (b.dimensions != rank || (rank != 2 && rank != 3) || b.sizes[0] != depth || (rank == 3 && b.sizes[1] != lanes)) return fail(api, INVALID, "MatMulTransA: expected [depth, m] and [depth, n], or [lanes, depth, m] and [depth, lanes, n]");
-  Step s = {kernel, widest() ? wide_transposed_product : narrow_transposed_product, a.data, b.data, NULL, (size_t)lanes, (size_t)depth, (size_t)m, (size_t)n};
+  Step s = {.kernel = kernel, .product = widest() ? wide_transposed_product : narrow_transposed_product, .a = a.data, .b = b.data, .lanes = (size_t)lanes, .depth = (size_t)depth, .m = (size_t)m, .n = (size_t)n};
   const int64_t shape[3] = {lanes, m, n};
   status = make_output(api, context, 0, shape + 3 - rank, rank, (void **)&s.y);
   if (status || n == 0) return status;
-  return lanes == 1 ? parallel(api, context, multiply_part, (s.m + TASK_ROWS - 1) / TASK_ROWS, &s) : parallel(api, context, multiply_lanes, (s.lanes + TASK_LANES - 1) / TASK_LANES, &s);
+  return lanes == 1 ? multiply_matrix(api, context, &s) : parallel(api, context, multiply_lanes, quotient(s.lanes, TASK_LANES), &s);
 }
 
 static Status *create(const CustomOp *op, Api api, const void *info, void **out) {

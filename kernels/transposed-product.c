@@ -9,7 +9,7 @@ enum { ROWS = 6 };
 #endif
 // A tile of the result is ROWS by COLUMN_VECTORS vectors, which fit the registers, and is added up over DEPTH at a time, of which the
 // left operand stays in the nearest cache.
-enum { COLUMN_VECTORS = 2, DEPTH = 256 };
+enum { COLUMN_VECTORS = 2, DEPTH = 128 };
 
 INLINE Floats load_lanes(const float *p, int lanes) { return lanes == LANES ? load_floats(p) : load_first(p, lanes); }
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <stddef.h>
 
-enum { TASK_ROWS = 32 }; // of the result
+enum { TASK_ROWS = 128 }; // of the result: for each so many the other operand is read once
 
 // A matrix's numbers, and how far one row lies from the next.
 typedef struct {

@@ -73,6 +73,7 @@ INLINE Doubles at_least(Doubles least, Doubles v) { return _mm512_mask_mov_pd(le
 INLINE Doubles unless_below(Doubles v, Doubles least, Doubles kept) { return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(v, least, _CMP_NLT_UQ), kept); }
 INLINE Doubles looked_up(const double *table, Indices i) { return _mm512_i32gather_pd(i, table, 8); }
 // The sixteen lanes of one vector, or of two, as eight: lane i + lane i + 8.
+INLINE float greatest(Floats v) { return _mm512_reduce_max_ps(v); }
 typedef struct { Floats v[1]; } Sixteen;
 INLINE __m256 folded(Sixteen s) { return _mm256_add_ps(_mm512_castps512_ps256(s.v[0]), _mm512_extractf32x8_ps(s.v[0], 1)); }
 #else
@@ -101,6 +102,10 @@ INLINE Floats load_first(const float *p, int count) {
 INLINE Doubles at_least(Doubles least, Doubles v) { return _mm256_blendv_pd(least, v, _mm256_cmp_pd(v, least, _CMP_GE_OQ)); }
 INLINE Doubles unless_below(Doubles v, Doubles least, Doubles kept) { return _mm256_and_pd(_mm256_cmp_pd(v, least, _CMP_NLT_UQ), kept); }
 INLINE Doubles looked_up(const double *table, Indices i) { return _mm256_i32gather_pd(table, i, 8); }
+INLINE float greatest(Floats v) {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)), two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
 typedef struct { Floats v[2]; } Sixteen;
 INLINE __m256 folded(Sixteen s) { return _mm256_add_ps(s.v[0], s.v[1]); }
 #endif

@@ -1,6 +1,6 @@
 import { constant, constantInt64, type NdArray, type Value } from "../src/tensor/index.ts";
 import { random } from "../src/random/index.ts";
-import { apply, applyAll, constantOp } from "../src/tensor/op.ts";
+import { apply, applyAll, constantOp, noAttributes } from "../src/tensor/op.ts";
 import { elements, ndArray } from "../src/tensor/nd-array.ts";
 import * as a from "../src/tensor/ops/adamw.ts";
 import * as e from "../src/tensor/ops/elementwise.ts";
@@ -123,6 +123,9 @@ export const opSamples: readonly OpSample[] = [
     const activated = e.mul(gate, sigma);
     return w.swigluGradient({ gate, up, sigma, activated, y: e.mul(activated, up) }, e.stopGradient(ct)).map(e.stopGradient);
   }, true),
+  sample("matmul", [real(3, 4), real(4, 2), real(2)], (a, b, c) => m.matmulAdd(m.matmul(a, b), c)),
+  sample("swiglu", [real(3, 7), real(3, 7)], (gate, up) => e.stopGradient(apply(w.swigluOp, [gate, up], noAttributes)), true),
+  sample("swigluParts", [real(3, 7), real(3, 7)], (gate, up) => e.stopGradient(w.swigluParts(gate, up).y), true),
 ];
 
 /** Names of every op that the families define. */

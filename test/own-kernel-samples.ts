@@ -7,6 +7,7 @@ import { toOnnx } from "../src/onnx/lower.ts";
 import { embedding, linear } from "../src/nn/linear.ts";
 import type { InBlocks } from "./block-elements.ts";
 import { openAttention } from "./own-attention.ts";
+import { causalInputs, runCausal } from "./own-causal-layer.ts";
 import { compile, openBackend, type Backend, type DeviceTensor, type SessionOptions } from "../src/runtime/index.ts";
 
 /** Matrices of every layout, their scales within 16 bits or not. */
@@ -93,6 +94,10 @@ async function digest(): Promise<string> {
   }
   await backend.hasOwnKernels();
   for (const [m, n, depth] of [[5, 3, 7], [48, 64, 256], [67, 75, 300], [100, 33, 513]] as const) hash.update(await gradientOfWeights(backend, m, n, depth));
+  for (const [i, dim] of [16, 32, 80].entries()) {
+    const { outputs } = await runCausal(backend, causalInputs(backend, { time: 9 + 20 * i, before: 7 * i, lanes: 4, dim, dimV: 48, masks: i, seed: i }), { ownKernels: true });
+    for (const numbers of Object.values(outputs)) hash.update(numbers);
+  }
   return hash.digest("hex");
 }
 

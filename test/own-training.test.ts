@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { random } from "../src/random/index.ts";
 import { compile, openBackend, type DeviceTensor } from "../src/runtime/index.ts";
-import { swiglu } from "../src/nn/index.ts";
+import { rmsNorm, swiglu } from "../src/nn/index.ts";
 import { adamw, gradients, interpret, matmul, mul, scatterAdd, sumAll, type Graph, type NdArray, type Symbolic, type TensorType, type Tree, type Value } from "../src/tensor/index.ts";
 import { toOnnx } from "../src/onnx/lower.ts";
 
@@ -77,13 +77,31 @@ describe.skipIf(!here)("a step of AdamW by our kernel", () => {
   });
 });
 
-describe.skipIf(!here)("the backward pass of SwiGLU by our kernel", () => {
+describe.skipIf(!here)("SwiGLU by our kernel", () => {
+  const forward = ({ gate, up }: Readonly<Record<string, Value>>): Record<string, Value> => ({ y: swiglu(gate!, up!) });
+
+  test("is that of ONNX Runtime's operators, for every shape and number of threads, with a backward pass and without", async () => {
+    await fc.assert(
+      fc.asyncProperty(shapes, fc.integer({ min: 1, max: 2 }), fc.integer(), async (shape, threads, seed) => {
+        const stream = random(`swiglu ${seed}`);
+        const inputs = { gate: tensor(shape, () => 4 * stream.normal()), up: tensor(shape, () => stream.normal()) };
+        const own = await run(forward, inputs, { ownKernels: true, threads });
+        expect(own.operators.includes("SwiGLU")).toBe(shape.length <= 4);
+        const { outputs } = await run(({ gate, up }) => ({ ...forward({ gate: gate!, up: up! }), ...backward({ gate: gate!, up: up!, ct: up! }) }), inputs, { ownKernels: true, threads });
+        expect(outputs["y"]).toEqual(own.outputs["y"]);
+        const library = (await run(forward, inputs, { ownKernels: false })).outputs["y"]!;
+        for (const [i, y] of own.outputs["y"]!.entries()) expect(Math.abs(y - library[i]!), `${i}`).toBeLessThanOrEqual(2 ** -21 * Math.abs(inputs.gate.data[i]! * inputs.up.data[i]!));
+      }),
+      { numRuns: 25 },
+    );
+  });
+
   const backward = ({ gate, up, ct }: Readonly<Record<string, Value>>): Record<string, Value> => {
     const [dGate, dUp] = gradients(sumAll(mul(swiglu(gate!, up!), ct!)), [gate!, up!]) as [Value, Value];
     return { gate: dGate, up: dUp };
   };
 
-  test("is that of the reference, for every shape and number of threads", async () => {
+  test("has the reference's gradient, for every shape and number of threads", async () => {
     await fc.assert(
       fc.asyncProperty(shapes, fc.integer({ min: 1, max: 2 }), fc.integer(), async (shape, threads, seed) => {
         const stream = random(`swiglu ${seed}`);
@@ -100,12 +118,29 @@ describe.skipIf(!here)("the backward pass of SwiGLU by our kernel", () => {
     );
   });
 
-  test("stays finite where the gate is far from zero", async () => {
+  test("has a finite gradient where the gate is far from zero", async () => {
     const inputs = { gate: tensor([4], () => 0), up: tensor([4], () => 1), ct: tensor([4], () => 1) };
     inputs.gate.data.set([-1e30, -100, 100, 1e30]);
     const { outputs } = await run(backward, inputs, { ownKernels: true });
     expect(Array.from(outputs["gate"]!)).toEqual([0, 0, 1, 1].map((x) => expect.closeTo(x, 6) as number));
   });
+});
+
+test.skipIf(!here)("RMSNorm by our kernel is that of ONNX Runtime's operators, and a row has the same bits alone", async () => {
+  const norm = ({ x, gain }: Readonly<Record<string, Value>>): Record<string, Value> => ({ y: rmsNorm(x!, gain!, 1e-5) });
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 1, max: 90 }), fc.oneof(fc.integer({ min: 1, max: 70 }), fc.constantFrom(128, 576)), fc.integer({ min: 1, max: 2 }), fc.integer(), async (rows, width, threads, seed) => {
+      const stream = random(`norm ${seed}`);
+      const inputs = { x: tensor([rows, width], () => 3 * stream.normal()), gain: tensor([width], () => stream.normal()) };
+      const own = await run(norm, inputs, { ownKernels: true, threads });
+      expect(own.operators).toContain("RMSNorm");
+      const library = (await run(norm, inputs, { ownKernels: false })).outputs["y"]!;
+      for (const [i, y] of own.outputs["y"]!.entries()) expect(Math.abs(y - library[i]!), `${i}`).toBeLessThanOrEqual(1e-6 * (1 + Math.abs(y)));
+      const last = backend.tensorOver("float32", [1, width], inputs.x.data.slice((rows - 1) * width));
+      expect((await run(norm, { ...inputs, x: last }, { ownKernels: true })).outputs["y"]).toEqual(own.outputs["y"]!.slice((rows - 1) * width));
+    }),
+    { numRuns: 25 },
+  );
 });
 
 describe.skipIf(!here)("rows that are added to others by our kernel", () => {

@@ -41,4 +41,15 @@ describe.skipIf(!here)("our kernels of rows", () => {
       { numRuns: 500 },
     );
   });
+
+  test("draw what plain loops draw", () => {
+    fc.assert(
+      fc.property(rows, fc.constantFrom(1, 0.6, 1e-5, 2), fc.constantFrom(0, 0.25, 0.5, 0.999, 1 - 2 ** -53), (scores, divisor, uniform) => {
+        const [a, b] = [new Float64Array(scores.length), new Float64Array(scores.length)];
+        expect(fast.draw(scores, divisor, uniform, a)).toEqual(plainRowMath.draw(scores, divisor, uniform, b));
+        expect(a).toEqual(b);
+      }),
+      { numRuns: 500 },
+    );
+  });
 });

@@ -18,6 +18,19 @@ export const plainRowMath: RowMath = {
       }
     return total;
   },
+  draw: (scores, divisor, uniform, out) => {
+    const top = scores[plainRowMath.argmax(scores)] as number;
+    const total = plainRowMath.weights(scores, top, divisor, out);
+    const target = uniform * total;
+    let [sum, id] = [0, 0];
+    for (let i = 0; i < scores.length && !(sum > target); i++) {
+      const weight = out[i] as number;
+      if (weight === 0) continue;
+      sum += weight;
+      id = i;
+    }
+    return { id, top, total };
+  },
 };
 
 /** Rows that are shorter are done before foreign code is reached. */
@@ -30,5 +43,6 @@ export function rowMathOf(own: OwnFunctions | null): RowMath {
   return {
     argmax: (scores) => (scores.length < longEnough ? plainRowMath : fast).argmax(scores),
     weights: (scores, top, divisor, out) => (scores.length < longEnough ? plainRowMath : fast).weights(scores, top, divisor, out),
+    draw: (scores, divisor, uniform, out) => (scores.length < longEnough ? plainRowMath : fast).draw(scores, divisor, uniform, out),
   };
 }

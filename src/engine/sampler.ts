@@ -44,23 +44,16 @@ export function sample(
 ): SampledToken {
   const temperature = params.temperature ?? 1;
   const { math } = scratch;
-  const best = math.argmax(logits);
-  const rawTop = logits[best] as number;
   // Without penalties and filters the distribution is drawn from as it stands: two passes and no copy.
   const shaped = mask !== undefined || isAdjusted(params) || (temperature > 0 && isFiltered(params, logits.length));
   const scores = shaped ? processLogits(logits, params, history, scratch, mask) : logits;
-  let token: number;
-  let rawTotal: number | undefined;
-  if (temperature === 0) {
-    token = shaped ? math.argmax(scores) : best;
-    if (scores[token] === -Infinity) throw noDistribution(-Infinity);
-  } else {
-    const scale = shaped ? 1 : temperature;
-    const top = shaped ? (scores[math.argmax(scores)] as number) : rawTop;
-    const total = math.weights(scores, top, scale, scratch.weights);
-    if (!shaped && temperature === 1) rawTotal = total;
-    token = draw(scratch.weights, total, random.next());
-  }
+  const greedy = temperature === 0;
+  const drawn = greedy ? null : math.draw(scores, shaped ? 1 : temperature, random.next(), scratch.weights);
+  if (drawn && !(drawn.total > 0 && drawn.total < Infinity)) throw noDistribution(drawn.total);
+  const token = drawn?.id ?? math.argmax(scores);
+  if (greedy && scores[token] === -Infinity) throw noDistribution(-Infinity);
+  const rawTop = drawn && !shaped ? drawn.top : (logits[shaped ? math.argmax(logits) : token] as number);
+  const rawTotal = shaped || temperature !== 1 ? undefined : drawn?.total;
   if (params.logprobs === false) {
     if (!Number.isFinite(rawTop)) throw noDistribution(rawTop);
     return { token_id: token, logprob: NaN };
@@ -237,22 +230,6 @@ function reach(values: Float64Array, needed: number, mass: (value: number) => nu
 
 function medianOfThree(a: number, b: number, c: number): number {
   return Math.max(Math.min(a, b), Math.min(Math.max(a, b), c));
-}
-
-/** The token at which the running sum of weights passes `uniform` of the total. Tokens without weight are never drawn. */
-function draw(weights: Float64Array, total: number, uniform: number): number {
-  if (!(total > 0 && total < Infinity)) throw noDistribution(total);
-  const target = uniform * total;
-  let sum = 0;
-  let last = 0;
-  for (let i = 0; i < weights.length; i++) {
-    const weight = weights[i] as number;
-    if (weight === 0) continue;
-    sum += weight;
-    last = i;
-    if (sum > target) return i;
-  }
-  return last;
 }
 
 /** Ids of the `count` largest, best first, lower id first among equals. `count` is small: insertion beats a selection. */

@@ -1,4 +1,4 @@
-import { add, broadcastTo, concat, constant, customVjp, matmul, mul, reshape, slice, softmax, split, sub, sum, transpose, type Value } from "../tensor/index.ts";
+import { add, broadcastTo, concat, constant, customVjp, matmul, mul, ownKernel, reshape, slice, softmax, split, sub, sum, transpose, type Value } from "../tensor/index.ts";
 import { requireShape, sizeOf } from "../tensor/op.ts";
 
 export interface CausalAttentionOptions {
@@ -19,10 +19,16 @@ export interface CausalAttentionOptions {
 // Far below any score, and still finite: a row with every key hidden stays free of NaN.
 const hidden = -1e9;
 
+// Elements of a head that our kernel takes at once (kernels/causal-attention.h).
+const ownMultiple = 16;
+
 /**
  * Causal softmax attention, ordered by time: q [time, lanes, dim], k [keys, lanes, dim], v [keys, lanes, dimV], where a lane is
  * one head of one sequence and the queries are those of the last keys, to [time, lanes, dimV]. Time comes first so that no operand
  * and no gradient is transposed before a product (matmul's transBatch).
+ *
+ * Our own kernel keeps a lane's scores in a cache, and its backward pass computes them once more. To a query that sees no key at all it
+ * gives other numbers, as finite.
  *
  * The gradient uses Σⱼ dPᵢⱼ Pᵢⱼ = dYᵢ · Yᵢ (Dao et al., FlashAttention, eq. 4), which is a sum over dimV instead of time.
  */
@@ -39,11 +45,12 @@ export function causalAttention(q: Value, k: Value, v: Value, { scale, blocks, m
     return { query, keys: keysSeen, values, p, y: swapLanes(matmul(p, values, { transBatchB: true })) };
   };
   let parts: ReturnType<typeof part>[];
-  const forward = (): Value[] => {
+  const ours = (operator: string, inputs: readonly (Value | null)[], plain: readonly Value[]): readonly Value[] => ([q, v].every((x) => sizeOf(x.shape[2], "causalAttention") % ownMultiple === 0) ? ownKernel(operator, inputs, { scale }, plain) : plain);
+  const forward = (): readonly Value[] => {
     parts = split(q, widths, 0).map((query, i) => part(i, query));
-    return [concat(parts.map((p) => p.y), 0)];
+    return ours("CausalAttention", [q, k, v, mask ?? null], [concat(parts.map((p) => p.y), 0)]);
   };
-  const backward = ([dy]: readonly (Value | null)[], [y]: readonly Value[]): Value[] => {
+  const backward = ([dy]: readonly (Value | null)[], [y]: readonly Value[]): readonly Value[] => {
     const dys = split(dy!, widths, 0);
     const deltas = split(sum(mul(dy!, y!), [2]), widths, 0).map(swapLanes);
     const gradients = parts.map(({ query, keys, values, p }, i) => {
@@ -55,7 +62,7 @@ export function causalAttention(q: Value, k: Value, v: Value, { scale, blocks, m
       };
     });
     const pieces = [keys - time + width, ...widths.slice(1)];
-    return [concat(gradients.map((g) => g.dq), 0), sumPrefixes(gradients.map((g) => g.dk), pieces), sumPrefixes(gradients.map((g) => g.dv), pieces)];
+    return ours("CausalAttentionGradient", [q, k, v, dy!, mask ?? null], [concat(gradients.map((g) => g.dq), 0), sumPrefixes(gradients.map((g) => g.dk), pieces), sumPrefixes(gradients.map((g) => g.dv), pieces)]);
   };
   return customVjp([q, k, v], forward, backward)[0]!;
 }

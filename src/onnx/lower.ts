@@ -1,6 +1,7 @@
 import { LongjingError } from "../errors/index.ts";
 import type { Graph } from "../tensor/graph.ts";
 import { constantOp, contrib, inputOp, ownDomain, sizeOf, type LowerContext, type OnnxAttribute, type Target } from "../tensor/op.ts";
+import { chooseKernels } from "../tensor/own-kernel.ts";
 import type { Dim, DType, Node, Shape, TensorType, TypedArray, Value } from "../tensor/value.ts";
 import { join, ProtobufWriter } from "./protobuf.ts";
 
@@ -61,13 +62,14 @@ class ModelWriter {
   #count = 0;
 
   constructor(graph: Graph, target: Target, stored: ReadonlyMap<string, StoredData>, ownKernels: boolean) {
-    this.#graph = graph;
+    this.#graph = chooseKernels(graph, ownKernels);
     this.#stored = stored;
     this.#target = target;
     this.#ownKernels = ownKernels;
-    for (const [name, value] of graph.inputs) this.#names.set(value, name);
+    const { inputs, outputs } = this.#graph;
+    for (const [name, value] of inputs) this.#names.set(value, name);
     // A value that is an output is written under the output's name at once; a second name for it is copied in #writeGraph().
-    for (const [name, value] of graph.outputs) if (!this.#names.has(value) && value.node.op.name !== constantOp.name) this.#names.set(value, name);
+    for (const [name, value] of outputs) if (!this.#names.has(value) && value.node.op.name !== constantOp.name) this.#names.set(value, name);
   }
 
   write(): readonly Uint8Array[] {

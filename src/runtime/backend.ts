@@ -70,6 +70,16 @@ export interface RowMath {
   argmax(scores: Float32Array | Float64Array): number;
   /** exp((score − top) / divisor) of each, into `out` where it is given; their sum in order. */
   weights(scores: Float32Array | Float64Array, top: number, divisor: number, out?: Float64Array): number;
+  /** The id at which the running sum of the weights by the largest score, which go into `out`, passes `uniform` of their sum. Ids without weight are passed over. */
+  draw(scores: Float32Array | Float64Array, divisor: number, uniform: number, out: Float64Array): Drawn;
+}
+
+export interface Drawn {
+  readonly id: number;
+  /** The largest score. */
+  readonly top: number;
+  /** The sum of the weights. Without a positive and finite one there is nothing to draw. */
+  readonly total: number;
 }
 
 /** Rows of a GGUF file's blocks, [rows, columns], and where they go: the i-th to row places[i]. */

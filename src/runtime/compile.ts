@@ -2,9 +2,11 @@ import { lowered } from "../onnx/lower.ts";
 import { fuse, simplify, trace, verify, type Graph, type Symbolic, type TensorType, type Tree, type Value } from "../tensor/index.ts";
 import { adamwOp } from "../tensor/ops/adamw.ts";
 import { cachedAttentionOp } from "../tensor/ops/cached-attention.ts";
+import { rmsNormOp } from "../tensor/ops/fused.ts";
 import { scatterAddOp } from "../tensor/ops/index-ops.ts";
 import { gatedMatmulQuantizedOp, gatherQuantizedOp, matmulQuantizedOp } from "../tensor/ops/quantized.ts";
-import { swigluGradientOp } from "../tensor/ops/swiglu.ts";
+import { swigluGradientOp, swigluOp } from "../tensor/ops/swiglu.ts";
+import { ownKernelName } from "../tensor/own-kernel.ts";
 import { leaves } from "../tensor/tree.ts";
 import type { Backend, Binding, DeviceTensor, LoweredProgram, Session, SessionOptions } from "./backend.ts";
 
@@ -17,7 +19,7 @@ export interface Program {
 }
 
 /** Asking for our kernels may compile them: only graphs that would use them ask. */
-const withOwnKernels = new Set([matmulQuantizedOp.name, gatedMatmulQuantizedOp.name, gatherQuantizedOp.name, cachedAttentionOp.name, adamwOp.name, swigluGradientOp.name, scatterAddOp.name]);
+const withOwnKernels = new Set([matmulQuantizedOp.name, gatedMatmulQuantizedOp.name, gatherQuantizedOp.name, cachedAttentionOp.name, adamwOp.name, rmsNormOp.name, swigluOp.name, swigluGradientOp.name, scatterAddOp.name, ownKernelName]);
 
 const isDeviceTensor = (x: unknown): x is DeviceTensor => typeof x === "object" && x !== null && "data" in x && "dispose" in x;
 

@@ -15,12 +15,12 @@ const wide = ["-DWIDE", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "
 const narrow = ["-mavx2", "-mf16c", "-mfma"];
 /** What is compiled, and how: the loops twice, for two sets of instructions. */
 const objects: readonly { readonly source: string; readonly object: string; readonly flags: readonly string[] }[] = [
-  ...["tile-product", "attend", "rows", "transposed-product"].flatMap((name) => [
+  ...["tile-product", "attend", "rows", "transposed-product", "causal-attention"].flatMap((name) => [
     { source: `${name}.c`, object: `${name}-wide.o`, flags: wide },
     { source: `${name}.c`, object: `${name}-narrow.o`, flags: narrow },
   ]),
-  ...["regroup", "pack", "adamw-operator", "swiglu-operator", "scatter-operator", "gather-operator"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: narrow })),
-  ...["pages", "operator", "product-operators", "attention-operator", "transposed-product-operator", "row-functions"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: [] })),
+  ...["regroup", "pack", "adamw-operator", "swiglu-operator", "rms-norm-operator", "scatter-operator", "gather-operator"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: narrow })),
+  ...["pages", "operator", "product-operators", "attention-operator", "transposed-product-operator", "causal-attention-operator", "row-functions"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: [] })),
 ];
 
 /** Where the library of our own kernels is, or why there is none. */

@@ -26,7 +26,7 @@ export const openOwnKernels = (): Promise<OwnKernelsOrWhy> => (opened ??= open()
 /** Those that `openOwnKernels` has found in this process. */
 export const openedOwnKernels = (): OwnKernels | undefined => ready;
 
-const operators = ["longjing_matmul_blocks", "longjing_gated_matmul_blocks", "longjing_gather_blocks", "longjing_cached_attention", "longjing_adamw", "longjing_swiglu_gradient", "longjing_scatter_add_rows", "longjing_matmul_trans_a"];
+const operators = ["longjing_matmul_blocks", "longjing_gated_matmul_blocks", "longjing_gather_blocks", "longjing_cached_attention", "longjing_adamw", "longjing_swiglu", "longjing_swiglu_gradient", "longjing_rms_norm", "longjing_scatter_add_rows", "longjing_matmul_trans_a", "longjing_causal_attention", "longjing_causal_attention_gradient"];
 
 /** Foreign code must stay where it is as long as a session may call it. */
 const kept: unknown[] = [];
@@ -60,10 +60,16 @@ type Library = ReturnType<ReturnType<typeof loadKoffi>["load"]>;
 function bindRowMath(library: Library): OwnKernels["rowMath"] {
   const argmaxOf = (type: string): ForeignFunction => library.func(`longjing_argmax_${type}`, "size_t", ["void *", "size_t"]);
   const weightsOf = (type: string): ForeignFunction => library.func(`longjing_weights_${type}`, "double", ["void *", "void *", "size_t", "double", "double", "void *"]);
-  const [argmaxFloat, argmaxDouble, weightsFloat, weightsDouble] = [argmaxOf("float"), argmaxOf("double"), weightsOf("float"), weightsOf("double")];
+  const drawOf = (type: string): ForeignFunction => library.func(`longjing_draw_${type}`, "size_t", ["void *", "void *", "size_t", "double", "double", "void *", "void *"]);
+  const [argmaxFloat, argmaxDouble, weightsFloat, weightsDouble, drawFloat, drawDouble] = [argmaxOf("float"), argmaxOf("double"), weightsOf("float"), weightsOf("double"), drawOf("float"), drawOf("double")];
+  const found = new Float64Array(2);
   return (constants) => ({
     argmax: (scores) => Number((scores instanceof Float32Array ? argmaxFloat : argmaxDouble)(scores, scores.length)),
     weights: (scores, top, divisor, out) => (scores instanceof Float32Array ? weightsFloat : weightsDouble)(constants, scores, scores.length, top, divisor, out ?? null) as number,
+    draw: (scores, divisor, uniform, out) => {
+      const id = Number((scores instanceof Float32Array ? drawFloat : drawDouble)(constants, scores, scores.length, divisor, uniform, out, found));
+      return { id, top: found[0]!, total: found[1]! };
+    },
   });
 }
 

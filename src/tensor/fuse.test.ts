@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { random } from "../random/index.ts";
-import { add, constant, fuse, gradients, graphOf, interpret, matmul, matmulQuantized, mul, ndArray, reshape, rmsNormalize, sigmoid, silu, simplify, sumAll, verify, type Graph, type QuantizedMatrix, type Value } from "./index.ts";
+import { add, constant, fuse, gradients, graphOf, interpret, matmul, matmulQuantized, mul, ndArray, reshape, rmsNormalize, sigmoid, silu, simplify, sumAll, swigluParts, verify, type Graph, type QuantizedMatrix, type Value } from "./index.ts";
 import { apply, constantOp, input } from "./op.ts";
 
 const [rows, width] = [3, 8];
@@ -16,7 +16,7 @@ const inBlocks = (seed: number): QuantizedMatrix => {
   const stream = random("blocks", seed);
   return { blocks: apply(constantOp, [], { data: Uint8Array.from({ length: 12 }, () => stream.below(256)), shape: [3, 1, 4], dtype: "uint8" }), scales: constant(Float32Array.of(0.5, -1, 0.25), [3, 1]) };
 };
-const swiglu = (gate: Value, up: Value): Value => mul(mul(gate, sigmoid(gate)), up);
+const swiglu = (gate: Value, up: Value): Value => swigluParts(gate, up).y;
 const count = (graph: Graph, op: string): number => graph.nodes.filter((n) => n.op.name === op).length;
 const norm = (x: Value, gain: Value): Value => mul(rmsNormalize(x, 1e-5), gain);
 
@@ -51,21 +51,28 @@ const cases: Record<string, { readonly f: (v: Inputs) => Record<string, Value>; 
       const unit = norm(x, gain);
       return { out: swiglu(matmulQuantized(unit, inBlocks(1)), matmulQuantized(unit, inBlocks(2))) };
     },
-    fused: { gatedMatmulQuantized: 1, matmulQuantized: 0, silu: 0, mul: 0 },
+    fused: { gatedMatmulQuantized: 1, matmulQuantized: 0, swigluParts: 0, swiglu: 0, mul: 0 },
   },
   "gated products of different rows, and of unrounded ones, stay": {
     f: ({ x, y }) => ({
       out: swiglu(matmulQuantized(x, inBlocks(1)), matmulQuantized(y, inBlocks(2))),
       exact: swiglu(matmulQuantized(x, { ...inBlocks(1), exact: true }), matmulQuantized(x, { ...inBlocks(2), exact: true })),
     }),
-    fused: { gatedMatmulQuantized: 0, matmulQuantized: 4 },
+    fused: { gatedMatmulQuantized: 0, matmulQuantized: 4, swiglu: 2 },
   },
   "a gate that others read too": {
     f: ({ x }) => {
       const gate = matmulQuantized(x, inBlocks(1));
       return { out: swiglu(gate, matmulQuantized(x, inBlocks(2))), gate };
     },
-    fused: {},
+    fused: { gatedMatmulQuantized: 0, swiglu: 1 },
+  },
+  "an activation whose parts are read too": {
+    f: ({ x, y }) => {
+      const { y: out, sigma } = swigluParts(x, y);
+      return { out, sigma };
+    },
+    fused: { swigluParts: 1, swiglu: 0 },
   },
   "a chain of blocks": {
     f: ({ x, y, gain, other, w }) => {

@@ -4,12 +4,12 @@ import { addOp, mulOp, sigmoidOp, siluOp } from "./ops/elementwise.ts";
 import { addRmsNormOp, rmsNormOp } from "./ops/fused.ts";
 import { gatedMatmulQuantizedOp, matmulQuantizedOp } from "./ops/quantized.ts";
 import { rmsNormalizeOp } from "./ops/normalize.ts";
+import { swigluOp, swigluPartsOp } from "./ops/swiglu.ts";
 import type { Node, Value } from "./value.ts";
 
 /**
  * The same function with fewer, larger kernels: a norm takes its gain and the sum before it, x · sigmoid(x) is one step, and so
- * are gated products with matrices in blocks. For
- * graphs without a backward pass, which would read what lies between; where something does, it stays.
+ * are a gated layer's activation, and its products with matrices in blocks. For graphs without a backward pass, which would read what lies between; where something does, it stays.
  */
 export function fuse(graph: Graph): Graph {
   const uses = countUses(graph);
@@ -37,18 +37,21 @@ export function fuse(graph: Graph): Graph {
     }
     if (node.op.name === mulOp.name) {
       const [a, b] = node.inputs as [Value, Value];
-      if (b.node.op.name === sigmoidOp.name && b.node.inputs[0] === a && once(b)) return [apply(siluOp, [now(a)], noAttributes)];
-      return gatedProduct(a, b);
+      return b.node.op.name === sigmoidOp.name && b.node.inputs[0] === a && once(b) ? [apply(siluOp, [now(a)], noAttributes)] : null;
+    }
+    if (node.op.name === swigluPartsOp.name) {
+      const [, ...parts] = node.outputs;
+      const [gate, up] = node.inputs as [Value, Value];
+      return parts.some((v) => uses.has(v)) ? null : [gatedProduct(gate, up) ?? apply(swigluOp, [now(gate), now(up)], noAttributes), ...parts];
     }
     return null;
   };
-  /** silu(x · gate) · (x · up) of matrices in blocks, where nothing else reads what lies between. */
-  const gatedProduct = (activated: Value, up: Value): readonly Value[] | null => {
-    const inBlocks = (v: Value | undefined): boolean => v?.node.op.name === matmulQuantizedOp.name && !v.node.attributes.exact;
-    const { op, inputs: [gate] } = now(activated).node;
-    if (op.name !== siluOp.name || !once(activated) || !once(up) || !inBlocks(gate) || !inBlocks(up)) return null;
-    const [[x, ...gateParts], [same, ...upParts]] = [gate!, now(up)].map((v) => v.node.inputs) as [[Value, ...Value[]], [Value, ...Value[]]];
-    return x === same ? [apply(gatedMatmulQuantizedOp, [x, ...gateParts, ...upParts], { gateParts: gateParts.length })] : null;
+  /** silu(x · gate) · (x · up) of matrices in blocks, where nothing else reads the two products. */
+  const gatedProduct = (gate: Value, up: Value): Value | null => {
+    const inBlocks = (v: Value): boolean => once(v) && v.node.op.name === matmulQuantizedOp.name && !v.node.attributes.exact;
+    if (!inBlocks(gate) || !inBlocks(up)) return null;
+    const [[x, ...gateParts], [same, ...upParts]] = [gate, up].map((v) => now(v).node.inputs) as [[Value, ...Value[]], [Value, ...Value[]]];
+    return x === same ? apply(gatedMatmulQuantizedOp, [x, ...gateParts, ...upParts], { gateParts: gateParts.length }) : null;
   };
   const fuseAdd = (node: Node): readonly Value[] | null => {
     const [a, b] = node.inputs as [Value, Value];

@@ -3,7 +3,7 @@ import { customVjpName } from "./custom-vjp.ts";
 import { applyAll, input, inputOp, sameShape } from "./op.ts";
 import { addOp } from "./ops/elementwise.ts";
 import { scatterAdd, scatterAddOp } from "./ops/index-ops.ts";
-import { matmulAdd, matmulOp } from "./ops/matmul.ts";
+import { fitsAddend, matmulAdd, matmulOp } from "./ops/matmul.ts";
 import { zerosOp } from "./ops/shape.ts";
 import { leaves, mapTree, type Symbolic, type Tree } from "./tree.ts";
 import type { Attribute, Node, TensorType, Value } from "./value.ts";
@@ -80,13 +80,13 @@ export function countUses(graph: Graph): Map<Value, number> {
   return uses;
 }
 
-/** a + x where x is a scatter into zeros, or a 2-D product without an addend, that nothing else uses. */
+/** a + x where x is a scatter into zeros, or a 2-D product without an addend, that nothing else uses; a product's may be a row. */
 function foldSum(node: Node, [a, b]: [Value, Value], uses: ReadonlyMap<Value, number>): Value | null {
   const original = node.inputs as [Value, Value];
   for (const [i, x, other] of [[1, b, a], [0, a, b]] as const) {
-    if ((uses.get(original[i]) ?? 0) > 1 || !sameShape(x.shape, other.shape)) continue;
-    if (x.node.op.name === scatterAddOp.name && x.node.inputs[0]!.node.op.name === zerosOp.name) return scatterAdd(other, x.node.inputs[1]!, x.node.inputs[2]!);
-    if (x.node.op.name === matmulOp.name && x.shape.length === 2 && x.node.inputs.length === 2 && x.node.inputs.every((v) => v.shape.length === 2)) return matmulAdd(x, other);
+    if ((uses.get(original[i]) ?? 0) > 1) continue;
+    if (sameShape(x.shape, other.shape) && x.node.op.name === scatterAddOp.name && x.node.inputs[0]!.node.op.name === zerosOp.name) return scatterAdd(other, x.node.inputs[1]!, x.node.inputs[2]!);
+    if (x.node.op.name === matmulOp.name && x.shape.length === 2 && x.node.inputs.length === 2 && x.node.inputs.every((v) => v.shape.length === 2) && fitsAddend(x.shape, other.shape)) return matmulAdd(x, other);
   }
   return null;
 }

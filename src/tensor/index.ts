@@ -4,6 +4,7 @@ export { apply, applyAll, constant, constantInt64, input, noAttributes } from ".
 export type { NdArray } from "./nd-array.ts";
 export { ndArray } from "./nd-array.ts";
 export { customVjp } from "./custom-vjp.ts";
+export { ownKernel } from "./own-kernel.ts";
 export { gradients, gradientsOf, vjp } from "./grad.ts";
 export type { Graph } from "./graph.ts";
 export { fuse } from "./fuse.ts";
@@ -23,6 +24,6 @@ export { dequantize, gatherQuantized, matmulQuantized, quantizedMatrix } from ".
 export type { AdamWTensors } from "./ops/adamw.ts";
 export { adamw } from "./ops/adamw.ts";
 export type { SwiGLU } from "./ops/swiglu.ts";
-export { swigluGradient } from "./ops/swiglu.ts";
+export { swigluGradient, swigluParts } from "./ops/swiglu.ts";
 export type { CachedAttention } from "./ops/cached-attention.ts";
 export { cachedAttention } from "./ops/cached-attention.ts";

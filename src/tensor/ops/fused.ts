@@ -1,4 +1,4 @@
-import { contrib, requireShape, type Op } from "../op.ts";
+import { contrib, mostDimensions, ownDomain, requireShape, type Op } from "../op.ts";
 import type { NdArray } from "../nd-array.ts";
 import type { TensorType } from "../value.ts";
 import { rmsNormalizeOp } from "./normalize.ts";
@@ -19,7 +19,12 @@ export const rmsNormOp: Op<Epsilon> = {
     return [x!];
   },
   vjp: "none",
-  lower: (c) => c.node("SimplifiedLayerNormalization", c.inputs, c.outputs, { axis: -1, epsilon: { float: c.attributes.epsilon }, stash_type: 1 }),
+  lower: (c) => {
+    const epsilon = { float: c.attributes.epsilon };
+    // ONNX Runtime's wakes a thread for a few rows.
+    if (c.ownKernels && c.inputTypes[0]!.shape.length <= mostDimensions) return c.node("RMSNorm", c.inputs, c.outputs, { epsilon }, ownDomain);
+    c.node("SimplifiedLayerNormalization", c.inputs, c.outputs, { axis: -1, epsilon, stash_type: 1 });
+  },
   reference: ([x, gain], attributes, [type]) => [scaledBy(normalized(x!, attributes, type!), gain!)],
 };
 

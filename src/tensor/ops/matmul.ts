@@ -84,7 +84,7 @@ function reference(a: NdArray, b: NdArray, t: Attributes, out: TensorType): NdAr
   return { shape, dtype: "float32", data };
 }
 
-/** op(a) · op(b) · alpha, over matrices in the last two dimensions; leading dimensions broadcast. A third 2-D operand is added. */
+/** op(a) · op(b) · alpha, over matrices in the last two dimensions; leading dimensions broadcast. A third operand, of the result's shape in two dimensions or of a row's, is added. */
 export const matmulOp: Op<Attributes> = {
   name: "matmul",
   infer: ([a, b, c], { transA, transB, transBatchA, transBatchB }) => {
@@ -93,7 +93,7 @@ export const matmulOp: Op<Attributes> = {
     const B = laidOut(b!.shape, transB, transBatchB);
     requireShape(A.at(-1) === B.at(-2), "matmul", [A, B], "columns of a = rows of b");
     const shape = [...broadcastShapes(A.slice(0, -2), B.slice(0, -2), "matmul"), A.at(-2)!, B.at(-1)!];
-    if (c) requireShape(shape.length === 2 && c.shape.every((d, i) => d === shape[i]), "matmul", c.shape, `an addend of shape ${JSON.stringify(shape)}`);
+    if (c) requireShape(shape.length === 2 && fitsAddend(shape, c.shape), "matmul", c.shape, `an addend of shape ${JSON.stringify(shape)}, or of its rows'`);
     return [{ shape, dtype: a!.dtype }];
   },
   vjp: ({ inputs: [a, b, c], cotangents: [ct], attributes: { transA, transB, transBatchA, transBatchB, alpha }, wanted }) => {
@@ -111,7 +111,7 @@ export const matmulOp: Op<Attributes> = {
   lower,
   reference: ([a, b, c], t, [out]) => {
     const y = reference(a!, b!, t, out!);
-    return [c ? { ...y, data: y.data.map((v, i) => v + c.data[i]!) } : y];
+    return [c ? { ...y, data: y.data.map((v, i) => v + c.data[i % c.data.length]!) } : y];
   },
 };
 
@@ -119,7 +119,10 @@ export function matmul(a: Value, b: Value, { transA = false, transB = false, tra
   return apply(matmulOp, [a, b], { transA, transB, transBatchA, transBatchB, alpha });
 }
 
-/** a 2-D product with an addend of its shape, in one kernel. */
+/** Whether a 2-D product of this shape may have an addend of that one, in one kernel. */
+export const fitsAddend = (product: Shape, addend: Shape): boolean => addend.length > 0 && addend.length <= product.length && addend.every((d, i) => d === product[product.length - addend.length + i]);
+
+/** a 2-D product with such an addend. */
 export const matmulAdd = (product: Value, addend: Value): Value => apply(matmulOp, [...product.node.inputs.slice(0, 2), addend], product.node.attributes as Attributes);
 
 /** The operands of a `matmulAdd`, whose value is op(a) · op(b) · alpha + addend; null for any other value. */
