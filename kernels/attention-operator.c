@@ -8,12 +8,6 @@
 
 enum { Q, K, V, PAST_KEYS, PAST_VALUES, LAST, LENGTHS, COS, SIN, INPUTS };
 
-typedef struct {
-  Api api;
-  const Attention *attention;
-  float scale;
-} Kernel;
-
 // Some new tokens of a row, one after the other: what a task takes, for some heads.
 typedef struct {
   size_t row;
@@ -24,7 +18,8 @@ typedef struct {
 } Part;
 
 typedef struct {
-  const Kernel *kernel;
+  const Plain *kernel;
+  const Attention *attention;
   Tensor in[INPUTS];
   size_t rows, tokens, heads, kv_heads, dim, capacity;
   float *out, *keys, *values;
@@ -99,7 +94,7 @@ static void append_some(void *data, size_t task) {
   for (size_t part = task * s->together; part < at_most(s->part_count, (task + 1) * s->together); part++) append_part(s, s->parts + part);
 }
 
-static HeadSizes sizes_of(const Step *s) { return (HeadSizes){s->dim, s->kernel->scale}; }
+static HeadSizes sizes_of(const Step *s) { return (HeadSizes){s->dim, s->kernel->attribute}; }
 static size_t task_queries(const Step *s) { return s->longest_part * s->group; }
 static size_t task_count(const Step *s) { return s->part_count * s->heads / s->group; }
 static const Part *part_of(const Step *s, size_t task) { return s->parts + task / (s->heads / s->group); }
@@ -113,7 +108,7 @@ static void finish(const Step *s, size_t task) {
   for (size_t i = 0; i < count; i++) {
     const Query *q = s->queries + task * s->slices * most + i;
     float *state = states_of(s, task * s->slices) + i * state_floats(sizes_of(s)), *out = s->out + (q->query - s->rotated);
-    for (size_t slice = 1; slice < s->slices; slice++) s->kernel->attention->join(sizes_of(s), state, states_of(s, task * s->slices + slice) + i * state_floats(sizes_of(s)));
+    for (size_t slice = 1; slice < s->slices; slice++) s->attention->join(sizes_of(s), state, states_of(s, task * s->slices + slice) + i * state_floats(sizes_of(s)));
     for (size_t d = 0; d < s->dim; d++) out[d] = q->seen ? state[2 + d] / state[1] : 0;
   }
 }
@@ -131,7 +126,7 @@ static void attend_some(void *data, size_t index) {
     for (size_t h = first; h < first + s->group; h++, count++)
       queries[count] = (Query){.query = s->rotated + ((part->first + t) * s->heads + h) * s->dim, .seen = t < part->fresh ? part->position + t + 1 : 0};
   const size_t from = s->slices == 1 ? 0 : slice, to = s->slices == 1 ? s->pieces : slice + 1;
-  s->kernel->attention->attend(sizes_of(s), queries, count, from, to, s->keys + lane, s->values + lane, states, states + most * state_floats(sizes_of(s)));
+  s->attention->attend(sizes_of(s), queries, count, from, to, s->keys + lane, s->values + lane, states, states + most * state_floats(sizes_of(s)));
   if (s->slices == 1) finish(s, task);
 }
 
@@ -167,7 +162,7 @@ static void divide(Step *s) {
   s->together = 1 + (PART - 1) * s->part_count / s->tokens;
   const int enough = s->part_count * s->kv_heads >= ENOUGH, large = 2 * longest * s->dim * sizeof(float) > AT_HAND;
   s->group = enough || large ? s->heads / s->kv_heads : 1;
-  s->pieces = (longest + PIECE - 1) / PIECE;
+  s->pieces = parts_of(PIECE, longest);
   s->slices = enough || s->pieces < 2 ? 1 : s->pieces;
 }
 
@@ -218,7 +213,7 @@ static Status *reserve(Step *s) {
 }
 
 static Status *compute(void *kernel, void *context) {
-  Step s = {.kernel = kernel};
+  Step s = {.kernel = kernel, .attention = attention()};
   const Api api = s.kernel->api;
   Status *status = read_inputs(api, context, 0, INPUTS, s.in);
   if (status) return status;
@@ -233,27 +228,15 @@ static Status *compute(void *kernel, void *context) {
   if (status || s.tokens == 0) return status;
   divide(&s);
   status = reserve(&s);
-  if (!status) status = parallel(api, context, append_some, (s.part_count + s.together - 1) / s.together, &s);
+  if (!status) status = parallel(api, context, append_some, parts_of(s.together, s.part_count), &s);
   if (!status) status = parallel(api, context, attend_some, task_count(&s) * s.slices, &s);
   for (size_t task = 0; !status && s.slices > 1 && task < task_count(&s); task++) finish(&s, task);
   return status;
 }
 
-static Status *create(const CustomOp *op, Api api, const void *info, void **out) {
-  (void)op;
-  float scale = 0;
-  Status *s = float_attribute(api, info, "scale", &scale);
-  if (s) return s;
-  Kernel *k = calloc(1, sizeof *k);
-  if (!k) return fail(api, FAIL, "CachedAttention: no memory");
-  *k = (Kernel){.api = api, .attention = attention(), .scale = scale};
-  *out = k;
-  return NULL;
-}
-
 void *longjing_cached_attention(void) {
   static const int inputs[INPUTS] = {FLOAT, -FLOAT, -FLOAT, FLOAT, FLOAT, INT32, -INT32, -FLOAT, -FLOAT}, outputs[] = {FLOAT, FLOAT, FLOAT};
-  static Operator o = {.op_name = "CachedAttention", .input_types = inputs, .output_types = outputs, .inputs = INPUTS, .outputs = 3};
-  o.op = operator_of(create, compute, free);
+  static Operator o = {.op_name = "CachedAttention", .input_types = inputs, .output_types = outputs, .inputs = INPUTS, .outputs = 3, .attribute = "scale"};
+  o.op = operator_of(create_plain, compute, free);
   return &o;
 }

@@ -4,6 +4,9 @@
 #include <stdint.h>
 
 static inline size_t at_most(size_t most, size_t n) { return n < most ? n : most; }
+// Parts of that size which n takes, and all that they hold.
+static inline size_t parts_of(size_t size, size_t n) { return (n + size - 1) / size; }
+static inline size_t up_to(size_t multiple, size_t n) { return parts_of(multiple, n) * multiple; }
 
 // A matrix is kept in tiles of 16 rows by 32 columns, row group by row group: one load fills the lanes of a vector with the same
 // columns of 16 rows, so that their sums need no adding across lanes.

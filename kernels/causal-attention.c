@@ -11,8 +11,6 @@ enum { ROWS = 8 };
 enum { ROWS = 4 };
 #endif
 
-INLINE size_t up_to(size_t multiple, size_t n) { return (n + multiple - 1) / multiple * multiple; }
-
 // Numbers of a matrix: that of row r and column c lies at at[r * row + c * column].
 typedef struct {
   const float *at;

@@ -66,7 +66,7 @@ static Status *compute(void *kernel, void *context) {
   for (size_t i = 0; i < s.count; i++)
     if (s.ids[i] < 0 || (size_t)s.ids[i] >= s.packed->from.rows) return fail(k->api, INVALID, "GatherBlocks: a row that is not there");
   status = make_output(k->api, context, 0, shape, 2, (void **)&s.out);
-  return status ? status : parallel(k->api, context, gather_some, (s.count + ROWS - 1) / ROWS, &s);
+  return status ? status : parallel(k->api, context, gather_some, parts_of(ROWS, s.count), &s);
 }
 
 static Status *create(const CustomOp *op, Api api, const void *info, void **out) {

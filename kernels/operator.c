@@ -54,7 +54,7 @@ Status *parallel(Api api, void *context, void (*work)(void *, size_t), size_t co
   return NULL;
 }
 
-Status *parallel_chunks(Api api, void *context, void (*work)(void *, size_t), size_t count, void *data) { return parallel(api, context, work, (count + CHUNK - 1) / CHUNK, data); }
+Status *parallel_chunks(Api api, void *context, void (*work)(void *, size_t), size_t count, void *data) { return parallel(api, context, work, parts_of(CHUNK, count), data); }
 
 static __thread void *memory = NULL;
 static __thread size_t memory_bytes = 0;
@@ -104,10 +104,12 @@ CustomOp operator_of(Status *(*create)(const CustomOp *, Api, const void *, void
 }
 
 Status *create_plain(const CustomOp *op, Api api, const void *info, void **kernel) {
-  (void)op, (void)info;
-  Api *made = malloc(sizeof *made);
-  if (!made) return fail(api, FAIL, "no memory for an operator");
-  *made = api;
-  *kernel = made;
+  Plain made = {.api = api};
+  Status *s = whole(op)->attribute ? float_attribute(api, info, whole(op)->attribute, &made.attribute) : NULL;
+  if (s) return s;
+  Plain *p = malloc(sizeof *p);
+  if (!p) return fail(api, FAIL, "no memory for an operator");
+  *p = made;
+  *kernel = p;
   return NULL;
 }

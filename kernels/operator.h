@@ -33,11 +33,18 @@ typedef struct {
   const char *op_name;
   const int *input_types, *output_types;
   size_t inputs, outputs;
+  const char *attribute; // of `create_plain`: a float; NULL where there is none
 } Operator;
+
+// What most kernels keep.
+typedef struct {
+  Api api;
+  float attribute;
+} Plain;
 
 // Sets what all operators have in common.
 CustomOp operator_of(Status *(*create)(const CustomOp *, Api, const void *, void **), Status *(*compute)(void *, void *), void (*destroy)(void *));
-// Of an operator without attributes: its kernel is an Api, to be freed.
+// Of an operator with one attribute at most: its kernel is a Plain, to be freed.
 Status *create_plain(const CustomOp *op, Api api, const void *info, void **kernel);
 
 typedef struct {

@@ -137,7 +137,7 @@ static Packed *new_packed(const Blocks *b, int half) {
   p->from = *b;
   p->layout = (Layout){.bits = (int)b->bits, .parts = b->block_size < TILE_COLUMNS ? 2 : 1, .minima = b->offsets != NULL, .half = half};
   p->tiles = b->columns / TILE_COLUMNS;
-  p->groups = (b->rows + TILE_ROWS - 1) / TILE_ROWS;
+  p->groups = parts_of(TILE_ROWS, b->rows);
   p->bytes = take_pages(p->groups * p->tiles * tile_bytes(p->layout)); // rows that the last group lacks stay zero
   if (p->bytes && pthread_mutex_init(&p->filling, NULL) == 0) return p;
   if (p->bytes) give_back_pages(p->bytes);

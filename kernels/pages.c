@@ -17,8 +17,6 @@ typedef struct Piece {
 static Piece *pieces = NULL;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static size_t up_to(size_t multiple, size_t n) { return (n + multiple - 1) / multiple * multiple; }
-
 static Piece *new_piece(size_t size) {
   Piece *p = calloc(1, sizeof *p);
   if (!p) return NULL;

@@ -5,11 +5,6 @@
 #include <stdlib.h>
 
 typedef struct {
-  Api api;
-  float epsilon;
-} Kernel;
-
-typedef struct {
   const float *x, *gain;
   float *y, epsilon;
   size_t rows, width, together; // rows of a task
@@ -37,35 +32,23 @@ static void normalize_some(void *data, size_t task) {
 }
 
 static Status *compute(void *kernel, void *context) {
-  const Kernel *k = kernel;
+  const Plain *k = kernel;
   Tensor in[2];
   Status *status = read_inputs(k->api, context, 0, 2, in);
   if (status) return status;
   const size_t width = elements(&in[1]);
   if (in[0].dimensions == 0 || (size_t)in[0].sizes[in[0].dimensions - 1] != width) return fail(k->api, INVALID, "RMSNorm: expected a gain for each column");
-  Step s = {.x = in[0].data, .gain = in[1].data, .epsilon = k->epsilon, .width = width};
+  Step s = {.x = in[0].data, .gain = in[1].data, .epsilon = k->attribute, .width = width};
   status = make_output(k->api, context, 0, in[0].sizes, in[0].dimensions, (void **)&s.y);
   if (status || width == 0) return status;
   s.rows = elements(&in[0]) / width;
   s.together = width < CHUNK ? CHUNK / width : 1;
-  return parallel(k->api, context, normalize_some, (s.rows + s.together - 1) / s.together, &s);
-}
-
-static Status *create(const CustomOp *op, Api api, const void *info, void **out) {
-  (void)op;
-  float epsilon;
-  Status *s = float_attribute(api, info, "epsilon", &epsilon);
-  if (s) return s;
-  Kernel *k = malloc(sizeof *k);
-  if (!k) return fail(api, FAIL, "RMSNorm: no memory");
-  *k = (Kernel){api, epsilon};
-  *out = k;
-  return NULL;
+  return parallel(k->api, context, normalize_some, parts_of(s.together, s.rows), &s);
 }
 
 void *longjing_rms_norm(void) {
   static const int inputs[] = {FLOAT, FLOAT}, outputs[] = {FLOAT};
-  static Operator o = {.op_name = "RMSNorm", .input_types = inputs, .output_types = outputs, .inputs = 2, .outputs = 1};
-  o.op = operator_of(create, compute, free);
+  static Operator o = {.op_name = "RMSNorm", .input_types = inputs, .output_types = outputs, .inputs = 2, .outputs = 1, .attribute = "epsilon"};
+  o.op = operator_of(create_plain, compute, free);
   return &o;
 }

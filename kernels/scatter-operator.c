@@ -41,7 +41,7 @@ static Status *compute(void *kernel, void *context) {
     if (id < 0 || (size_t)id >= s.rows) return fail(api, INVALID, "ScatterAddRows: a row that is not there");
   }
   status = make_output(api, context, 0, s.in[BASE].sizes, 2, (void **)&s.out);
-  return status ? status : parallel(api, context, scatter_some, (s.width + COLUMNS - 1) / COLUMNS, &s);
+  return status ? status : parallel(api, context, scatter_some, parts_of(COLUMNS, s.width), &s);
 }
 
 void *longjing_scatter_add_rows(void) {

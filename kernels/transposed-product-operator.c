@@ -6,12 +6,7 @@
 #include <string.h>
 
 typedef struct {
-  Api api;
-  float alpha;
-} Kernel;
-
-typedef struct {
-  const Kernel *kernel;
+  const Plain *kernel;
   TransposedProduct *product;
   const float *a, *b;
   float *y;
@@ -24,7 +19,7 @@ typedef struct {
 static void multiply_part(void *data, size_t task) {
   const Step *s = data;
   const size_t part = task % s->parts, first = task / s->parts * s->rows, from = part * s->part_depth;
-  const float alpha = s->parts > 1 ? 1 : s->kernel->alpha;
+  const float alpha = s->parts > 1 ? 1 : s->kernel->attribute;
   s->product((Matrix){s->a + from * s->m, s->m}, (Matrix){s->b + from * s->n, s->n}, s->sums + part * s->m * s->n, s->n, at_most(s->part_depth, s->depth - from), alpha, first, at_most(s->m, first + s->rows));
 }
 
@@ -34,26 +29,24 @@ static void add_parts(void *data, size_t chunk) {
   for (size_t i = chunk * CHUNK; i < end; i++) {
     float sum = s->sums[i];
     for (size_t part = 1; part < s->parts; part++) sum += s->sums[part * count + i];
-    s->y[i] = sum * s->kernel->alpha;
+    s->y[i] = sum * s->kernel->attribute;
   }
 }
-
-static size_t quotient(size_t a, size_t b) { return (a + b - 1) / b; }
 
 enum { TASKS = 4, LEAST_DEPTH = 256, MULTIPLE = 8, TASK_LANES = 8 };
 
 // All rows that fit go into one task, since each reads the other operand once more. Where that leaves few tasks, the depth is divided, in the same
 // way whatever threads there are.
 static Status *multiply_matrix(Api api, void *context, Step *s) {
-  const size_t bands = quotient(s->m, TASK_ROWS);
+  const size_t bands = parts_of(TASK_ROWS, s->m);
   if (bands == 0) return NULL;
-  s->rows = quotient(quotient(s->m, bands), MULTIPLE) * MULTIPLE;
-  s->parts = at_most(quotient(TASKS, bands), s->depth / LEAST_DEPTH);
+  s->rows = up_to(MULTIPLE, parts_of(bands, s->m));
+  s->parts = at_most(parts_of(bands, TASKS), s->depth / LEAST_DEPTH);
   if (s->parts == 0) s->parts = 1;
-  s->part_depth = quotient(s->depth, s->parts);
+  s->part_depth = parts_of(s->parts, s->depth);
   s->sums = s->parts == 1 ? s->y : scratch(s->parts * s->m * s->n * sizeof(float));
   if (!s->sums) return fail(api, FAIL, "MatMulTransA: no memory");
-  Status *status = parallel(api, context, multiply_part, quotient(s->m, s->rows) * s->parts, s);
+  Status *status = parallel(api, context, multiply_part, parts_of(s->rows, s->m) * s->parts, s);
   return status || s->parts == 1 ? status : parallel_chunks(api, context, add_parts, s->m * s->n, s);
 }
 
@@ -66,12 +59,12 @@ static void multiply_lanes(void *data, size_t task) {
   for (size_t k = 0; b && k < s->depth; k++) memcpy(b + k * width, from + k * stride, width * sizeof(float));
   for (size_t l = 0; l < count; l++) {
     const Matrix right = b ? (Matrix){b + l * s->n, width} : (Matrix){from + l * s->n, stride};
-    for (size_t first = 0; first < s->m; first += TASK_ROWS) s->product((Matrix){s->a + (lane + l) * s->depth * s->m, s->m}, right, s->y + (lane + l) * s->m * s->n, s->n, s->depth, s->kernel->alpha, first, at_most(s->m, first + TASK_ROWS));
+    for (size_t first = 0; first < s->m; first += TASK_ROWS) s->product((Matrix){s->a + (lane + l) * s->depth * s->m, s->m}, right, s->y + (lane + l) * s->m * s->n, s->n, s->depth, s->kernel->attribute, first, at_most(s->m, first + TASK_ROWS));
   }
 }
 
 static Status *compute(void *kernel, void *context) {
-  const Api api = ((const Kernel *)kernel)->api;
+  const Api api = ((const Plain *)kernel)->api;
   Tensor in[2];
   Status *status = read_inputs(api, context, 0, 2, in);
   if (status) return status;
@@ -83,24 +76,12 @@ static Status *compute(void *kernel, void *context) {
   const int64_t shape[3] = {lanes, m, n};
   status = make_output(api, context, 0, shape + 3 - rank, rank, (void **)&s.y);
   if (status || n == 0) return status;
-  return lanes == 1 ? multiply_matrix(api, context, &s) : parallel(api, context, multiply_lanes, quotient(s.lanes, TASK_LANES), &s);
-}
-
-static Status *create(const CustomOp *op, Api api, const void *info, void **out) {
-  (void)op;
-  float alpha;
-  Status *s = float_attribute(api, info, "alpha", &alpha);
-  if (s) return s;
-  Kernel *k = malloc(sizeof *k);
-  if (!k) return fail(api, FAIL, "MatMulTransA: no memory");
-  *k = (Kernel){api, alpha};
-  *out = k;
-  return NULL;
+  return lanes == 1 ? multiply_matrix(api, context, &s) : parallel(api, context, multiply_lanes, parts_of(TASK_LANES, s.lanes), &s);
 }
 
 void *longjing_matmul_trans_a(void) {
   static const int inputs[] = {FLOAT, FLOAT}, outputs[] = {FLOAT};
-  static Operator o = {.op_name = "MatMulTransA", .input_types = inputs, .output_types = outputs, .inputs = 2, .outputs = 1};
-  o.op = operator_of(create, compute, free);
+  static Operator o = {.op_name = "MatMulTransA", .input_types = inputs, .output_types = outputs, .inputs = 2, .outputs = 1, .attribute = "alpha"};
+  o.op = operator_of(create_plain, compute, free);
   return &o;
 }

@@ -72,8 +72,8 @@ INLINE Floats load_first(const float *p, int count) { return _mm512_maskz_loadu_
 INLINE Doubles at_least(Doubles least, Doubles v) { return _mm512_mask_mov_pd(least, _mm512_cmp_pd_mask(v, least, _CMP_GE_OQ), v); }
 INLINE Doubles unless_below(Doubles v, Doubles least, Doubles kept) { return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(v, least, _CMP_NLT_UQ), kept); }
 INLINE Doubles looked_up(const double *table, Indices i) { return _mm512_i32gather_pd(i, table, 8); }
-// The sixteen lanes of one vector, or of two, as eight: lane i + lane i + 8.
 INLINE float greatest(Floats v) { return _mm512_reduce_max_ps(v); }
+// The sixteen lanes of one vector, or of two, as eight: lane i + lane i + 8.
 typedef struct { Floats v[1]; } Sixteen;
 INLINE __m256 folded(Sixteen s) { return _mm256_add_ps(_mm512_castps512_ps256(s.v[0]), _mm512_extractf32x8_ps(s.v[0], 1)); }
 #else
