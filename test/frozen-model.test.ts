@@ -66,7 +66,7 @@ test.each(["Q8_0", "Q4_0", "Q4_K_M"] as const)("%s: whoever reads the blocks, a 
   const on = await backend("cpu");
   const path = await write(type, `blocks-${type}`);
   // Plain loops; our kernels, where there are any; our kernels, which know no type.
-  const ways: Backend[] = [{ ...on, hasOwnKernels: async () => false }, on, { ...on, hasOwnKernels: () => on.hasOwnKernels(), ownFunctions: on.ownFunctions && { ...on.ownFunctions, readBlocks: async () => false } }];
+  const ways: Backend[] = [{ ...on, hasOwnKernels: async () => false }, on, { ...on, hasOwnKernels: () => on.hasOwnKernels(), ownFunctions: () => on.ownFunctions() && { ...on.ownFunctions()!, readBlocks: async () => false } }];
   const numbers = async (way: Backend): Promise<Record<string, number[]>> => {
     const { parameters } = await loadFrozenModel(way, path);
     const tensors = Object.entries(parameters).flatMap(([name, p]): [string, DeviceTensor | undefined][] => ("blocks" in p ? [[`${name}/blocks`, p.blocks], [`${name}/scales`, p.scales], [`${name}/offsets`, p.offsets]] : [[name, p]]));

@@ -27,7 +27,7 @@ async function readBack(file: Uint8Array, wanted: readonly Wanted[]): Promise<bo
   await writeFile(path, file);
   const handle = await open(path);
   try {
-    return await Promise.all(wanted.map(({ type, offset, places, into: { columns, blocks, scales, offsets } }) => backend.ownFunctions!.readBlocks({ type, descriptor: handle.fd, offset, columns, places, blocks, scales, offsets })));
+    return await Promise.all(wanted.map(({ type, offset, places, into: { columns, blocks, scales, offsets } }) => backend.ownFunctions()!.readBlocks({ type, descriptor: handle.fd, offset, columns, places, blocks, scales, offsets })));
   } finally {
     await handle.close();
   }

@@ -16,13 +16,5 @@ export const threadsOption = (): Option => new Option("--threads <n>", "threads 
 export async function openBackendWith({ provider = "cpu", threads }: BackendOptions): Promise<Backend> {
   const { openBackend } = await import("../runtime/index.ts");
   const backend = await openBackend(provider);
-  if (threads === undefined) return backend;
-  return {
-    ...backend,
-    // They may be found later: a copy would stay without.
-    get ownFunctions() {
-      return backend.ownFunctions;
-    },
-    createSession: (model, options) => backend.createSession(model, { threads, ...options }),
-  };
+  return threads === undefined ? backend : { ...backend, createSession: (model, options) => backend.createSession(model, { threads, ...options }) };
 }

@@ -44,7 +44,7 @@ export async function loadFrozenModel(opening: Backend | Promise<Backend>, path:
   const exact = options.dtype === "float32";
   const model = await load(path, options, async (checkpoint, specs) => {
     const backend = await opening;
-    const own = (await backend.hasOwnKernels()) ? backend.ownFunctions : null;
+    const own = (await backend.hasOwnKernels()) ? backend.ownFunctions() : null;
     const groups = Array.from(projectionGroups(specs))
       .flatMap(([name, parts]) => (joins(checkpoint, parts, exact) ? [{ name, parts }] : parts.map((part) => ({ name: part.name, parts: [part] }))))
       .map((group) => ({ ...group, layout: layoutOf(checkpoint, group.parts[0]!, exact) }));

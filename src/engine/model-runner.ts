@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import { applyAdapters, cacheShape, hiddenStates, logits, type CacheShape, type LoraModule, type ModelConfig } from "../model/index.ts";
-import { compile, runBinding, type Backend, type Binding, type DeviceTensor, type Program, type RowMath, type SessionOptions } from "../runtime/index.ts";
+import { compile, runBinding, usesOwnKernels, type Backend, type Binding, type DeviceTensor, type Program, type RowMath, type SessionOptions } from "../runtime/index.ts";
 import { gather, type TensorType } from "../tensor/index.ts";
 import type { LoraAdapter } from "../weights/index.ts";
 import { paddedRuns, picksOf, piecesOf, tokensOf, wantedOf, type Chunk } from "./chunk.ts";
@@ -34,8 +34,13 @@ const keptTokens = 8;
 /** Bytes of a cache that is wholly used before long. */
 const soonUsed = 2 ** 27;
 
-interface StepSizes {
+interface StepProgram {
+  readonly program: Program;
+  /** Whether rows may have different numbers of new tokens in one run, which only our own kernels can. */
   readonly ragged: boolean;
+}
+
+interface StepSizes {
   readonly start: number;
   readonly rows: number;
   /** With padding. */
@@ -56,7 +61,7 @@ export class ModelRunner {
   readonly config: ModelConfig;
   readonly options: RunnerOptions;
   readonly #backend: Backend;
-  readonly #programs = new Map<string, Promise<Program>>();
+  readonly #programs = new Map<string, Promise<StepProgram>>();
   readonly #signatures = new WeakMap<ModelParameters, string>();
   /** Of steps of few tokens a row, most recently used last. */
   #kept = new Map<string, BoundStep>();
@@ -95,7 +100,7 @@ export class ModelRunner {
 
   /** How rows of logits are looked through, once a step has run. */
   rowMath(): RowMath {
-    return rowMathOf(this.#backend.ownFunctions);
+    return rowMathOf(this.#backend.ownFunctions());
   }
 
   /** Numbers that a token takes in the cache, over all layers. */
@@ -109,13 +114,14 @@ export class ModelRunner {
    */
   async forward(parameters: ModelParameters, start: number, chunks: readonly Chunk[], blocking: boolean): Promise<Float32Array> {
     if (tokensOf(chunks) === 0) return new Float32Array(0);
-    const runs = (await this.#ragged()) ? [{ first: 0, chunks }] : paddedRuns(chunks);
+    const step = await this.#program(parameters);
+    const runs = step.ragged ? [{ first: 0, chunks }] : paddedRuns(chunks);
     const [only] = runs;
-    if (only && runs.length === 1) return this.#run(parameters, start + only.first, only.chunks, blocking);
+    if (only && runs.length === 1) return this.#run(step, parameters, start + only.first, only.chunks, blocking);
     const { vocab_size } = this.config;
     const all = new Float32Array(picksOf(chunks) * vocab_size);
     for (const run of runs) {
-      const logits = await this.#run(parameters, start + run.first, run.chunks, blocking);
+      const logits = await this.#run(step, parameters, start + run.first, run.chunks, blocking);
       let from = 0;
       for (const [i, chunk] of run.chunks.entries()) {
         const count = wantedOf(chunk) * vocab_size;
@@ -127,28 +133,21 @@ export class ModelRunner {
   }
 
   /** Appends tokens to a row that holds `past`; logits after each of the last `wanted` of them, [wanted, vocabulary]. */
-  extend(parameters: ModelParameters, row: number, past: number, token_ids: readonly number[], wanted: number, blocking: boolean): Promise<Float32Array> {
-    return this.#run(parameters, row, [{ token_ids, past, wanted }], blocking);
-  }
-
-  /** Whether rows may have different numbers of new tokens in one run, which only our own kernels can. */
-  async #ragged(): Promise<boolean> {
-    return this.options.session?.ownKernels !== false && (await this.#backend.hasOwnKernels());
+  async extend(parameters: ModelParameters, row: number, past: number, token_ids: readonly number[], wanted: number, blocking: boolean): Promise<Float32Array> {
+    return this.#run(await this.#program(parameters), parameters, row, [{ token_ids, past, wanted }], blocking);
   }
 
   /** Chunks as the kernels take them. */
-  async #run(parameters: ModelParameters, start: number, chunks: readonly Chunk[], blocking: boolean): Promise<Float32Array> {
-    const ragged = await this.#ragged();
-    const program = await this.#program(parameters, ragged);
+  async #run(step: StepProgram, parameters: ModelParameters, start: number, chunks: readonly Chunk[], blocking: boolean): Promise<Float32Array> {
     const [chunk] = chunks;
-    for (const some of chunk && chunks.length === 1 ? piecesOf(chunk).map((piece) => [piece]) : [chunks]) await this.#runOnce(program, parameters, start, some, ragged, blocking);
+    for (const some of chunk && chunks.length === 1 ? piecesOf(chunk).map((piece) => [piece]) : [chunks]) await this.#runOnce(step, parameters, start, some, blocking);
     return this.#io.logits.subarray(0, picksOf(chunks) * this.config.vocab_size);
   }
 
-  async #runOnce(program: Program, parameters: ModelParameters, start: number, chunks: readonly Chunk[], ragged: boolean, blocking: boolean): Promise<void> {
+  async #runOnce(program: StepProgram, parameters: ModelParameters, start: number, chunks: readonly Chunk[], blocking: boolean): Promise<void> {
     const count = Math.max(...chunks.map(({ token_ids }) => token_ids.length));
     const io = this.#io;
-    const sizes = { ragged, start, rows: chunks.length, ...io.write(chunks, ragged ? null : count, this.options.max_model_len) };
+    const sizes = { start, rows: chunks.length, ...io.write(chunks, program.ragged ? null : count, this.options.max_model_len) };
     const keeps = count <= keptTokens;
     const step = keeps ? this.#keep(program, parameters, sizes) : this.#bind(program, parameters, sizes);
     try {
@@ -222,24 +221,25 @@ export class ModelRunner {
 
   async dispose(): Promise<void> {
     this.#dropKept();
-    for (const program of this.#programs.values()) await program.then((made) => made.dispose(), () => {}); // one that could not be made holds nothing
+    for (const program of this.#programs.values()) await program.then((made) => made.program.dispose(), () => {}); // one that could not be made holds nothing
     this.#programs.clear();
     for (const tensor of this.#lanes) tensor.dispose();
     await this.#draft?.dispose();
   }
 
   /** One for each set of types that steps bring as parameters. */
-  #program(parameters: ModelParameters, ragged: boolean): Promise<Program> {
+  #program(parameters: ModelParameters): Promise<StepProgram> {
     let signature = this.#signatures.get(parameters);
     if (signature === undefined) this.#signatures.set(parameters, (signature = JSON.stringify(typesOf(parameters))));
     let found = this.#programs.get(signature);
-    if (!found) this.#programs.set(signature, (found = this.#compile(parameters, ragged)));
+    if (!found) this.#programs.set(signature, (found = this.#compile(parameters)));
     return found;
   }
 
-  #compile(parameters: ModelParameters, ragged: boolean): Promise<Program> {
+  async #compile(parameters: ModelParameters): Promise<StepProgram> {
     const { config, options } = this;
     const { frozen = {}, modules = adaptedModules(parameters), max_model_len, session } = options;
+    const ragged = await usesOwnKernels(this.#backend, session);
     const cache = (): TensorType[] => this.#keys.map(() => ({ shape: ["batch", this.#shape.heads, max_model_len, this.#shape.width], dtype: "float32" }));
     const types = {
       frozen: typesOf(frozen),
@@ -249,7 +249,7 @@ export class ModelRunner {
       ids: tokenType,
       ...(ragged ? raggedPlaceTypes : placeTypes),
     };
-    return compile(
+    const program = await compile(
       this.#backend,
       (v) => {
         const given = allValues(frozen, parameters, v);
@@ -261,10 +261,11 @@ export class ModelRunner {
       types,
       { ...(options.frozen && { arena: "own" }), ...session, frozen: { frozen: tensorsOf(frozen) }, key: JSON.stringify({ config, max_model_len, modules, mtp: options.mtp, ragged, quantized: quantizedOf({ ...frozen, ...parameters }) }) },
     );
+    return { program, ragged };
   }
 
   /** The binding of a step of these shapes, made once. */
-  #keep(program: Program, parameters: ModelParameters, sizes: StepSizes): BoundStep {
+  #keep(program: StepProgram, parameters: ModelParameters, sizes: StepSizes): BoundStep {
     if (this.#io.moved) this.#dropKept();
     let id = this.#ids.get(parameters);
     if (id === undefined) this.#ids.set(parameters, (id = this.#lastId++));
@@ -286,7 +287,7 @@ export class ModelRunner {
     this.#io.moved = false;
   }
 
-  #bind(program: Program, parameters: ModelParameters, { ragged, start, rows, tokens, picks }: StepSizes): BoundStep {
+  #bind({ program, ragged }: StepProgram, parameters: ModelParameters, { start, rows, tokens, picks }: StepSizes): BoundStep {
     const { heads, width } = this.#shape;
     const { max_model_len } = this.options;
     const lane = heads * max_model_len * width;

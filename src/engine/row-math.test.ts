@@ -6,7 +6,7 @@ import { plainRowMath, rowMathOf } from "./row-math.ts";
 
 const backend = await openBackend("cpu");
 const here = await backend.hasOwnKernels();
-const fast = rowMathOf(backend.ownFunctions);
+const fast = rowMathOf(backend.ownFunctions());
 
 /** Rows with what sampling may meet: masked tokens, equal scores, no numbers. */
 const rows = fc

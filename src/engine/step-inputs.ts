@@ -24,6 +24,6 @@ type Places = Readonly<Record<Exclude<keyof typeof placeTypes, "pick">, Value>>;
 /** The model's context of such a program. */
 export const stepContext = (config: ModelConfig, max_model_len: number, places: Places & { readonly cumulativeLengths?: Value }, cache: CacheValues): ReturnType<typeof cacheContext> => {
   const { positions, cumulativeLengths, last, longest } = places;
-  const [batch, count] = cumulativeLengths ? ["rows", 1] : ["batch", "count"];
-  return cacheContext({ batch: batch!, count: count!, rows: "rows", positions, cumulativeLengths, last, longest, cache }, rotaryTables(config, max_model_len));
+  const sizes = cumulativeLengths ? { batch: "rows", count: 1 } : { batch: "batch", count: "count" };
+  return cacheContext({ ...sizes, rows: "rows", positions, cumulativeLengths, last, longest, cache }, rotaryTables(config, max_model_len));
 };

@@ -169,7 +169,7 @@ export interface Backend {
   /** Whether graphs may use our own kernels. They are compiled when this is first asked (kernel-library.ts). */
   hasOwnKernels(): Promise<boolean>;
   /** Null before `hasOwnKernels` has found any. */
-  readonly ownFunctions: OwnFunctions | null;
+  ownFunctions(): OwnFunctions | null;
   /** Null where nothing is kept. */
   readonly programs: ProgramStore | null;
   /** `model` is an ONNX ModelProto. */

@@ -21,6 +21,9 @@ export interface Program {
 /** Asking for our kernels may compile them: only graphs that would use them ask. */
 const withOwnKernels = new Set([matmulQuantizedOp.name, gatedMatmulQuantizedOp.name, gatherQuantizedOp.name, cachedAttentionOp.name, adamwOp.name, rmsNormOp.name, swigluOp.name, swigluGradientOp.name, scatterAddOp.name, ownKernelName]);
 
+/** Whether sessions with these options have our kernels. */
+export const usesOwnKernels = async (backend: Backend, { ownKernels = true }: Pick<SessionOptions, "ownKernels"> = {}): Promise<boolean> => ownKernels && (await backend.hasOwnKernels());
+
 const isDeviceTensor = (x: unknown): x is DeviceTensor => typeof x === "object" && x !== null && "data" in x && "dispose" in x;
 
 export interface CompileOptions extends Omit<SessionOptions, "initializers"> {
@@ -65,7 +68,7 @@ type Frozen = ReadonlyMap<string, DeviceTensor>;
 async function lowerOnce(backend: Backend, graph: () => Graph, kept: Frozen, options: SessionOptions, key: string | undefined): Promise<LoweredProgram> {
   const { programs, provider, initializerFile } = backend;
   if (key === undefined || !programs) return lower(backend, graph(), kept, options);
-  const ownKernels = options.ownKernels !== false && (await backend.hasOwnKernels());
+  const ownKernels = await usesOwnKernels(backend, options);
   const name = JSON.stringify({ key, provider, initializerFile, ownKernels });
   const found = programs.read(name);
   if (found) return found;
@@ -76,7 +79,7 @@ async function lowerOnce(backend: Backend, graph: () => Graph, kept: Frozen, opt
 
 async function lower(backend: Backend, graph: Graph, kept: Frozen, options: SessionOptions): Promise<LoweredProgram> {
   const initializers = graph.inputs.flatMap(([name]) => (kept.has(name) ? [name] : []));
-  const ownKernels = graph.nodes.some(({ op }) => withOwnKernels.has(op.name)) && options.ownKernels !== false && (await backend.hasOwnKernels());
+  const ownKernels = graph.nodes.some(({ op }) => withOwnKernels.has(op.name)) && (await usesOwnKernels(backend, options));
   const files = new Map(initializers.map((name) => [name, backend.initializerFile ?? name]));
   const { model, readByOthers } = lowered(graph, backend.provider === "webgpu" ? "webgpu" : "cpu", { frozen: files, ownKernels });
   return { model, initializers, readByOthers: [...readByOthers] };

@@ -25,9 +25,7 @@ function nativeBackend(provider: keyof typeof ortProviders): Backend {
     version,
     initializerFile,
     hasOwnKernels: async () => provider === "cpu" && !("missing" in (await openOwnKernels())),
-    get ownFunctions() {
-      return openedOwnKernels() ?? null;
-    },
+    ownFunctions: () => openedOwnKernels() ?? null,
     programs: programStore(),
     createSession: (model, options) => createOrtSession(model, ortProviders[provider], options),
     tensor: (dtype, shape, lasting) => {

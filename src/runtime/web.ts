@@ -29,7 +29,7 @@ export function webBackend(ort: Ort, provider: WebProvider): Backend {
     initializerFile: null,
     hasOwnKernels: async () => false,
     programs: null,
-    ownFunctions: null,
+    ownFunctions: () => null,
     createSession: (model, options) => createWebSession(ort, tensors, provider, model, options),
     tensor: (dtype, shape) => {
       const made = new HostTensor(tensors, dtype, shape, allocate(dtype, shape));
