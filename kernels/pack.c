@@ -107,7 +107,7 @@ void pack_file_group(const Packed *packed, const FileRows *values, size_t group)
     const uint8_t *blocks[TILE_ROWS];
     uint16_t scales[TILE_ROWS] = {0}, least[TILE_ROWS] = {0};
     for (size_t r = 0; r < rows; r++) {
-      blocks[r] = values->rows[first + r] + t * values->block_bytes;
+      blocks[r] = values->rows[r] + t * values->block_bytes;
       memcpy(scales + r, blocks[r], 2);
       if (l.minima) memcpy(least + r, blocks[r] + 2, 2);
     }
@@ -177,18 +177,19 @@ void release_packed(Packed *p) {
   pthread_mutex_unlock(&lock);
 }
 
-int keep_packed(const Blocks *from, int half, void (*pack)(const Packed *packed, const void *values, size_t group), const void *values) {
+int keep_packed(const Blocks *from, int half, int (*pack)(const Packed *packed, void *values, size_t group), void *values) {
   Packed *p = packed_with(from, half);
   if (!p) return 0;
+  int well = 1;
   pthread_mutex_lock(&p->filling);
-  for (size_t group = 0; group < p->groups && !p->filled; group++) pack(p, values, group);
-  p->filled = 1;
+  for (size_t group = 0; group < p->groups && !p->filled && well; group++) well = pack(p, values, group);
+  p->filled |= well;
   pthread_mutex_unlock(&p->filling);
   pthread_mutex_lock(&lock);
-  if (p->kept) release_locked(p);
+  if (p->kept || !well) release_locked(p);
   else p->kept = 1;
   pthread_mutex_unlock(&lock);
-  return 1;
+  return well;
 }
 
 void forget_packed(const uint8_t *bytes, size_t size) {

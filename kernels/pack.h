@@ -33,7 +33,7 @@ void pack_group(const Packed *packed, const Blocks *values, size_t group);
 // Rows as a file has them, in blocks of 32 elements that lie as tiles have them: a scale of 16 bits, a minimum of 16 bits where tiles have minima,
 // and the elements, which begin after so many bytes.
 typedef struct {
-  const uint8_t *const *rows;
+  const uint8_t *const *rows; // those of one group
   size_t block_bytes, elements;
   uint8_t flipped; // bits of each byte
 } FileRows;
@@ -44,6 +44,6 @@ int fits_tiles(const Blocks *b);
 // Whether 16 bits hold its scales and minima; those of a file, of which other blocks would be made first.
 int fits_half(const Blocks *b);
 int file_fits_half(const FileRows *values, size_t rows, size_t blocks);
-// The tiles of a matrix whose values are elsewhere, for as long as its memory is not given back. 0 where memory is short.
-int keep_packed(const Blocks *from, int half, void (*pack)(const Packed *packed, const void *values, size_t group), const void *values);
+// The tiles of a matrix whose values are elsewhere, for as long as its memory is not given back. 0 where memory is short, or a group cannot be packed.
+int keep_packed(const Blocks *from, int half, int (*pack)(const Packed *packed, void *values, size_t group), void *values);
 void forget_packed(const uint8_t *bytes, size_t size);

@@ -167,25 +167,71 @@ static Blocks blocks_in(Room *room, const Blocks *b) {
   return here;
 }
 
-static void pack_blocks(const Packed *packed, const void *values, size_t group) { pack_group(packed, values, group); }
-static void pack_file(const Packed *packed, const void *values, size_t group) { pack_file_group(packed, values, group); }
+static int pack_blocks(const Packed *packed, void *values, size_t group) {
+  pack_group(packed, values, group);
+  return 1;
+}
 
-// Where the blocks of a file have their elements as tiles have them, nothing lies between.
+// A matrix in a file whose blocks have their elements as tiles have them. Some of its rows at a time are in memory: where they lie in the file
+// as in the matrix, few enough to stay in a processor's cache until they are packed.
+typedef struct {
+  const Reading *parts;
+  size_t count, row_bytes, stride; // bytes of a row in the file and in the matrix
+  const Blocks *matrix;
+  size_t first, past, most; // rows in memory, which begin with a group's, and how many they may be
+  const uint8_t **rows; // where each of them is
+  uint8_t *bytes;
+  FileRows form;
+} FileMatrix;
+
+static int in_order(const FileMatrix *m) {
+  for (size_t i = 0; i < m->count; i++)
+    for (size_t row = 0; row < (size_t)m->parts[i].rows; row++)
+      if ((size_t)m->parts[i].places[row] != row) return 0;
+  return 1;
+}
+
+// Of the rows from m->first to m->past, those of all parts that have some.
+static int read_some(FileMatrix *m) {
+  uint8_t *to = m->bytes;
+  for (size_t i = 0; i < m->count; i++) {
+    const Reading *r = m->parts + i;
+    const size_t begins = (size_t)(r->blocks - m->matrix->blocks) / m->stride, ends = begins + (size_t)r->rows;
+    const size_t from = m->first > begins ? m->first : begins, past = at_most(m->past, ends);
+    if (from >= past) continue;
+    if (!read_all((int)r->file, to, (past - from) * m->row_bytes, (uint64_t)r->offset + (from - begins) * m->row_bytes)) return 0;
+    for (size_t row = from - begins; row < past - begins; row++, to += m->row_bytes) m->rows[begins + (size_t)r->places[row] - m->first] = to;
+  }
+  return 1;
+}
+
+static int pack_file(const Packed *packed, void *values, size_t group) {
+  FileMatrix *m = values;
+  const size_t first = group * TILE_ROWS, rows = at_most(TILE_ROWS, m->matrix->rows - first);
+  if (first >= m->past) {
+    m->first = first;
+    m->past = first + at_most(m->most, m->matrix->rows - first);
+    if (!read_some(m)) return 0;
+  }
+  m->form.rows = m->rows + (first - m->first);
+  if (m->matrix->offsets && !file_fits_half(&m->form, rows, packed->tiles)) return 0;
+  pack_file_group(packed, &m->form, group);
+  return 1;
+}
+
 static int read_straight(const Reading *parts, size_t count, const Blocks *matrix, Room *room) {
   const Type *type = type_of(parts->type);
   if (!type || type->elements == 0) return 0;
-  const size_t blocks = matrix->columns / type->columns, row_bytes = blocks * type->bytes, stride = matrix->columns * matrix->bits / 8;
-  uint8_t *bytes = room_of(room, matrix->rows * (sizeof(uint8_t *) + row_bytes));
+  for (size_t i = 1; i < count; i++)
+    if (strcmp(parts[i].type, type->name) != 0) return 0;
+  FileMatrix m = {.parts = parts, .count = count, .row_bytes = matrix->columns / type->columns * type->bytes, .stride = matrix->columns * matrix->bits / 8, .matrix = matrix};
+  m.form = (FileRows){.block_bytes = type->bytes, .elements = type->elements, .flipped = type->flipped};
+  m.most = in_order(&m) ? at_most(matrix->rows, up_to(TILE_ROWS, AT_ONCE / m.row_bytes + 1)) : matrix->rows;
+  uint8_t *bytes = room_of(room, m.most * (sizeof(uint8_t *) + m.row_bytes));
   if (!bytes) return 0;
-  const uint8_t **rows = (const uint8_t **)bytes;
-  uint8_t *to = bytes + matrix->rows * sizeof(uint8_t *);
-  for (size_t i = 0; i < count; i++) {
-    const Reading *r = parts + i;
-    if (strcmp(r->type, type->name) != 0 || !read_all((int)r->file, to, (size_t)r->rows * row_bytes, (uint64_t)r->offset)) return 0;
-    for (size_t row = 0; row < (size_t)r->rows; row++, to += row_bytes) rows[(size_t)(r->blocks - matrix->blocks) / stride + (size_t)r->places[row]] = to;
-  }
-  const FileRows values = {.rows = rows, .block_bytes = type->bytes, .elements = type->elements, .flipped = type->flipped};
-  return (!matrix->offsets || file_fits_half(&values, matrix->rows, blocks)) && keep_packed(matrix, 1, pack_file, &values);
+  m.rows = (const uint8_t **)bytes;
+  m.bytes = bytes + m.most * sizeof(uint8_t *);
+  return keep_packed(matrix, 1, pack_file, &m);
 }
 
 static int read_tiles(const Reading *parts, size_t count, const Blocks *matrix, Room *room) {
@@ -202,7 +248,7 @@ static int read_tiles(const Reading *parts, size_t count, const Blocks *matrix, 
     if (r.offsets) r.offsets = (float *)here.offsets + (r.offsets - matrix->offsets);
     if (!read_rows(&r)) return 0;
   }
-  return keep_packed(matrix, fits_half(&here), pack_blocks, &here);
+  return keep_packed(matrix, fits_half(&here), pack_blocks, (void *)&here);
 }
 
 void longjing_read_blocks(Reading *readings, size_t count, const Blocks *matrices) {

@@ -11,7 +11,8 @@ import { writeGguf, type GgufFileType } from "../src/weights/index.ts";
 import { ggufParameters } from "../src/weights/gguf-write.ts";
 import { backend, providersHere } from "./providers.ts";
 
-const shape = { hidden_size: 256, intermediate_size: 512, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 64 };
+// Enough rows that a matrix, also of two joined, is read in several parts.
+const shape = { hidden_size: 256, intermediate_size: 1280, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, max_position_embeddings: 64 };
 const config = llamaConfig(shape, { vocabSize: 96, bosId: 0, eosId: 1, padId: 2 });
 const specs = parameterSpecs(config);
 const values = initParameters(specs, 0.08, random("frozen model"));

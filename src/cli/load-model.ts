@@ -99,7 +99,7 @@ interface Loading {
 
 async function assemble({ model, path, backend, opened, runner, running }: Loading, options: LoadOptions): Promise<ServedModel> {
   const { config, specs, generationConfig, metadata, parameters } = opened;
-  const [tokenizer] = await Promise.all([options.tokenizer ?? (metadata ? makeTokenizer(metadata, path) : loadTokenizer(path)), running]);
+  const [tokenizer] = await Promise.all([options.tokenizer ?? (metadata ? makeTokenizer(backend, metadata, path) : loadTokenizer(path)), running]);
   const { adapter, adapters = [], speculative } = options;
   const generator = new Generator(runner, {}, { kv_cache_memory_bytes: options.prefixCacheBytes ?? 2 ** 29, max_loras: adapters.length + 1, ...(speculative && { speculative }) });
   for (const { id, path: dir } of adapters) generator.addAdapter(id, await readAdapter(dir, specs));
@@ -119,8 +119,8 @@ async function assemble({ model, path, backend, opened, runner, running }: Loadi
 }
 
 /** Made while the runtime works in threads of its own, and in steps: what the runtime has got ready meanwhile has its turn between them. */
-async function makeTokenizer(metadata: ReadonlyMap<string, unknown>, path: string): Promise<Tokenizer> {
-  const steps = ggufTokenizerSteps(metadata, path);
+async function makeTokenizer(backend: Backend, metadata: ReadonlyMap<string, unknown>, path: string): Promise<Tokenizer> {
+  const steps = ggufTokenizerSteps(metadata, path, backend.ownFunctions()?.textTables);
   for (;;) {
     await eventLoopTurn();
     const step = steps.next();

@@ -114,11 +114,18 @@ export interface BlockMatrix extends Pick<BlockReading, "columns" | "blocks" | "
  */
 export type ReadBlocks = (reading: BlockReading) => Promise<boolean>;
 
+/** What text/text-table.ts and its users ask of a kernel. */
+export interface TextTables {
+  fill(bytes: Uint8Array, places: Uint32Array, slots: Int32Array): number | null;
+  firstNotPair(bytes: Uint8Array, places: Uint32Array): number;
+}
+
 /** What our own kernels do beside a graph's operators. */
 export interface OwnFunctions {
   /** @param expConstants what an exponential is made of (engine/exp.ts) */
   rowMath(expConstants: Float64Array): RowMath;
   readonly readBlocks: ReadBlocks;
+  readonly textTables: TextTables;
 }
 
 /** Inputs and outputs of one session, bound once and run many times. */

@@ -20,7 +20,7 @@ const objects: readonly { readonly source: string; readonly object: string; read
     { source: `${name}.c`, object: `${name}-narrow.o`, flags: narrow },
   ]),
   ...["regroup", "pack", "adamw-operator", "swiglu-operator", "rms-norm-operator", "scatter-operator", "gather-operator"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: narrow })),
-  ...["pages", "operator", "product-operators", "attention-operator", "transposed-product-operator", "causal-attention-operator", "row-functions"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: [] })),
+  ...["pages", "operator", "product-operators", "attention-operator", "transposed-product-operator", "causal-attention-operator", "row-functions", "text-table"].map((name) => ({ source: `${name}.c`, object: `${name}.o`, flags: [] })),
 ];
 
 /** Where the library of our own kernels is, or why there is none. */

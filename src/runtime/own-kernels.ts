@@ -42,7 +42,7 @@ async function open(): Promise<OwnKernelsOrWhy> {
   const api = ortApi();
   const domain = api.CreateCustomOpDomain("longjing");
   for (const operator of operators) api.CustomOpDomain_Add(domain, loaded.func(operator, "void *", [])() as Pointer);
-  return (ready = { instructions, domain, rowMath: bindRowMath(loaded), readBlocks: bindReadBlocks(loadKoffi(), loaded), ...bindMemory(loaded) });
+  return (ready = { instructions, domain, rowMath: bindRowMath(loaded), readBlocks: bindReadBlocks(loadKoffi(), loaded), textTables: bindTextTables(loaded), ...bindMemory(loaded) });
 }
 
 /** A file that is damaged, or lies where nothing may be run, must not keep a model from running. */
@@ -155,6 +155,18 @@ function shares(batch: readonly Asked[]): readonly (readonly Asked[])[] {
   }
   const [plain, ...matrices] = byMatrix.values();
   return [plain!, ...Array.from({ length: tileThreads }, (_, thread) => matrices.filter((_, i) => i % tileThreads === thread).flat())];
+}
+
+function bindTextTables(library: Library): OwnKernels["textTables"] {
+  const fill = library.func("longjing_fill_text_table", "int64_t", ["void *", "void *", "size_t", "void *", "size_t"]);
+  const firstNotPair = library.func("longjing_first_not_pair", "size_t", ["void *", "void *", "size_t"]);
+  return {
+    fill: (bytes, places, slots) => {
+      const longest = Number(fill(bytes, places, places.length / 2, slots, slots.length));
+      return longest < 0 ? null : longest;
+    },
+    firstNotPair: (bytes, places) => Number(firstNotPair(bytes, places, places.length / 2)),
+  };
 }
 
 function bindMemory(library: Library): Pick<OwnKernels, "wishLargePages" | "giveBack"> {

@@ -5,7 +5,7 @@ import { readTokenizerKeys, type GgufTokenizerKeys } from "./gguf-tokenizer-keys
 import { byteLevel, preTokenizers, tokenTypes as types, type PreTokenizer } from "./gguf-pre-tokenizers.ts";
 import { packTexts, type PackedTexts } from "./packed-texts.ts";
 import { pieceTokenizer } from "./piece-tokenizer.ts";
-import { TextTable } from "./text-table.ts";
+import { firstNotPair, TextTable, type TextTables } from "./text-table.ts";
 import { packedIds, type TokenIds } from "./token-ids.ts";
 import { assembleTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { postProcessor } from "./tokenizer-file.ts";
@@ -37,8 +37,11 @@ export function ggufTokenizer(metadata: ReadonlyMap<string, unknown>, where: str
   }
 }
 
-/** The same in steps of some milliseconds each, for who has something to do between them. */
-export function* ggufTokenizerSteps(metadata: ReadonlyMap<string, unknown>, where: string): Generator<void, Tokenizer, void> {
+/**
+ * The same in steps of some milliseconds each, for who has something to do between them.
+ * @param kernel looks through the long lists in a part of the time
+ */
+export function* ggufTokenizerSteps(metadata: ReadonlyMap<string, unknown>, where: string, kernel?: TextTables): Generator<void, Tokenizer, void> {
   const given = readTokenizerKeys(metadata, where);
   if (isPieces(given)) {
     const pieces = readPieces(given, readTexts(given, where));
@@ -46,12 +49,12 @@ export function* ggufTokenizerSteps(metadata: ReadonlyMap<string, unknown>, wher
     return pieceTokenizer(pieces);
   }
   const pre = preTokenizer(given, where);
-  const merges = readMerges(given, where);
+  const merges = readMerges(given, where, kernel);
   yield;
-  const ids = readIds(given, where);
+  const ids = readIds(given, where, kernel);
   yield;
   // Of a merge that is there twice, the later place counts.
-  const ranks = new TextTable(merges, `${where}: tokenizer.ggml.merges`);
+  const ranks = new TextTable(merges, `${where}: tokenizer.ggml.merges`, { kernel });
   yield;
   return assembleTokenizer({ ...readRules(given, pre, ids), ids, ranks });
 }
@@ -84,14 +87,14 @@ function readTexts(given: GgufTokenizerKeys, where: string): readonly string[] {
 }
 
 /** The tokens that are used, each once. */
-function readIds(given: GgufTokenizerKeys, where: string): TokenIds {
+function readIds(given: GgufTokenizerKeys, where: string, kernel?: TextTables): TokenIds {
   const unused = idsOf(given, types.unused).length > 0 ? unusedIn(given) : undefined;
   const find = (texts: PackedTexts): TokenIds => {
     const onTwice = (id: number): void => {
       const [token] = texts.pick([id]);
       if (token !== "") throw isTwice(token, id, where);
     };
-    return packedIds(texts, new TextTable(texts, `${where}: tokenizer.ggml.tokens`, { leftOut: unused, onTwice }), unused);
+    return packedIds(texts, new TextTable(texts, `${where}: tokenizer.ggml.tokens`, { leftOut: unused, onTwice, kernel }), unused);
   };
   const ids = find(given["tokenizer.ggml.tokens"]);
   return ids.has("") ? find(packTexts(named(given["tokenizer.ggml.tokens"].strings()))) : ids;
@@ -105,22 +108,14 @@ function idsOf(given: GgufTokenizerKeys, type: number): number[] {
   return found;
 }
 
-const space = 0x20;
-
 /** Each "left right"; neither side is empty, and no byte's character is a space. */
-function readMerges(given: GgufTokenizerKeys, where: string): PackedTexts {
+function readMerges(given: GgufTokenizerKeys, where: string, kernel?: TextTables): PackedTexts {
   const merges = given["tokenizer.ggml.merges"];
   if (merges === undefined) throw new LongjingError("bad_file", "The file has no merges, which byte-level BPE needs", { expected: "tokenizer.ggml.merges", where });
   const { bytes, places } = merges;
-  for (let at = 0; at < places.length; at += 2) {
-    const start = places[at]!;
-    const last = places[at + 1]! - 1;
-    let spaces = 0;
-    for (let i = start; i <= last; i++) if (bytes[i] === space) spaces++;
-    if (spaces === 1 && bytes[start] !== space && bytes[last] !== space) continue;
-    throw new LongjingError("bad_file", "A merge is not a pair", { got: merges.pick([at / 2])[0], expected: "two texts with a space between", where: `${where}: tokenizer.ggml.merges` });
-  }
-  return merges;
+  const strange = (kernel?.firstNotPair ?? firstNotPair)(bytes, places);
+  if (2 * strange === places.length) return merges;
+  throw new LongjingError("bad_file", "A merge is not a pair", { got: merges.pick([strange])[0], expected: "two texts with a space between", where: `${where}: tokenizer.ggml.merges` });
 }
 
 /** What the file says beside its two long lists, as tokenizer.json and tokenizer_config.json say it. */

@@ -1,11 +1,23 @@
 import { LongjingError } from "../errors/index.ts";
 import type { PackedTexts } from "./packed-texts.ts";
 
+/** A kernel for what is done once with each of a long list's texts, given by their bytes and where they lie: JavaScript is slow at first. */
+export interface TextTables {
+  /**
+   * Fills slots, which are free.
+   * @returns the bytes of the longest text; null where a text is there twice or hard to find, and the slots are no good
+   */
+  fill(bytes: Uint8Array, places: Uint32Array, slots: Int32Array): number | null;
+  /** The first text that is not two with one space between; how many there are where all are. */
+  firstNotPair(bytes: Uint8Array, places: Uint32Array): number;
+}
+
 export interface TextTableOptions {
   /** Texts that are not found. Default: none. */
   readonly leftOut?: ((index: number) => boolean) | undefined;
   /** Is told of a text that has been there before. The later one is found. */
   readonly onTwice?: ((index: number) => void) | undefined;
+  readonly kernel?: TextTables | undefined;
 }
 
 /** Some dozens of taken slots in a row are usual at most. */
@@ -27,21 +39,12 @@ export class TextTable {
   readonly size: number;
 
   /** @param where the list, for messages */
-  constructor({ bytes, places }: PackedTexts, where: string, { leftOut, onTwice }: TextTableOptions = {}) {
-    const slots = new Int32Array(2 ** Math.ceil(Math.log2(places.length + 2)));
-    let size = 0;
-    let longest = 0;
-    for (let index = 0; 2 * index < places.length; index++) {
-      if (leftOut !== undefined && leftOut(index)) continue;
-      const start = places[2 * index]!;
-      const end = places[2 * index + 1]!;
-      const slot = findSlot(bytes, places, slots, bytes, start, end);
-      if (slot < 0) throw new LongjingError("bad_file", "The texts are made to be slow to find", { expected: "a vocabulary", where });
-      if (slots[slot] === 0) size++;
-      else onTwice?.(index);
-      slots[slot] = index + 1;
-      if (end - start > longest) longest = end - start;
-    }
+  constructor({ bytes, places }: PackedTexts, where: string, { leftOut, onTwice, kernel }: TextTableOptions = {}) {
+    const free = (): Int32Array => new Int32Array(2 ** Math.ceil(Math.log2(places.length + 2)));
+    let slots = free();
+    let size = places.length / 2;
+    let longest = leftOut === undefined ? (kernel?.fill(bytes, places, slots) ?? null) : null;
+    if (longest === null) ({ size, longest } = fill(bytes, places, (slots = free()), where, { leftOut, onTwice }));
     this.#bytes = bytes;
     this.#places = places;
     this.#slots = slots;
@@ -89,6 +92,24 @@ export class TextTable {
   }
 }
 
+/** How many distinct texts there are, and the bytes of the longest. */
+function fill(bytes: Uint8Array, places: Uint32Array, slots: Int32Array, where: string, { leftOut, onTwice }: TextTableOptions): { readonly size: number; readonly longest: number } {
+  let size = 0;
+  let longest = 0;
+  for (let index = 0; 2 * index < places.length; index++) {
+    if (leftOut !== undefined && leftOut(index)) continue;
+    const start = places[2 * index]!;
+    const end = places[2 * index + 1]!;
+    const slot = findSlot(bytes, places, slots, bytes, start, end);
+    if (slot < 0) throw new LongjingError("bad_file", "The texts are made to be slow to find", { expected: "a vocabulary", where });
+    if (slots[slot] === 0) size++;
+    else onTwice?.(index);
+    slots[slot] = index + 1;
+    if (end - start > longest) longest = end - start;
+  }
+  return { size, longest };
+}
+
 /** The slot of the text that lies at [start, end) of `from`, or the free one where it would be; -1 where neither is near. */
 function findSlot(bytes: Uint8Array, places: Uint32Array, slots: Int32Array, from: Uint8Array, start: number, end: number): number {
   // FNV-1a, of which the high bits are the better mixed.
@@ -109,4 +130,18 @@ function findSlot(bytes: Uint8Array, places: Uint32Array, slots: Int32Array, fro
     if (at === end) return slot;
   }
   return -1;
+}
+
+const space = 0x20;
+
+/** As a kernel does it. */
+export function firstNotPair(bytes: Uint8Array, places: Uint32Array): number {
+  for (let at = 0; at < places.length; at += 2) {
+    const start = places[at]!;
+    const last = places[at + 1]! - 1;
+    let spaces = 0;
+    for (let i = start; i <= last; i++) if (bytes[i] === space) spaces++;
+    if (spaces !== 1 || bytes[start] === space || bytes[last] === space) return at / 2;
+  }
+  return places.length / 2;
 }

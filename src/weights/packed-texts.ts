@@ -1,4 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
+import { isUtf8 } from "./utf8.ts";
 
 /** Stands before each text, and in none of them where it splits the whole into as many. It cannot overlap itself. */
 export const mark = "\0xxxxxxx";
@@ -56,15 +57,12 @@ export class PackedTexts {
     return decodeText(this.#bytes.subarray(this.places[2 * index], this.places[2 * index + 1]), this.#where);
   }
 
-  /** Some at a time, so that little memory is taken. */
   #check(): void {
-    const { places } = this;
-    for (let i = 0; i < places.length; i += 2 * checkedAtOnce) decodeText(this.#bytes.subarray(places[i], places[Math.min(i + 2 * checkedAtOnce, places.length) - 1]), this.#where);
+    if (!isUtf8(this.#bytes)) throw notUtf8(this.#where);
     this.#checked = true;
   }
 }
 
-const checkedAtOnce = 2 ** 12;
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** @throws LongjingError "bad_file" */
@@ -72,6 +70,8 @@ export function decodeText(bytes: Uint8Array, where: string): string {
   try {
     return decoder.decode(bytes);
   } catch (error) {
-    throw new LongjingError("bad_file", "A text is not UTF-8", { where }, { cause: error });
+    throw notUtf8(where, error);
   }
 }
+
+const notUtf8 = (where: string, cause?: unknown): LongjingError => new LongjingError("bad_file", "A text is not UTF-8", { where }, { cause });
