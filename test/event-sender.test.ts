@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { connect, Socket } from "node:net";
 import fc from "fast-check";
 import { afterEach, expect, test, vi } from "vitest";
-import { eventsTogether } from "../src/serve/event-sender.ts";
+import { eventsTogether, longestWait } from "../src/serve/event-sender.ts";
 import { createApp, listen, type AppOptions, type Listening } from "../src/serve/index.ts";
 import { fakeModel, type FakeOptions } from "./fake-model.ts";
 
@@ -96,6 +96,8 @@ test("the first events of an answer leave alone, and more leave together the mor
       expect(together).toBeGreaterThanOrEqual(1);
       expect(eventsTogether(answers + moreAnswers, sent + moreSent)).toBeGreaterThanOrEqual(together);
       expect([eventsTogether(answers, 0), eventsTogether(answers, 1), eventsTogether(1, sent)]).toEqual([1, 1, 1]);
+      expect(longestWait(answers + moreAnswers)).toBeGreaterThanOrEqual(longestWait(answers));
+      expect(longestWait(answers)).toBeLessThanOrEqual(250);
     }),
   );
 });

@@ -38,7 +38,7 @@ export function addBenchServe(bench: Command): void {
     .addOption(new Option("--backend <name>", "openai: text completions; openai-chat: chats").choices(["openai", "openai-chat"]).default("openai"))
     .option("--no-stream", "ask for whole answers")
     .option("--engine", "ask the engine without HTTP too, in turns, and say what share of the tokens per second HTTP loses")
-    .option("--repetitions <n>", "of each test, after one that is not counted", wholeNumber(1, 1000), 1)
+    .option("--repetitions <n>", "of each test, after one that is not counted", wholeNumber(1, 1000), 5)
     .option("--seed <n>", "of the prompts and the arrivals", wholeNumber(0), 0)
     .option("--base-url <url>", "a server that runs already, such as http://127.0.0.1:8000")
     .option("--api-key <key>", "for it")
@@ -85,7 +85,8 @@ async function benchOne(ways: Ways, vocabulary: readonly number[], max_concurren
   const requests = (round: number): LoadRequest[] => randomRequests(vocabulary, { count: num_prompts, input: randomInputLen, output: randomOutputLen, seed: seed + round });
   const rounds: { readonly http: LoadResult[]; readonly engine: LoadResult[] } = { http: [], engine: [] };
   for (let round = 0; round <= repetitions; round++) {
-    for (const way of ["http", "engine"] as const) {
+    // Neither is always the first: a machine that grows slower, or faster, favours none.
+    for (const way of round % 2 === 0 ? (["http", "engine"] as const) : (["engine", "http"] as const)) {
       const answer = ways[way];
       if (answer === undefined) continue;
       const result = await runLoad(requests(round), answer, { max_concurrency, request_rate, seed: seed + round });

@@ -22,7 +22,7 @@ test("a load makes every request once, no more at a time than it may, and counts
           await new Promise((resolve) => setImmediate(resolve));
           open--;
           if (fails) throw new Error("no");
-          return answered(2);
+          return () => answered(2);
         },
         { max_concurrency, request_rate, seed: 0 },
       );
@@ -51,7 +51,7 @@ describe("over HTTP", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const answer = httpAnswerer({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, model: "m", backend, stream }, () => "text");
     try {
-      return await answer({ prompt_ids: [1], max_tokens: 3 });
+      return (await answer({ prompt_ids: [1], max_tokens: 3 }))();
     } finally {
       answer.close();
       server.close();

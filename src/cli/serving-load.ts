@@ -1,4 +1,4 @@
-import { Agent, request } from "node:http";
+import { Agent, request, type RequestOptions } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Engine } from "../engine/index.ts";
 import { LongjingError } from "../errors/index.ts";
@@ -20,8 +20,11 @@ export interface Answered {
   readonly e2el: number;
 }
 
-/** Answers one request, or throws. */
-export type Answerer = (request: LoadRequest) => Promise<Answered>;
+/**
+ * Answers one request. Resolves when the answer is all there, with how to read it, which waits until the load is over: a server has the
+ * same cores, and is what is measured. Both may throw.
+ */
+export type Answerer = (request: LoadRequest) => Promise<() => Answered>;
 
 export interface LoadShape {
   /** Requests that are open at once, at most. */
@@ -49,8 +52,9 @@ export function randomRequests(vocabulary: readonly number[], { count, input, ou
 /** Makes the requests and waits for all. A request that fails is counted, and ends nothing. */
 export async function runLoad(requests: readonly LoadRequest[], answer: Answerer, { max_concurrency, request_rate, seed }: LoadShape): Promise<LoadResult> {
   const gaps = random("bench", "arrivals", seed);
-  const answered: Answered[] = [];
+  const answers: (() => Answered)[] = [];
   const errors: string[] = [];
+  const fail = (error: unknown): unknown => errors.push(error instanceof Error ? error.message : String(error));
   const start = performance.now();
   let at = 0;
   let due = start;
@@ -60,11 +64,20 @@ export async function runLoad(requests: readonly LoadRequest[], answer: Answerer
         due += (-Math.log(1 - gaps.next()) * 1000) / request_rate;
         await sleep(Math.max(0, due - performance.now()));
       }
-      await answer(next).then((one) => answered.push(one), (error: unknown) => errors.push(error instanceof Error ? error.message : String(error)));
+      await answer(next).then((read) => answers.push(read), fail);
     }
   };
   await Promise.all(Array.from({ length: Math.min(max_concurrency, requests.length) }, client));
-  return { duration: (performance.now() - start) / 1000, answered, errors };
+  const duration = (performance.now() - start) / 1000;
+  const answered = answers.flatMap((read) => {
+    try {
+      return [read()];
+    } catch (error) {
+      fail(error);
+      return [];
+    }
+  });
+  return { duration, answered, errors };
 }
 
 /** Asks an engine in this process. */
@@ -77,7 +90,8 @@ export function engineAnswerer(engine: Engine): Answerer {
       output_tokens++;
       clock.piece();
     }
-    return clock.answered(output_tokens);
+    clock.end();
+    return () => clock.answered(output_tokens);
   };
 }
 
@@ -94,7 +108,7 @@ export interface HttpTarget {
 }
 
 interface Chunk {
-  readonly choices: readonly { readonly text?: string; readonly delta?: { readonly content?: string | null; readonly reasoning_content?: string | null } }[];
+  readonly choices?: readonly { readonly text?: string; readonly delta?: { readonly content?: string | null; readonly reasoning_content?: string | null } }[];
   readonly usage?: { readonly completion_tokens: number } | null;
   readonly error?: { readonly message: string };
 }
@@ -104,61 +118,78 @@ export function httpAnswerer({ url, model, backend, stream, apiKey }: HttpTarget
   const agent = new Agent({ keepAlive: true });
   const path = backend === "openai" ? "/v1/completions" : "/v1/chat/completions";
   const headers = { "content-type": "application/json", ...(apiKey !== undefined && { authorization: `Bearer ${apiKey}` }) };
-  const answer: Answerer = ({ prompt_ids, max_tokens }) => {
+  const answer: Answerer = async ({ prompt_ids, max_tokens }) => {
     const asked = backend === "openai" ? { prompt: prompt_ids } : { messages: [{ role: "user", content: textOf(prompt_ids) }] };
     const body = JSON.stringify({ model, ...asked, max_tokens, temperature: 0, ignore_eos: true, stream, ...(stream && { stream_options: { include_usage: true } }) });
     const clock = new PieceClock();
-    return new Promise((resolve, reject) => {
-      const sent = request(`${url}${path}`, { method: "POST", agent, headers }, (response) => {
-        let text = "";
-        let usage: Chunk["usage"];
-        const read = (json: string): void => {
-          const { error, usage: counted, choices = [] } = JSON.parse(json) as Chunk;
-          if (error !== undefined) throw new LongjingError("runtime", error.message);
-          usage = counted ?? usage;
-          if (choices.some(({ text: said, delta }) => said || delta?.content || delta?.reasoning_content)) clock.piece();
-        };
-        const events = stream && response.statusCode === 200;
-        response.setEncoding("utf8").on("error", reject);
-        response.on("data", (more: string) => {
-          text += more;
-          if (!events) return;
-          const whole = text.split("\n\n");
-          text = whole.pop() ?? "";
-          try {
-            for (const event of whole) if (event.startsWith("data: {")) read(event.slice("data: ".length));
-          } catch (error) {
-            reject(error as Error);
-          }
-        });
-        response.on("end", () => {
-          try {
-            if (response.statusCode !== 200) throw new LongjingError("runtime", `${response.statusCode} ${text}`);
-            if (!stream) read(text);
-            if (!usage) throw new LongjingError("runtime", "The answer ended without its usage");
-            resolve(clock.answered(usage.completion_tokens));
-          } catch (error) {
-            reject(error as Error);
-          }
-        });
-      });
-      sent.on("error", reject).end(body);
-    });
+    const { status, parts } = await exchange(`${url}${path}`, { method: "POST", agent, headers }, body);
+    clock.end();
+    return () => {
+      const text = parts.map((part) => part.text).join("");
+      if (status !== 200) throw new LongjingError("runtime", `${status} ${text}`);
+      return clock.answered(stream ? readEvents(parts, clock) : counted((JSON.parse(text) as Chunk).usage));
+    };
   };
   return Object.assign(answer, { close: () => agent.destroy() });
 }
 
-/** When the pieces of one answer came. */
+/** Part of a body, and when it came. */
+interface Part {
+  readonly text: string;
+  readonly at: number;
+}
+
+function exchange(url: string, options: RequestOptions, body: string): Promise<{ readonly status: number | undefined; readonly parts: readonly Part[] }> {
+  return new Promise((resolve, reject) => {
+    const sent = request(url, options, (response) => {
+      const parts: Part[] = [];
+      response.setEncoding("utf8").on("error", reject);
+      response.on("data", (text: string) => parts.push({ text, at: performance.now() }));
+      response.on("end", () => resolve({ status: response.statusCode, parts }));
+    });
+    sent.on("error", reject).end(body);
+  });
+}
+
+/** Tells the clock when each event with text came whole. @returns the tokens of the answer */
+function readEvents(parts: readonly Part[], clock: PieceClock): number {
+  let rest = "";
+  let usage: Chunk["usage"];
+  for (const { text, at } of parts) {
+    const whole = (rest + text).split("\n\n");
+    rest = whole.pop() ?? "";
+    for (const event of whole) {
+      if (!event.startsWith("data: {")) continue;
+      const chunk = JSON.parse(event.slice("data: ".length)) as Chunk;
+      if (chunk.error !== undefined) throw new LongjingError("runtime", chunk.error.message);
+      usage = chunk.usage ?? usage;
+      if (chunk.choices?.some(({ text: said, delta }) => said || delta?.content || delta?.reasoning_content)) clock.piece(at);
+    }
+  }
+  return counted(usage);
+}
+
+function counted(usage: Chunk["usage"]): number {
+  if (!usage) throw new LongjingError("runtime", "The answer ended without its usage");
+  return usage.completion_tokens;
+}
+
+/** When an answer, and each piece of it, came. */
 class PieceClock {
   readonly #start = performance.now();
   readonly #pieces: number[] = [];
+  #end = this.#start;
 
-  piece(): void {
-    this.#pieces.push(performance.now() - this.#start);
+  piece(at = performance.now()): void {
+    this.#pieces.push(at - this.#start);
+  }
+
+  end(): void {
+    this.#end = performance.now();
   }
 
   answered(output_tokens: number): Answered {
-    const e2el = performance.now() - this.#start;
+    const e2el = this.#end - this.#start;
     return { output_tokens, ttft: this.#pieces[0] ?? e2el, itl: this.#pieces.slice(1).map((time, at) => time - this.#pieces[at]!), e2el };
   }
 }

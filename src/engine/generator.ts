@@ -147,7 +147,7 @@ export class Generator implements Engine {
     this.#pumping ??= Promise.resolve().then(() => this.#pump());
   }
 
-  /** Requests that come together start together: while each millisecond brings another, the engine waits for more. */
+  /** Requests that come together start together: while nothing runs and each millisecond brings another, the engine waits for more. */
   async #arrival(): Promise<void> {
     for (let known = 0; known < this.#scheduler.waiting.size; await pause(1)) known = this.#scheduler.waiting.size;
   }
@@ -155,12 +155,12 @@ export class Generator implements Engine {
   async #pump(): Promise<void> {
     const scheduler = this.#scheduler;
     try {
-      if (!this.#blocking) await this.#arrival();
       while ((scheduler.waiting.size > 0 || scheduler.running > 0) && !this.#disposed) {
         if (scheduler.idle) {
           await scheduler.change();
           continue;
         }
+        if (scheduler.running === 0 && !this.#blocking) await this.#arrival();
         await scheduler.step((adapter) => this.#adapters.parameters(this.#parameters, adapter));
         if (this.#blocking) await eventLoopTurn();
       }

@@ -7,14 +7,14 @@ export interface SendOptions extends Connection {
   readonly lastWords: string;
 }
 
-/** Milliseconds that an event may wait for others to leave with it. */
-const longestWait = 150;
-
 /**
- * Events that leave together. Each write takes the system as long as a small model's token, so that where many answers are sent at once,
- * one of each event would take a tenth of the engine's time. The first of an answer never wait.
+ * Events that leave together. Each write takes the system, and the client, as long as a small model's token, so that where many answers are
+ * sent at once, one of each event would take a tenth of the engine's time. The first of an answer never wait.
  */
-export const eventsTogether = (answers: number, sent: number): number => Math.min(8, answers > 3 ? answers : 1, 1 + Math.floor(sent / 2));
+export const eventsTogether = (answers: number, sent: number): number => (answers > 3 ? Math.min(16, 1 + Math.floor(sent / 2)) : 1);
+
+/** Milliseconds that an event may wait for others: fifty writes a second for all answers together, and four at least for each. */
+export const longestWait = (answers: number): number => Math.min(250, 20 * answers);
 
 /**
  * Writes events to the connection under a request: what the streams of `sseBody` and `watched` do for an answer without one, in a
@@ -70,7 +70,7 @@ export class EventSender {
       if (done) break;
       this.#held += sseText(value);
       if (++this.#waiting >= eventsTogether(this.#options.open.size, this.#sent)) this.#flush();
-      else this.#leaving ??= setTimeout(() => this.#flush(), longestWait);
+      else this.#leaving ??= setTimeout(() => this.#flush(), longestWait(this.#options.open.size));
     }
     this.#flush();
     await this.#written;
