@@ -18,7 +18,7 @@ interface ServeBench {
   readonly backend: LoadBackend;
   readonly stream: boolean;
   readonly engine?: true;
-  readonly repetitions: number;
+  readonly repetitions?: number;
   readonly seed: number;
   readonly baseUrl?: string;
   readonly apiKey?: string;
@@ -38,7 +38,7 @@ export function addBenchServe(bench: Command): void {
     .addOption(new Option("--backend <name>", "openai: text completions; openai-chat: chats").choices(["openai", "openai-chat"]).default("openai"))
     .option("--no-stream", "ask for whole answers")
     .option("--engine", "ask the engine without HTTP too, in turns, and say what share of the tokens per second HTTP loses")
-    .option("--repetitions <n>", "of each test, after one that is not counted", wholeNumber(1, 1000), 5)
+    .option("--repetitions <n>", "of each test, after one that is not counted (default: 1; with --engine 5)", wholeNumber(1, 1000))
     .option("--seed <n>", "of the prompts and the arrivals", wholeNumber(0), 0)
     .option("--base-url <url>", "a server that runs already, such as http://127.0.0.1:8000")
     .option("--api-key <key>", "for it")
@@ -80,7 +80,7 @@ interface Ways {
 }
 
 /** Rounds of both ways take turns; each round has prompts of its own, the same for both, so that no prefix is known from before. */
-async function benchOne(ways: Ways, vocabulary: readonly number[], max_concurrency: number, { numPrompts, randomInputLen, randomOutputLen, requestRate: request_rate, backend, stream, repetitions, seed }: ServeBench): Promise<Report> {
+async function benchOne(ways: Ways, vocabulary: readonly number[], max_concurrency: number, { numPrompts, randomInputLen, randomOutputLen, requestRate: request_rate, backend, stream, engine, repetitions = engine ? 5 : 1, seed }: ServeBench): Promise<Report> {
   const num_prompts = numPrompts ?? 2 * max_concurrency;
   const requests = (round: number): LoadRequest[] => randomRequests(vocabulary, { count: num_prompts, input: randomInputLen, output: randomOutputLen, seed: seed + round });
   const rounds: { readonly http: LoadResult[]; readonly engine: LoadResult[] } = { http: [], engine: [] };

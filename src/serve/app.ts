@@ -80,7 +80,7 @@ export function createApp(options: AppOptions): Hono {
   app.use(guard({ hosts: options.hosts ?? loopbackHosts, origins: options.origins, apiKey: options.auth, accounts }));
   if (closing !== undefined) app.use(refuseOnce(closing));
   app.use(whereModelsAnswer(admission.middleware));
-  app.use(bodyLimit({ maxSize: maxBodyBytes, onError: (c) => errorResponse(c, 413, `The request body is larger than ${maxBodyBytes} bytes`, "request_too_large") }));
+  app.use(limitBody(maxBodyBytes));
   if (promptsDir !== undefined) app.use(whereModelsAnswer(logPrompts(promptsDir, report)));
 
   app.get("/health", (c) => c.json({ status: closing?.aborted ? "closing" : "ok", models: registry.list().map(({ id }) => id) }, closing?.aborted ? 503 : 200));
@@ -93,6 +93,12 @@ export function createApp(options: AppOptions): Hono {
   if (runs !== undefined) app.route("/api", runRoutes(runs));
   if (studio !== undefined) app.route("/", studioRoutes(studio));
   return app;
+}
+
+/** A body that says how long it is, as all but few do, is not touched: looking at it makes a stream of it, which takes as long as reading it. */
+function limitBody(maxSize: number): MiddlewareHandler {
+  const limit = bodyLimit({ maxSize, onError: (c) => errorResponse(c, 413, `The request body is larger than ${maxSize} bytes`, "request_too_large") });
+  return (c, next) => (c.req.header("transfer-encoding") === undefined && Number(c.req.header("content-length")) <= maxSize ? next() : limit(c, next));
 }
 
 /** Nothing begins once `closing` is aborted; whoever watches the server may go on. */
