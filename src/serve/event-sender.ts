@@ -28,7 +28,6 @@ export class EventSender {
   /** Whether the body goes in chunks (RFC 9112, 7.1), as it does unless the client is of the last century. */
   readonly #chunked: boolean;
   #over = false;
-  #begun = false;
   /** Events that wait for others, and how many they are; and how many have left. */
   #held = "";
   #waiting = 0;
@@ -40,7 +39,7 @@ export class EventSender {
   #unreadSince: number | null = null;
   #timer: NodeJS.Timeout | undefined;
 
-  /** Begins to send. The status and headers of `response` leave with the first events. */
+  /** Begins to send. The status and headers of `response` go first: a client may open many streams before it reads any. */
   constructor(response: Response, source: EventStream, options: SendOptions) {
     this.#options = options;
     this.#source = source;
@@ -54,6 +53,7 @@ export class EventSender {
       return;
     }
     outgoing.writeHead(response.status, { ...Object.fromEntries(response.headers), ...(this.#chunked && { "transfer-encoding": "chunked" }) });
+    outgoing.flushHeaders();
     open.add(this.#cut);
     this.#check();
     this.#pump().catch(report);
@@ -104,11 +104,10 @@ export class EventSender {
         if (error) void this.#leave();
         resolve();
       };
-      // A chunk as one text takes the system two thirds of the time that its parts take, which a response writes. The first goes with the
-      // headers. A response has no socket while an answer before it is being sent.
-      if (this.#chunked && outgoing.socket && this.#begun) outgoing.socket.write(`${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`, written);
+      // A chunk as one text takes the system two thirds of the time that its parts take, which a response writes. It has no socket while an
+      // answer before it is being sent.
+      if (this.#chunked && outgoing.socket) outgoing.socket.write(`${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`, written);
       else outgoing.write(text, written);
-      this.#begun = true;
     });
   }
 
