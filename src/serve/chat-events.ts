@@ -75,13 +75,15 @@ export interface CompletionInput {
   readonly constraint: (() => TokenConstraint) | undefined;
   /** Text that each choice begins with: the prompt, where it is echoed. */
   readonly echo?: string;
+  /** The index of the first choice, where a request has several prompts. Default 0. */
+  readonly first?: number;
 }
 
 /** Submits the choices of a request and reads each as `reader` has it. */
 export function completionEvents(
   model: ServedModel,
   { n, sampling, ignore_eos, user, cache_salt, ...request }: CompletionSettings & { readonly logprobs: boolean },
-  { prompt_ids, max_tokens, signal, constraint, echo = "" }: CompletionInput,
+  { prompt_ids, max_tokens, signal, constraint, echo = "", first = 0 }: CompletionInput,
   reader: () => AnswerReader,
 ): AsyncIterable<ChatEvent> {
   const choices = Array.from({ length: n }, (_, index) => {
@@ -102,7 +104,7 @@ export function completionEvents(
       ...(cache_salt === "" ? {} : { cache_salt }),
       ...(constraint === undefined ? {} : { constraint: constraint() }),
     });
-    return new Choice(model, index, request.logprobs, reader()).events(tokens, done, { prompt_ids, echo });
+    return new Choice(model, first + index, request.logprobs, reader()).events(tokens, done, { prompt_ids, echo });
   });
   return merge(choices);
 }

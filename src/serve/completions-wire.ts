@@ -26,20 +26,15 @@ export interface TextCompletion extends ChatHead {
   readonly usage?: Usage | null | undefined;
 }
 
-/** One prompt of a request: its choices, whose indices start at `first`. */
-export interface PromptEvents {
-  readonly first: number;
-  readonly events: AsyncIterable<ChatEvent>;
-}
-
-export async function* toTextChunks(head: ChatHead, total: number, prompts: AsyncIterable<{ readonly prompt: PromptEvents; readonly event: ChatEvent }>, include_usage?: boolean): AsyncGenerator<TextCompletion, void> {
+/** @param of so many prompts, whose choices follow each other, `n` of each */
+export async function* toTextChunks(head: ChatHead, of: { readonly prompts: number; readonly n: number }, events: AsyncIterable<ChatEvent>, include_usage?: boolean): AsyncGenerator<TextCompletion, void> {
   const place = usagePlace(include_usage);
   const chunk = chunkMaker(head, "text_completion", place);
-  const ends = new Map<number, EndEvent[]>();
+  const ends: EndEvent[][] = Array.from({ length: of.prompts }, () => []);
   const offsets = new Map<number, TextOffsets>();
-  let left = total;
-  for await (const { prompt, event } of prompts) {
-    const index = prompt.first + event.index;
+  let left = of.prompts * of.n;
+  for await (const event of events) {
+    const { index } = event;
     if (event.type === "text-delta") {
       const own = offsets.get(index) ?? new TextOffsets();
       offsets.set(index, own);
@@ -47,25 +42,25 @@ export async function* toTextChunks(head: ChatHead, total: number, prompts: Asyn
       yield chunk([{ index, text: event.text, logprobs, finish_reason: null }]);
     }
     if (event.type !== "end") continue;
-    ends.set(prompt.first, [...(ends.get(prompt.first) ?? []), event]);
-    const usage = --left === 0 ? addUsage([...ends.values()].map(usageOf)) : null;
+    ends[Math.floor(index / of.n)]!.push(event);
+    const usage = --left === 0 ? addUsage(ends.map(usageOf)) : null;
     yield chunk([{ index, text: "", logprobs: null, finish_reason: reasonOf(event) }], place === "finish" ? usage : null);
     if (place === "chunk" && usage !== null) yield chunk([], usage);
   }
 }
 
-export async function toTextCompletion(head: ChatHead, prompts: readonly PromptEvents[]): Promise<TextCompletion> {
-  const done = await Promise.all(prompts.map(async ({ first, events }) => ({ first, ...(await collect(events)) })));
+export async function toTextCompletion(head: ChatHead, prompts: readonly AsyncIterable<ChatEvent>[]): Promise<TextCompletion> {
+  const done = await Promise.all(prompts.map(collect));
   return {
     ...head,
     object: "text_completion",
-    choices: done.flatMap(({ first, parts, ends }) =>
+    choices: done.flatMap(({ parts, ends }) =>
       ends.map((end) => {
         const own = parts.filter((part) => part.index === end.index);
         const tokens = own.flatMap((part) => ("logprobs" in part && part.logprobs ? part.logprobs : []));
         const text = textOf(own, "text-delta");
         const logprobs = own.some((part) => "logprobs" in part) ? logprobsOf(tokens, text, new TextOffsets()) : null;
-        return { index: first + end.index, text, logprobs, finish_reason: reasonOf(end) };
+        return { index: end.index, text, logprobs, finish_reason: reasonOf(end) };
       }),
     ),
     usage: addUsage(done.map(({ ends }) => usageOf(ends))),
