@@ -239,7 +239,7 @@ static int read_tiles(const Reading *parts, size_t count, const Blocks *matrix, 
   for (size_t i = 0; i < count; i++) rows += (size_t)parts[i].rows;
   if (rows != matrix->rows || !fits_tiles(matrix)) return 0;
   if (read_straight(parts, count, matrix, room)) return 1;
-  const Blocks here = blocks_in(room, matrix);
+  Blocks here = blocks_in(room, matrix);
   if (!here.blocks) return 0;
   for (size_t i = 0; i < count; i++) {
     Reading r = parts[i];
@@ -248,7 +248,7 @@ static int read_tiles(const Reading *parts, size_t count, const Blocks *matrix, 
     if (r.offsets) r.offsets = (float *)here.offsets + (r.offsets - matrix->offsets);
     if (!read_rows(&r)) return 0;
   }
-  return keep_packed(matrix, fits_half(&here), pack_blocks, (void *)&here);
+  return keep_packed(matrix, fits_half(&here), pack_blocks, &here);
 }
 
 void longjing_read_blocks(Reading *readings, size_t count, const Blocks *matrices) {

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { openBackend } from "../src/runtime/index.ts";
 import { packTexts } from "../src/text/packed-texts.ts";
 import { firstNotPair, TextTable } from "../src/text/text-table.ts";
+import { nearTexts } from "./near-texts.ts";
 
 const backend = await openBackend("cpu");
 const kernel = (await backend.hasOwnKernels()) ? backend.ownFunctions()!.textTables : null;
@@ -40,13 +41,7 @@ describe.skipIf(!kernel)("a kernel", () => {
   });
 
   test("leaves texts that lie in one place to plain loops, which refuse them", () => {
-    const step = (hash: number, byte: number): number => Math.imul(hash ^ byte, 0x01000193);
-    const near: string[] = [];
-    for (let i = 0; near.length < 1200; i++) {
-      const hash = Array.from(i.toString(36), (char) => char.charCodeAt(0)).reduce(step, 0x811c9dc5);
-      if (((hash ^ (hash >>> 15)) & 4095) === 7) near.push(i.toString(36));
-    }
-    expect(() => new TextTable(packTexts(near), "texts", { kernel: kernel! })).toThrow("slow to find");
+    expect(() => new TextTable(packTexts(nearTexts()), "texts", { kernel: kernel! })).toThrow("slow to find");
   });
 
   test("finds the first that is no pair", () => {

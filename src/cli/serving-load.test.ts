@@ -77,6 +77,7 @@ describe("over HTTP", () => {
   test("an answer that is not whole is a failure", async () => {
     await expect(ask("openai", true, (_, response) => response.end(event({ choices: [{ text: "a" }] })))).rejects.toThrow("usage");
     await expect(ask("openai", true, (_, response) => response.end(event({ error: { message: "it broke" } })))).rejects.toThrow("it broke");
+    await expect(ask("openai", false, (_, response) => response.end(JSON.stringify({ error: { message: "it broke late" } })))).rejects.toThrow("it broke late");
     await expect(ask("openai", false, (_, response) => response.writeHead(429).end("busy"))).rejects.toThrow("429 busy");
     await expect(ask("openai", true, (request) => request.socket.destroy())).rejects.toThrow("hang up");
     expect((await ask("openai", false, (_, response) => response.end(JSON.stringify({ choices: [{ text: "abc" }], usage })))).output_tokens).toBe(3);

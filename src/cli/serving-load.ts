@@ -127,7 +127,7 @@ export function httpAnswerer({ url, model, backend, stream, apiKey }: HttpTarget
     return () => {
       const text = parts.map((part) => part.text).join("");
       if (status !== 200) throw new LongjingError("runtime", `${status} ${text}`);
-      return clock.answered(stream ? readEvents(parts, clock) : counted((JSON.parse(text) as Chunk).usage));
+      return clock.answered(stream ? readEvents(parts, clock) : counted(readChunk(text).usage));
     };
   };
   return Object.assign(answer, { close: () => agent.destroy() });
@@ -160,13 +160,19 @@ function readEvents(parts: readonly Part[], clock: PieceClock): number {
     rest = whole.pop() ?? "";
     for (const event of whole) {
       if (!event.startsWith("data: {")) continue;
-      const chunk = JSON.parse(event.slice("data: ".length)) as Chunk;
-      if (chunk.error !== undefined) throw new LongjingError("runtime", chunk.error.message);
+      const chunk = readChunk(event.slice("data: ".length));
       usage = chunk.usage ?? usage;
       if (chunk.choices?.some(({ text: said, delta }) => said || delta?.content || delta?.reasoning_content)) clock.piece(at);
     }
   }
   return counted(usage);
+}
+
+/** An error may come after the status: as an event, or as the body of an answer that was long in coming. */
+function readChunk(json: string): Chunk {
+  const chunk = JSON.parse(json) as Chunk;
+  if (chunk.error !== undefined) throw new LongjingError("runtime", chunk.error.message);
+  return chunk;
 }
 
 function counted(usage: Chunk["usage"]): number {

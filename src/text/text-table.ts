@@ -40,11 +40,9 @@ export class TextTable {
 
   /** @param where the list, for messages */
   constructor({ bytes, places }: PackedTexts, where: string, { leftOut, onTwice, kernel }: TextTableOptions = {}) {
-    const free = (): Int32Array => new Int32Array(2 ** Math.ceil(Math.log2(places.length + 2)));
-    let slots = free();
-    let size = places.length / 2;
-    let longest = leftOut === undefined ? (kernel?.fill(bytes, places, slots) ?? null) : null;
-    if (longest === null) ({ size, longest } = fill(bytes, places, (slots = free()), where, { leftOut, onTwice }));
+    const slots = new Int32Array(2 ** Math.ceil(Math.log2(places.length + 2)));
+    const filled = leftOut === undefined ? (kernel?.fill(bytes, places, slots) ?? null) : null;
+    const { size, longest } = filled === null ? fill(bytes, places, slots.fill(0), where, { leftOut, onTwice }) : { size: places.length / 2, longest: filled };
     this.#bytes = bytes;
     this.#places = places;
     this.#slots = slots;
