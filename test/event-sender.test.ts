@@ -81,23 +81,21 @@ test("of many answers at once, events leave together, and say the same", async (
   const read = async (): Promise<string[]> => lasting(await (await fetch(`${url}/v1/completions`, asked({ prompt: "x" }))).text());
   const ofEvents = (): number => writes.mock.calls.splice(0).filter(([chunk]) => typeof chunk === "string" && chunk.includes("data: ")).length;
   const alone = await read();
-  expect(ofEvents()).toBeGreaterThanOrEqual(30);
+  ofEvents();
   const many = await Promise.all(Array.from({ length: 16 }, read));
   for (const one of many) expect(one).toEqual(alone);
   expect(ofEvents()).toBeLessThan((16 * 30) / 2);
   writes.mockRestore();
 });
 
-test("the first events of an answer leave alone, and more leave together the more answers there are", () => {
-  const counts = fc.tuple(fc.integer({ min: 1, max: 500 }), fc.nat(2000), fc.nat(100), fc.nat(100));
+test("the first events of an answer leave alone, and later ones wait for more, the longer the more answers there are", () => {
   fc.assert(
-    fc.property(counts, ([answers, sent, moreAnswers, moreSent]) => {
-      const together = eventsTogether(answers, sent);
-      expect(together).toBeGreaterThanOrEqual(1);
-      expect(eventsTogether(answers + moreAnswers, sent + moreSent)).toBeGreaterThanOrEqual(together);
-      expect([eventsTogether(answers, 0), eventsTogether(answers, 1), eventsTogether(1, sent)]).toEqual([1, 1, 1]);
-      expect(longestWait(answers + moreAnswers)).toBeGreaterThanOrEqual(longestWait(answers));
-      expect(longestWait(answers)).toBeLessThanOrEqual(250);
+    fc.property(fc.integer({ min: 1, max: 500 }), fc.nat(2000), fc.nat(100), (answers, sent, more) => {
+      expect([eventsTogether(0), eventsTogether(1)]).toEqual([1, 1]);
+      expect(eventsTogether(sent + more)).toBeGreaterThanOrEqual(eventsTogether(sent));
+      expect(longestWait(answers + more)).toBeGreaterThanOrEqual(longestWait(answers));
+      // All answers together: at most fifty writes a second, or four for each.
+      expect(answers * (1000 / longestWait(answers))).toBeLessThanOrEqual(Math.max(50, 4 * answers));
     }),
   );
 });

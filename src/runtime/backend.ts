@@ -132,7 +132,7 @@ export interface OwnFunctions {
 export interface Binding {
   /** Runs on this thread; the event loop waits. Not available where the platform is asynchronous (the browser). */
   runSync(): void;
-  /** Runs without blocking the event loop. */
+  /** Runs without blocking the event loop, but for a fiftieth of a second where the run before took no longer. */
   run(): Promise<void>;
   dispose(): void;
 }

@@ -3,6 +3,7 @@ import { LongjingError } from "../errors/index.ts";
 import type { DType } from "../tensor/value.ts";
 import type { Session, SessionOptions } from "./backend.ts";
 import { openedOwnKernels } from "./own-kernels.ts";
+import { BriefRun } from "./brief-run.ts";
 import { defaultThreads } from "./cores.ts";
 import { type Bound, type BindingDriver, type Declared, ManagedSession, ownTensors, type TensorDriver } from "./lifetime.ts";
 import { dtypes } from "./memory.ts";
@@ -144,17 +145,21 @@ function bindTensors(session: Pointer, { name, order }: OrtProvider, inputs: Bou
   const upload = name === undefined ? () => {} : bindInputs;
   if (name === undefined) bindInputs();
   outputs.forEach(([output, { handle }]) => api.BindOutput(binding, output, handle));
+  const runSync = (): void =>
+    order.now(() => {
+      upload();
+      api.RunWithBinding(session, null, binding);
+    });
+  const aside = (): Promise<unknown> =>
+    order.later(() => {
+      upload();
+      return api.RunWithBinding.async(session, null, binding);
+    });
+  // A device computes while this thread does something else, and may be busy with another's run.
+  const runs = new BriefRun(runSync, aside);
   return {
-    runSync: () =>
-      order.now(() => {
-        upload();
-        api.RunWithBinding(session, null, binding);
-      }),
-    run: () =>
-      order.later(() => {
-        upload();
-        return api.RunWithBinding.async(session, null, binding);
-      }),
+    runSync,
+    run: name === undefined ? () => runs.run() : aside,
     release: () => order.soon(() => api.ReleaseIoBinding(binding)),
   };
 }

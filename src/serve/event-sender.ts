@@ -8,13 +8,19 @@ export interface SendOptions extends Connection {
 }
 
 /**
- * Events that leave together. Each write takes the system, and the client, as long as a small model's token, so that where many answers are
- * sent at once, one of each event would take a tenth of the engine's time. The first of an answer never wait.
+ * Events that leave together. Each write takes the system, and the client, a good part of a small model's token, so that one of each
+ * event would take a tenth of the engine's time. The first of an answer never wait.
  */
-export const eventsTogether = (answers: number, sent: number): number => (answers > 3 ? Math.min(16, 1 + Math.floor(sent / 2)) : 1);
+export const eventsTogether = (sent: number): number => Math.min(16, 1 + Math.floor(sent / 2));
 
-/** Milliseconds that an event may wait for others: fifty writes a second for all answers together, and four at least for each. */
+/**
+ * Milliseconds that an event may wait for others: fifty writes a second for all answers together, and four at least for each.
+ * What waits leaves at multiples of this, so that all answers leave together too, and wake those who read them once.
+ */
 export const longestWait = (answers: number): number => Math.min(250, 20 * answers);
+
+/** Milliseconds until the process is a multiple of `period` old. */
+const untilMultiple = (period: number): number => period - (performance.now() % period);
 
 /**
  * Writes events to the connection under a request: what the streams of `sseBody` and `watched` do for an answer without one, in a
@@ -69,8 +75,8 @@ export class EventSender {
       if (this.#over) return;
       if (done) break;
       this.#held += sseText(value);
-      if (++this.#waiting >= eventsTogether(this.#options.open.size, this.#sent)) this.#flush();
-      else this.#leaving ??= setTimeout(() => this.#flush(), longestWait(this.#options.open.size));
+      if (++this.#waiting >= eventsTogether(this.#sent)) this.#flush();
+      else this.#leaving ??= setTimeout(() => this.#flush(), untilMultiple(longestWait(this.#options.open.size)));
     }
     this.#flush();
     await this.#written;
