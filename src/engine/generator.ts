@@ -75,10 +75,11 @@ export class Generator implements Engine {
 
   submit(request: EngineRequest): AsyncIterable<EngineEvent> {
     const queue = new EventQueue<EngineEvent>();
-    const abort = new AbortController();
-    const signal = request.signal ? AbortSignal.any([request.signal, abort.signal]) : abort.signal;
-    this.#enqueue({ ...request, signal }, { emit: (event) => queue.push(event), fail: (error) => queue.fail(error) });
-    return queue.iterate(() => abort.abort());
+    const sequence = this.#enqueue(request, { emit: (event) => queue.push(event), fail: (error) => queue.fail(error) });
+    return queue.iterate(() => {
+      sequence.abandon();
+      this.#scheduler.wake();
+    });
   }
 
   /** Runs many requests to their ends; results keep the order of the requests. */
@@ -128,7 +129,7 @@ export class Generator implements Engine {
     void (this.#pumping ?? Promise.resolve()).then(() => this.#runner.dispose());
   }
 
-  #enqueue(request: EngineRequest, listener: Listener): void {
+  #enqueue(request: EngineRequest, listener: Listener): Sequence {
     const { prompt_ids, sampling } = request;
     const { vocab_size } = this.#runner.config;
     checkSamplingParams(sampling, vocab_size);
@@ -141,10 +142,12 @@ export class Generator implements Engine {
     const adapter = this.#adapters.key(request.adapter);
     const index = this.#count++;
     const stream = sampling.seed === undefined ? random("generator", this.#seed, index) : random("request", sampling.seed);
-    this.#scheduler.waiting.push(new Sequence(request, adapter, stream, listener));
+    const sequence = new Sequence(request, adapter, stream, listener);
+    this.#scheduler.waiting.push(sequence);
     this.#scheduler.wake();
     // Requests that are made together start together.
     this.#pumping ??= Promise.resolve().then(() => this.#pump());
+    return sequence;
   }
 
   /** Requests that come together start together: while nothing runs and each millisecond brings another, the engine waits for more. */

@@ -30,6 +30,7 @@ export class Sequence implements Occupant {
   #start: number;
   #given = 0;
   #limit: number;
+  #abandoned = false;
   readonly #listener: Listener;
   readonly #random: Random;
   readonly #stops: ReadonlySet<number>;
@@ -75,7 +76,12 @@ export class Sequence implements Occupant {
   }
 
   get aborted(): boolean {
-    return this.request.signal?.aborted ?? false;
+    return this.#abandoned || (this.request.signal?.aborted ?? false);
+  }
+
+  /** Nobody listens any more. */
+  abandon(): void {
+    this.#abandoned = true;
   }
 
   /** Takes the logits [tokens, vocabulary] after the tokens of its prompt that follow those that were read so far. */
