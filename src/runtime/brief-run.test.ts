@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterEach, expect, test, vi } from "vitest";
-import { BriefRun } from "./brief-run.ts";
+import { hereIfBrief } from "./brief-run.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -13,7 +13,7 @@ function fake(): { readonly run: (milliseconds: number) => Promise<string[]> } {
     now += lasts;
     events.push(where);
   };
-  const work = new BriefRun(
+  const work = hereIfBrief(
     () => took("here"),
     async () => took("aside"),
   );
@@ -21,7 +21,7 @@ function fake(): { readonly run: (milliseconds: number) => Promise<string[]> } {
     run: async (milliseconds) => {
       [events, lasts] = [[], milliseconds];
       setImmediate(() => events.push("turn"));
-      await work.run();
+      await work();
       return events;
     },
   };
@@ -48,14 +48,14 @@ test("what fails here is told as what fails aside, and the next run is as the la
     where.push(name);
   };
   vi.spyOn(performance, "now").mockReturnValue(0);
-  const work = new BriefRun(at("here"), async () => at("aside")());
+  const work = hereIfBrief(at("here"), async () => at("aside")());
   broken = true;
-  await expect(work.run()).rejects.toThrow("aside");
+  await expect(work()).rejects.toThrow("aside");
   broken = false;
-  await work.run();
+  await work();
   broken = true;
-  await expect(work.run()).rejects.toThrow("here");
+  await expect(work()).rejects.toThrow("here");
   broken = false;
-  await work.run();
+  await work();
   expect(where).toEqual(["aside", "here"]);
 });

@@ -3,7 +3,7 @@ import { LongjingError } from "../errors/index.ts";
 import type { DType } from "../tensor/value.ts";
 import type { Session, SessionOptions } from "./backend.ts";
 import { openedOwnKernels } from "./own-kernels.ts";
-import { BriefRun } from "./brief-run.ts";
+import { hereIfBrief } from "./brief-run.ts";
 import { defaultThreads } from "./cores.ts";
 import { type Bound, type BindingDriver, type Declared, ManagedSession, ownTensors, type TensorDriver } from "./lifetime.ts";
 import { dtypes } from "./memory.ts";
@@ -155,11 +155,10 @@ function bindTensors(session: Pointer, { name, order }: OrtProvider, inputs: Bou
       upload();
       return api.RunWithBinding.async(session, null, binding);
     });
-  // A device computes while this thread does something else, and may be busy with another's run.
-  const runs = new BriefRun(runSync, aside);
   return {
     runSync,
-    run: name === undefined ? () => runs.run() : aside,
+    // A device computes while this thread does something else, and may be busy with another's run.
+    run: name === undefined ? hereIfBrief(runSync, aside) : aside,
     release: () => order.soon(() => api.ReleaseIoBinding(binding)),
   };
 }

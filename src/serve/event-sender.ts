@@ -13,13 +13,10 @@ export interface SendOptions extends Connection {
  */
 export const eventsTogether = (sent: number): number => Math.min(16, 1 + Math.floor(sent / 2));
 
-/**
- * Milliseconds that an event may wait for others: fifty writes a second for all answers together, and four at least for each.
- * What waits leaves at multiples of this, so that all answers leave together too, and wake those who read them once.
- */
+/** Milliseconds that an event may wait for others: fifty writes a second for all answers together, and four at least for each. */
 export const longestWait = (answers: number): number => Math.min(250, 20 * answers);
 
-/** Milliseconds until the process is a multiple of `period` old. */
+/** Milliseconds until the process is a multiple of `period` old: what waits in all answers leaves then, and wakes those who read them once. */
 const untilMultiple = (period: number): number => period - (performance.now() % period);
 
 /**
