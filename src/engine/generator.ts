@@ -150,9 +150,9 @@ export class Generator implements Engine {
     return sequence;
   }
 
-  /** Requests that come together start together: while nothing runs and each millisecond brings another, the engine waits for more. */
+  /** Requests that come together start together: while nothing runs and every two milliseconds bring another, the engine waits for more. */
   async #arrival(): Promise<void> {
-    for (let known = 0; known < this.#scheduler.waiting.size; await pause(1)) known = this.#scheduler.waiting.size;
+    for (let known = 0; known < this.#scheduler.waiting.size; await pause(2)) known = this.#scheduler.waiting.size;
   }
 
   async #pump(): Promise<void> {

@@ -10,6 +10,7 @@ import { guard, isPublic, loopbackHosts } from "./guard.ts";
 import { meteredModels } from "./metered-models.ts";
 import { Meter } from "./meter.ts";
 import type { ServedModel } from "./model.ts";
+import { Pace } from "./pace.ts";
 import { loadedSources, ModelRegistry } from "./registry.ts";
 import { logEntry, logPrompts, type RequestLogEntry } from "./request-log.ts";
 import { trackRequests, type RequestScope } from "./request-scope.ts";
@@ -85,7 +86,7 @@ export function createApp(options: AppOptions): Hono {
 
   app.get("/health", (c) => c.json({ status: closing?.aborted ? "closing" : "ok", models: registry.list().map(({ id }) => id) }, closing?.aborted ? 503 : 200));
   app.get("/metrics", (c) => c.text(metrics.text(c.get("scope").key), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }));
-  const api = apiRoutes({ models: meteredModels(registry, new Meter({ metrics, admission, accounts, report })), report, keepAliveMs: options.keepAliveMs });
+  const api = apiRoutes({ models: meteredModels(registry, new Meter({ metrics, admission, accounts, report })), pace: new Pace(), report, keepAliveMs: options.keepAliveMs });
   // The base URLs of OpenAI's clients, and of DeepSeek's for its betas, for Anthropic's clients and for the rest.
   for (const base of ["/v1", "/beta", "/anthropic/v1", "/"]) app.route(base, api);
   app.get("/version", (c) => c.json({ version }));

@@ -155,7 +155,7 @@ class Choice {
         continue;
       }
       if (event.type === "finish") {
-        if (!ended) yield* this.#rest(text.end());
+        if (!ended) for (const delta of this.#rest(text.end())) yield delta;
         this.#count(this.#last);
         return yield this.#end(event, ended ? "stop" : event.reason);
       }
@@ -165,7 +165,8 @@ class Choice {
       if (this.#model.stop_token_ids.includes(event.token_id)) continue;
       const piece = text.push(event.token_id);
       this.#trail?.push(event, piece);
-      yield* this.#deltas(this.#reader.push(piece));
+      // Each by itself: a generator that another hands on costs a token several turns.
+      for (const delta of this.#deltas(this.#reader.push(piece))) yield delta;
       ended = this.#reader.ended;
       if (ended) done.abort();
     }

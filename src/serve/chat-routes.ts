@@ -25,7 +25,7 @@ export function addChatRoutes(app: Hono, api: Api): void {
     const head = headOf(`chatcmpl-${randomUUID()}`, model);
     nameIgnored(c, request.ignored);
     if (!request.stream) return await respondJson(c, api, abort, toCompletion(head, events));
-    return respondStream(c, api, abort, dataMessages(toChunks(head, request.n, events, request.include_usage)));
+    return respondStream(c, api, abort, dataMessages(toChunks(head, request.n, api.pace.events(events), request.include_usage)));
   });
 }
 

@@ -24,7 +24,7 @@ export function addCompletionRoutes(app: Hono, api: Api): void {
     const head = headOf(`cmpl-${randomUUID()}`, model);
     nameIgnored(c, request.ignored);
     if (!request.stream) return await respondJson(c, api, abort, toTextCompletion(head, prompts));
-    return respondStream(c, api, abort, dataMessages(toTextChunks(head, { prompts: prompts.length, n: request.n }, merge(prompts), request.include_usage)));
+    return respondStream(c, api, abort, dataMessages(toTextChunks(head, { prompts: prompts.length, n: request.n }, api.pace.events(merge(prompts)), request.include_usage)));
   });
 }
 

@@ -7,17 +7,8 @@ export interface SendOptions extends Connection {
   readonly lastWords: string;
 }
 
-/**
- * Events that leave together. Each write takes the system, and the client, a good part of a small model's token, so that one of each
- * event would take a tenth of the engine's time. The first of an answer never wait.
- */
-export const eventsTogether = (sent: number): number => Math.min(16, 1 + Math.floor(sent / 2));
-
-/** Milliseconds that an event may wait for others: fifty writes a second for all answers together, and four at least for each. */
-export const longestWait = (answers: number): number => Math.min(250, 20 * answers);
-
-/** Milliseconds until the process is a multiple of `period` old: what waits in all answers leaves then, and wakes those who read them once. */
-const untilMultiple = (period: number): number => period - (performance.now() % period);
+/** Characters of events that are ready at once and leave together, about. */
+const mostHeld = 2 ** 16;
 
 /**
  * Writes events to the connection under a request: what the streams of `sseBody` and `watched` do for an answer without one, in a
@@ -31,11 +22,9 @@ export class EventSender {
   /** Whether the body goes in chunks (RFC 9112, 7.1), as it does unless the client is of the last century. */
   readonly #chunked: boolean;
   #over = false;
-  /** Events that wait for others, and how many they are; and how many have left. */
+  /** Events that came in this turn, or while others were being written. */
   #held = "";
-  #waiting = 0;
-  #sent = 0;
-  #leaving: NodeJS.Timeout | undefined;
+  #writing = false;
   #written: Promise<void> = Promise.resolve();
   /** When the source was last asked for a message, or what was written to last, which has not left yet. */
   #waitingSince: number | null = null;
@@ -71,27 +60,30 @@ export class EventSender {
       this.#waitingSince = null;
       if (this.#over) return;
       if (done) break;
+      // What is ready is taken before the next tick comes, so that it leaves in one write; but a source need not ever wait.
+      if (this.#held === "") process.nextTick(() => void this.#flush());
       this.#held += sseText(value);
-      if (++this.#waiting >= eventsTogether(this.#sent)) this.#flush();
-      else this.#leaving ??= setTimeout(() => this.#flush(), untilMultiple(longestWait(this.#options.open.size)));
+      if (this.#held.length >= mostHeld) void this.#flush();
     }
-    this.#flush();
-    await this.#written;
+    await this.#flush();
     this.#unreadSince = performance.now();
     this.#options.outgoing.end(() => this.#end());
   }
 
-  #flush(): void {
-    const text = this.#take();
-    if (text !== "") this.#written = this.#write(text);
+  /** Resolves when all that waits, and what comes meanwhile, has left. */
+  #flush(): Promise<void> {
+    if (!this.#writing) this.#written = this.#writeHeld();
+    return this.#written;
+  }
+
+  async #writeHeld(): Promise<void> {
+    this.#writing = true;
+    while (this.#held !== "") await this.#write(this.#take());
+    this.#writing = false;
   }
 
   /** What waits, which then waits no longer. */
   #take(): string {
-    clearTimeout(this.#leaving);
-    this.#leaving = undefined;
-    this.#sent += this.#waiting;
-    this.#waiting = 0;
     const text = this.#held;
     this.#held = "";
     return text;

@@ -18,7 +18,7 @@ export function messagesRoutes(api: Api): Hono {
     const head = { id: `msg_${randomUUID().replaceAll("-", "")}`, model: model.id };
     nameIgnored(c, request.ignored);
     if (!request.stream) return await respondJson(c, api, abort, toMessage(head, events));
-    return respondStream(c, api, abort, toMessageEvents(head, prompt_tokens, events));
+    return respondStream(c, api, abort, toMessageEvents(head, prompt_tokens, api.pace.events(events)));
   });
   app.post("/messages/count_tokens", async (c) => {
     const request = parseCountRequest(await readJson(c));

@@ -115,7 +115,7 @@ class Tally {
         failed = true;
       }
     } finally {
-      if (!sequence.settled) this.#settle(sequence, failed ? "error" : left());
+      this.#settle(sequence, failed ? "error" : left());
     }
   }
 
@@ -139,7 +139,9 @@ class Tally {
     if (before !== undefined) this.#prompts.set(prompt, before === null ? cached : Math.min(before, cached));
   }
 
+  /** Once: a sequence whose requester has gone ends with that, whatever the engine says of it later. */
   #settle(sequence: Sequence, reason: FinishedReason): void {
+    if (sequence.settled) return;
     const { metrics } = this.#options;
     sequence.settled = true;
     this.#running.delete(sequence);

@@ -3,11 +3,14 @@ import { LongjingError } from "../errors/index.ts";
 import { describeError, errorForm } from "./errors.ts";
 import { isTooDeep, mostJsonDepth } from "./json-depth.ts";
 import type { Models } from "./models.ts";
+import type { Pace } from "./pace.ts";
 import { defaultKeepAliveMs, orSilence, sseBody, sseHeaders, type SseMessage } from "./sse.ts";
 
 /** What every route of the API needs. */
 export interface Api {
   readonly models: Models;
+  /** Of the answers that are streamed. */
+  readonly pace: Pace;
   /** Hears of every error that was answered inside a stream while the client was there. */
   readonly report: (error: unknown) => void;
   /** Silent milliseconds after which a sign of life is sent. Default 10000. */
@@ -65,7 +68,7 @@ export async function respondJson(c: Context, { report, keepAliveMs = defaultKee
 /**
  * Sends server-sent events. The status has been sent by the time something fails, so an error becomes the last event.
  */
-export function respondStream(c: Context, { report, keepAliveMs = defaultKeepAliveMs }: Api, abort: AbortController, messages: AsyncIterable<SseMessage>): Response {
+export function respondStream(c: Context, { report, keepAliveMs = defaultKeepAliveMs }: Pick<Api, "report" | "keepAliveMs">, abort: AbortController, messages: AsyncIterable<SseMessage>): Response {
   const safe = async function* (): AsyncGenerator<SseMessage, void> {
     try {
       yield* messages;

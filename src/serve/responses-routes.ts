@@ -16,7 +16,7 @@ export function responsesRoutes(api: Api): Hono {
     const head = { id: `resp_${randomUUID().replaceAll("-", "")}`, created_at: Math.floor(Date.now() / 1000), model: model.id, fields, sampling: model.sampling ?? {} };
     nameIgnored(c, request.ignored);
     if (!request.stream) return await respondJson(c, api, abort, toWholeResponse(head, events));
-    return respondStream(c, api, abort, toResponseEvents(head, events));
+    return respondStream(c, api, abort, toResponseEvents(head, api.pace.events(events)));
   });
   return app;
 }

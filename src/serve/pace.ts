@@ -1,0 +1,113 @@
+import type { ChatEvent } from "./chat-events.ts";
+
+/**
+ * Parts of an answer that leave together. Each write takes the system, and each event the client, a good part of a small model's token,
+ * so that one for each token would take a tenth of the engine's time and more. The first of an answer never wait.
+ */
+export const partsTogether = (sent: number): number => Math.min(16, 1 + Math.floor(sent / 2));
+
+/** Milliseconds that a part may wait for others: fifty writes a second for all answers together, and four at least for each. */
+export const longestWait = (answers: number): number => Math.min(250, 20 * answers);
+
+/** Parts that wait for a reader before the source has to wait too. */
+const mostWaiting = 1024;
+
+/** Milliseconds until the process is a multiple of `period` old: what waits in all answers leaves then, and wakes those who read them once. */
+const untilMultiple = (period: number): number => period - (performance.now() % period);
+
+/** When the parts of answers leave, of all answers that are being streamed. */
+export class Pace {
+  #answers = 0;
+
+  /**
+   * The same answer in fewer events: text that waits is joined to what waits before it, where nobody asked for its tokens. The source is
+   * read as it comes, so that a stop string is found when it is written, until a thousand parts wait for a client that does not read.
+   */
+  async *events(source: AsyncIterable<ChatEvent>): AsyncGenerator<ChatEvent, void> {
+    this.#answers++;
+    const waiting = new Waiting();
+    const filled = waiting.fill(source, () => longestWait(this.#answers));
+    filled.catch(() => {}); // the reader learns of it when all before it has been read
+    try {
+      for (;;) {
+        for (const event of await waiting.take()) yield event;
+        if (waiting.ended) return await filled;
+      }
+    } finally {
+      this.#answers--;
+      waiting.leave();
+      await Promise.allSettled([filled]);
+    }
+  }
+}
+
+/** What waits of one answer. */
+class Waiting {
+  #events: ChatEvent[] = [];
+  #parts = 0;
+  #sent = 0;
+  #due = false;
+  #over = false;
+  #timer: NodeJS.Timeout | undefined;
+  #wake = (): void => {};
+  #taken = (): void => {};
+
+  /** Takes the source to its end, or until the reader leaves. @throws what the source throws */
+  async fill(source: AsyncIterable<ChatEvent>, longest: () => number): Promise<void> {
+    try {
+      for await (const event of source) {
+        if (this.#over) return;
+        this.#add(event);
+        if (event.type === "end" || ++this.#parts >= partsTogether(this.#sent)) this.#release();
+        else this.#timer ??= setTimeout(() => this.#release(), untilMultiple(longest()));
+        if (this.#parts >= mostWaiting) await new Promise<void>((resolve) => (this.#taken = resolve));
+      }
+    } finally {
+      this.leave();
+    }
+  }
+
+  /** What has waited, once it is due. */
+  async take(): Promise<readonly ChatEvent[]> {
+    while (!this.#due) await new Promise<void>((resolve) => (this.#wake = resolve));
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#due = this.#over;
+    this.#sent += this.#parts;
+    this.#parts = 0;
+    this.#taken();
+    return this.#events.splice(0);
+  }
+
+  /** Nothing waits, and nothing will come. */
+  get ended(): boolean {
+    return this.#over && this.#events.length === 0;
+  }
+
+  leave(): void {
+    this.#over = true;
+    this.#release();
+    this.#taken();
+  }
+
+  #add(event: ChatEvent): void {
+    // The order of parts tells something within a choice only.
+    const at = this.#events.findLastIndex(({ index }) => index === event.index);
+    const before = this.#events[at];
+    const joined = before && join(before, event);
+    if (joined) this.#events[at] = joined;
+    else this.#events.push(event);
+  }
+
+  #release(): void {
+    this.#due = true;
+    this.#wake();
+  }
+}
+
+/** Two pieces of text as one. */
+function join(before: ChatEvent, event: ChatEvent): ChatEvent | undefined {
+  if (before.type !== "text-delta" && before.type !== "reasoning-delta") return undefined;
+  if (event.type !== before.type || event.logprobs || before.logprobs) return undefined;
+  return { type: before.type, index: before.index, text: before.text + event.text };
+}
