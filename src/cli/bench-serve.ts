@@ -1,12 +1,12 @@
-import { spawn } from "node:child_process";
+import { fork, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { Option, type Command } from "commander";
 import { LongjingError } from "../errors/index.ts";
-import type { ServedModel } from "../serve/index.ts";
+import type { EngineLoad, MeasuredServer } from "./bench-server.ts";
 import { realNumber, wholeNumber } from "./options.ts";
 import { latencies, spread } from "./percentiles.ts";
-import { engineAnswerer, httpAnswerer, randomRequests, runLoad, type Answerer, type LoadBackend, type LoadRequest, type LoadResult } from "./serving-load.ts";
+import { httpAnswerer, randomRequests, runLoad, type LoadBackend, type LoadRequest, type LoadResult, type LoadShape } from "./serving-load.ts";
 import { openTerminal } from "./terminal.ts";
 
 interface ServeBench {
@@ -37,10 +37,10 @@ export function addBenchServe(bench: Command): void {
     .option("--request-rate <n>", "requests a second, at random times (default: as fast as answers come)", realNumber(1e-3, 1e6), Infinity)
     .addOption(new Option("--backend <name>", "openai: text completions; openai-chat: chats").choices(["openai", "openai-chat"]).default("openai"))
     .option("--no-stream", "ask for whole answers")
-    .option("--engine", "ask the engine without HTTP too, in turns, and say what share of the tokens per second HTTP loses")
+    .option("--engine", "ask the server's engine without HTTP too, in turns, and say what share of the tokens per second HTTP loses")
     .option("--repetitions <n>", "of each test, after one that is not counted (default: 1; with --engine 5)", wholeNumber(1, 1000))
     .option("--seed <n>", "of the prompts and the arrivals", wholeNumber(0), 0)
-    .option("--base-url <url>", "a server that runs already, such as http://127.0.0.1:8000")
+    .addOption(new Option("--base-url <url>", "a server that runs already, such as http://127.0.0.1:8000").conflicts("engine"))
     .option("--api-key <key>", "for it")
     .option("--json", "a JSON line a test")
     .action(benchServing);
@@ -48,35 +48,36 @@ export function addBenchServe(bench: Command): void {
 
 const wholeNumbers = (text: string, before: readonly number[] = []): readonly number[] => [...before, wholeNumber(1, 100_000)(text)];
 
+/** Does a load, in one of two ways. */
+type Way = (requests: readonly LoadRequest[], shape: LoadShape) => Promise<LoadResult>;
+
 /** A server that answers. */
 interface Target {
   readonly url: string;
   readonly model: string;
+  /** Without HTTP. */
+  readonly engine?: Way;
   close(): Promise<void>;
 }
 
 async function benchServing(model: string, options: ServeBench): Promise<void> {
   const { baseUrl, apiKey, backend, stream } = options;
-  const target = baseUrl === undefined ? await startServer(model) : { url: baseUrl.replace(/\/+$/, ""), model, close: async () => {} };
-  let engine: ServedModel | undefined;
+  const start = options.engine ? startMeasured : startServer;
+  const target: Target = baseUrl === undefined ? await start(model) : { url: baseUrl.replace(/\/+$/, ""), model, close: async () => {} };
   try {
     const words = await vocabularyOf(target, apiKey);
-    const http = httpAnswerer({ ...target, backend, stream, apiKey }, words.textOf);
-    if (options.engine) engine = await import("./load-model.ts").then(({ loadServedModel }) => loadServedModel(model));
-    for (const max_concurrency of options.maxConcurrency ?? [1, 8, 32]) {
-      const ways: Ways = { http, ...(engine && { engine: engineAnswerer(engine.engine) }) };
-      say(await benchOne(ways, words.ids, max_concurrency, options), options);
-    }
-    http.close();
+    const answer = httpAnswerer({ ...target, backend, stream, apiKey }, words.textOf);
+    const ways: Ways = { http: (requests, shape) => runLoad(requests, answer, shape), ...(target.engine && { engine: target.engine }) };
+    for (const max_concurrency of options.maxConcurrency ?? [1, 8, 32]) say(await benchOne(ways, words.ids, max_concurrency, options), options);
+    answer.close();
   } finally {
-    engine?.engine.dispose();
     await target.close();
   }
 }
 
 interface Ways {
-  readonly http: Answerer;
-  readonly engine?: Answerer;
+  readonly http: Way;
+  readonly engine?: Way;
 }
 
 /** Rounds of both ways take turns; each round has prompts of its own, the same for both, so that no prefix is known from before. */
@@ -87,9 +88,8 @@ async function benchOne(ways: Ways, vocabulary: readonly number[], max_concurren
   for (let round = 0; round <= repetitions; round++) {
     // Neither is always the first: a machine that grows slower, or faster, favours none.
     for (const way of round % 2 === 0 ? (["http", "engine"] as const) : (["engine", "http"] as const)) {
-      const answer = ways[way];
-      if (answer === undefined) continue;
-      const result = await runLoad(requests(round), answer, { max_concurrency, request_rate, seed: seed + round });
+      const result = await ways[way]?.(requests(round), { max_concurrency, request_rate, seed: seed + round });
+      if (result === undefined) continue;
       // The first is a warm-up.
       if (round > 0) rounds[way].push(result);
     }
@@ -144,6 +144,28 @@ async function startServer(model: string): Promise<Target> {
   return {
     url,
     model: models[0],
+    async close() {
+      server.kill("SIGTERM");
+      await ended;
+    },
+  };
+}
+
+/** In a process of its own, whose engine can be asked without HTTP. */
+async function startMeasured(model: string): Promise<Target> {
+  const server = fork(fileURLToPath(new URL("./bench-server.js", import.meta.url)), [model], { serialization: "advanced" });
+  const ended = once(server, "close");
+  const told = async <T>(): Promise<T> => {
+    const heard = await Promise.race([once(server, "message"), ended.then(() => null)]);
+    if (heard === null) throw new LongjingError("runtime", "The server that is measured has ended", { where: model });
+    return heard[0] as T;
+  };
+  return {
+    ...(await told<MeasuredServer>()),
+    async engine(requests, shape) {
+      server.send({ requests, shape } satisfies EngineLoad);
+      return await told<LoadResult>();
+    },
     async close() {
       server.kill("SIGTERM");
       await ended;

@@ -42,6 +42,8 @@ export interface AppOptions {
   readonly stallMs?: number;
   /** Silent milliseconds after which an answer that is being worked on gives a sign of life. Default 10000. */
   readonly keepAliveMs?: number;
+  /** Tokens of an answer that leave together at most. Default 16. */
+  readonly streamInterval?: number;
   /** Once it is aborted nothing new begins. */
   readonly closing?: AbortSignal;
   /** Ends the streams that are still open with an error. */
@@ -86,7 +88,7 @@ export function createApp(options: AppOptions): Hono {
 
   app.get("/health", (c) => c.json({ status: closing?.aborted ? "closing" : "ok", models: registry.list().map(({ id }) => id) }, closing?.aborted ? 503 : 200));
   app.get("/metrics", (c) => c.text(metrics.text(c.get("scope").key), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }));
-  const api = apiRoutes({ models: meteredModels(registry, new Meter({ metrics, admission, accounts, report })), pace: new Pace(), report, keepAliveMs: options.keepAliveMs });
+  const api = apiRoutes({ models: meteredModels(registry, new Meter({ metrics, admission, accounts, report })), pace: new Pace(options.streamInterval), report, keepAliveMs: options.keepAliveMs });
   // The base URLs of OpenAI's clients, and of DeepSeek's for its betas, for Anthropic's clients and for the rest.
   for (const base of ["/v1", "/beta", "/anthropic/v1", "/"]) app.route(base, api);
   app.get("/version", (c) => c.json({ version }));

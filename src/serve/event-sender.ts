@@ -61,21 +61,21 @@ export class EventSender {
       if (this.#over) return;
       if (done) break;
       // What is ready is taken before the next tick comes, so that it leaves in one write; but a source need not ever wait.
-      if (this.#held === "") process.nextTick(() => void this.#flush());
+      if (this.#held === "") process.nextTick(() => this.#flush());
       this.#held += sseText(value);
-      if (this.#held.length >= mostHeld) void this.#flush();
+      if (this.#held.length >= mostHeld) this.#flush();
     }
-    await this.#flush();
+    await this.#written;
     this.#unreadSince = performance.now();
-    this.#options.outgoing.end(() => this.#end());
+    // The last events and the end of the body leave in one write.
+    this.#options.outgoing.end(this.#take(), () => this.#end());
+  }
+
+  #flush(): void {
+    if (!this.#writing) this.#written = this.#writeHeld();
   }
 
   /** Resolves when all that waits, and what comes meanwhile, has left. */
-  #flush(): Promise<void> {
-    if (!this.#writing) this.#written = this.#writeHeld();
-    return this.#written;
-  }
-
   async #writeHeld(): Promise<void> {
     this.#writing = true;
     while (this.#held !== "") await this.#write(this.#take());

@@ -59,7 +59,7 @@ test("an answer that leaves in fewer events says the same, up to an error too; t
   );
 });
 
-test("who reads slowly gets more at a time, and what is read first leaves alone", async () => {
+test("who reads slowly gets more at a time, and the first part leaves alone", async () => {
   const letters: ChatEvent[] = [...Array.from("abcdefghijklmnopqrstuvwxyz", (text): ChatEvent => ({ type: "text-delta", index: 0, text })), end(0)];
   const told: string[] = [];
   for await (const event of new Pace().events(source(letters, new Set(letters.keys())))) {
@@ -69,6 +69,15 @@ test("who reads slowly gets more at a time, and what is read first leaves alone"
   expect(told[0]).toBe("a");
   expect(told.join("")).toBe("abcdefghijklmnopqrstuvwxyz");
   expect(told.length).toBeLessThan(20);
+});
+
+test("with an interval of one no event is joined to another", async () => {
+  await fc.assert(
+    fc.asyncProperty(answer, fc.array(fc.nat(80)), async (events, pauses) => {
+      expect((await read(new Pace(1).events(source(events, new Set(pauses))))).told).toEqual(events);
+    }),
+    { numRuns: 20 },
+  );
 });
 
 test("a reader that leaves ends the source", async () => {
@@ -87,11 +96,12 @@ test("a reader that leaves ends the source", async () => {
   expect(ended).toBe(true);
 });
 
-test("the first parts of an answer leave alone, and later ones wait for more, the longer the more answers there are", () => {
+test("the first part of an answer leaves alone, and later ones wait for more, the longer the more answers there are", () => {
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 500 }), fc.nat(2000), fc.nat(100), (answers, sent, more) => {
-      expect([partsTogether(0), partsTogether(1)]).toEqual([1, 1]);
-      expect(partsTogether(sent + more)).toBeGreaterThanOrEqual(partsTogether(sent));
+    fc.property(fc.integer({ min: 1, max: 500 }), fc.nat(2000), fc.nat(100), fc.integer({ min: 1, max: 100 }), (answers, sent, more, most) => {
+      expect(partsTogether(0, most)).toBe(1);
+      expect(partsTogether(sent + more, most)).toBeGreaterThanOrEqual(partsTogether(sent, most));
+      expect(partsTogether(sent, most)).toBeLessThanOrEqual(most);
       expect(longestWait(answers + more)).toBeGreaterThanOrEqual(longestWait(answers));
       expect(longestWait(answers)).toBeLessThanOrEqual(250);
       // All answers together: at most fifty writes a second, or four for each.

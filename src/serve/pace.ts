@@ -2,9 +2,9 @@ import type { ChatEvent } from "./chat-events.ts";
 
 /**
  * Parts of an answer that leave together. Each write takes the system, and each event the client, a good part of a small model's token,
- * so that one for each token would take a tenth of the engine's time and more. The first of an answer never wait.
+ * so that one for each token would take a tenth of the engine's time and more. The first of an answer never waits.
  */
-export const partsTogether = (sent: number): number => Math.min(16, 1 + Math.floor(sent / 2));
+export const partsTogether = (sent: number, most: number): number => Math.min(most, 1 + sent);
 
 /** Milliseconds that a part may wait for others: fifty writes a second for all answers together, and four at least for each. */
 export const longestWait = (answers: number): number => Math.min(250, 20 * answers);
@@ -17,7 +17,13 @@ const untilMultiple = (period: number): number => period - (performance.now() % 
 
 /** When the parts of answers leave, of all answers that are being streamed. */
 export class Pace {
+  readonly #most: number;
   #answers = 0;
+
+  /** @param most parts that one event has */
+  constructor(most: number = 16) {
+    this.#most = most;
+  }
 
   /**
    * The same answer in fewer events: text that waits is joined to what waits before it, where nobody asked for its tokens. The source is
@@ -25,7 +31,7 @@ export class Pace {
    */
   async *events(source: AsyncIterable<ChatEvent>): AsyncGenerator<ChatEvent, void> {
     this.#answers++;
-    const waiting = new Waiting();
+    const waiting = new Waiting(this.#most);
     const filled = waiting.fill(source, () => longestWait(this.#answers));
     filled.catch(() => {}); // the reader learns of it when all before it has been read
     try {
@@ -43,7 +49,9 @@ export class Pace {
 
 /** What waits of one answer. */
 class Waiting {
-  #events: ChatEvent[] = [];
+  readonly #most: number;
+  /** Each with how many parts it was made of. */
+  #events: { event: ChatEvent; parts: number }[] = [];
   #parts = 0;
   #sent = 0;
   #due = false;
@@ -52,13 +60,17 @@ class Waiting {
   #wake = (): void => {};
   #taken = (): void => {};
 
+  constructor(most: number) {
+    this.#most = most;
+  }
+
   /** Takes the source to its end, or until the reader leaves. @throws what the source throws */
   async fill(source: AsyncIterable<ChatEvent>, longest: () => number): Promise<void> {
     try {
       for await (const event of source) {
         if (this.#over) return;
         this.#add(event);
-        if (event.type === "end" || ++this.#parts >= partsTogether(this.#sent)) this.#release();
+        if (event.type === "end" || ++this.#parts >= partsTogether(this.#sent, this.#most)) this.#release();
         else this.#timer ??= setTimeout(() => this.#release(), untilMultiple(longest()));
         if (this.#parts >= mostWaiting) await new Promise<void>((resolve) => (this.#taken = resolve));
       }
@@ -76,7 +88,7 @@ class Waiting {
     this.#sent += this.#parts;
     this.#parts = 0;
     this.#taken();
-    return this.#events.splice(0);
+    return this.#events.splice(0).map(({ event }) => event);
   }
 
   /** Nothing waits, and nothing will come. */
@@ -92,11 +104,12 @@ class Waiting {
 
   #add(event: ChatEvent): void {
     // The order of parts tells something within a choice only.
-    const at = this.#events.findLastIndex(({ index }) => index === event.index);
-    const before = this.#events[at];
-    const joined = before && join(before, event);
-    if (joined) this.#events[at] = joined;
-    else this.#events.push(event);
+    const last = this.#events.findLast((before) => before.event.index === event.index);
+    const joined = last && last.parts < this.#most ? join(last.event, event) : undefined;
+    if (last && joined) {
+      last.event = joined;
+      last.parts++;
+    } else this.#events.push({ event, parts: 1 });
   }
 
   #release(): void {
