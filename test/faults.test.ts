@@ -29,7 +29,7 @@ describe("a clock that jumps", () => {
     await vi.waitUntil(() => model.running() === 2);
     vi.setSystemTime(Date.now() + jump);
     for (const text of [...(await streams), await ask()]) {
-      expect([...text.matchAll(/"content":"(v*)"/g)].map(([, said]) => said).join("")).toBe("v".repeat(60));
+      expect(text.match(/"content":"v"/g)).toHaveLength(60);
       expect(text.endsWith("data: [DONE]\n\n")).toBe(true);
       expect(text).not.toContain("keep-alive");
     }

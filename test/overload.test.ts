@@ -102,7 +102,7 @@ test("a client that is killed in the middle of a stream frees its place; the str
   for (const victim of victims) victim.resetAndDestroy();
   await vi.waitUntil(() => model.running() === 5);
   const texts = await others;
-  for (const text of texts) expect([...text.matchAll(/"content":"(y*)"/g)].map(([, said]) => said).join("")).toBe("y".repeat(150));
+  for (const text of texts) expect(text.match(/"content":"y/g)?.length).toBe(150);
   expect(texts.every((text) => text.endsWith("data: [DONE]\n\n"))).toBe(true);
 });
 
@@ -118,8 +118,7 @@ test("a client that does not read is not written to, and is cut off; what waits 
       yield { type: "finish", reason: request.signal?.aborted ? "abort" : "stop", prompt_tokens: 1, cached_tokens: 0, completion_tokens: said };
     },
   });
-  // Tokens that are asked for stay apart, and fill the connection sooner.
-  const body = JSON.stringify({ model: "fake", stream: true, logprobs: true, messages: [{ role: "user", content: "hi" }] });
+  const body = JSON.stringify({ model: "fake", stream: true, messages: [{ role: "user", content: "hi" }] });
   const socket = await dial(`POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
   socket.pause();
   await vi.waitUntil(async () => (await (await fetch(`${listening!.url}/metrics`)).text()).includes('finished_reason="abort"} 1'), { timeout: 20_000, interval: 50 });

@@ -63,7 +63,7 @@ export function addServe(program: Command): void {
     .option("--max-model-gb <gb>", "size of the models in memory at once, by their files", realNumber(0, 1e6))
     .option("--keep-alive <seconds>", "unload a model that nobody has used for so long; 0 keeps it", wholeNumber(0, 2_000_000), 1800)
     .option("--max-waiting <n>", "requests that may wait for their first token; more are answered with 429", wholeNumber(1), 512)
-    .option("--stream-interval <n>", "tokens of a stream that leave together in one chunk, at most; 1 sends each by itself", wholeNumber(1, 1024), 16)
+    .option("--stream-interval <n>", "tokens that one chunk of a stream has at most, of those that leave together; more spare the client work", wholeNumber(1, 1024), 1)
     .option("--drain-timeout <seconds>", "on SIGTERM, how long open requests may go on", wholeNumber(0, 86_400), 30)
     .option("--log <file>", "append the request log to a file (default: standard error); it has no prompts")
     .option("--no-log", "write no request log")

@@ -42,7 +42,7 @@ export interface AppOptions {
   readonly stallMs?: number;
   /** Silent milliseconds after which an answer that is being worked on gives a sign of life. Default 10000. */
   readonly keepAliveMs?: number;
-  /** Tokens of an answer that leave together at most. Default 16. */
+  /** Tokens of an answer that one chunk has at most. Default 1. */
   readonly streamInterval?: number;
   /** Once it is aborted nothing new begins. */
   readonly closing?: AbortSignal;

@@ -1,10 +1,10 @@
 import type { ChatEvent } from "./chat-events.ts";
 
 /**
- * Parts of an answer that leave together. Each write takes the system, and each event the client, a good part of a small model's token,
- * so that one for each token would take a tenth of the engine's time and more. The first of an answer never waits.
+ * Parts of an answer that leave together. Each write takes the system, and the client, a good part of a small model's token, so that one
+ * for each token would take a tenth of the engine's time. The first of an answer never waits.
  */
-export const partsTogether = (sent: number, most: number): number => Math.min(most, 1 + sent);
+export const partsTogether = (sent: number): number => Math.min(16, 1 + sent);
 
 /** Milliseconds that a part may wait for others: fifty writes a second for all answers together, and four at least for each. */
 export const longestWait = (answers: number): number => Math.min(250, 20 * answers);
@@ -17,21 +17,21 @@ const untilMultiple = (period: number): number => period - (performance.now() % 
 
 /** When the parts of answers leave, of all answers that are being streamed. */
 export class Pace {
-  readonly #most: number;
+  readonly #interval: number;
   #answers = 0;
 
-  /** @param most parts that one event has */
-  constructor(most: number = 16) {
-    this.#most = most;
+  /** @param interval pieces of text that one event has at most */
+  constructor(interval: number = 1) {
+    this.#interval = interval;
   }
 
   /**
-   * The same answer in fewer events: text that waits is joined to what waits before it, where nobody asked for its tokens. The source is
+   * The same answer, by several parts at a time; text that nobody has asked the tokens of may be joined to what waits before it. The source is
    * read as it comes, so that a stop string is found when it is written, until a thousand parts wait for a client that does not read.
    */
   async *events(source: AsyncIterable<ChatEvent>): AsyncGenerator<ChatEvent, void> {
     this.#answers++;
-    const waiting = new Waiting(this.#most);
+    const waiting = new Waiting(this.#interval);
     const filled = waiting.fill(source, () => longestWait(this.#answers));
     filled.catch(() => {}); // the reader learns of it when all before it has been read
     try {
@@ -49,7 +49,7 @@ export class Pace {
 
 /** What waits of one answer. */
 class Waiting {
-  readonly #most: number;
+  readonly #interval: number;
   /** Each with how many parts it was made of. */
   #events: { event: ChatEvent; parts: number }[] = [];
   #parts = 0;
@@ -60,8 +60,8 @@ class Waiting {
   #wake = (): void => {};
   #taken = (): void => {};
 
-  constructor(most: number) {
-    this.#most = most;
+  constructor(interval: number) {
+    this.#interval = interval;
   }
 
   /** Takes the source to its end, or until the reader leaves. @throws what the source throws */
@@ -70,7 +70,7 @@ class Waiting {
       for await (const event of source) {
         if (this.#over) return;
         this.#add(event);
-        if (event.type === "end" || ++this.#parts >= partsTogether(this.#sent, this.#most)) this.#release();
+        if (event.type === "end" || ++this.#parts >= partsTogether(this.#sent)) this.#release();
         else this.#timer ??= setTimeout(() => this.#release(), untilMultiple(longest()));
         if (this.#parts >= mostWaiting) await new Promise<void>((resolve) => (this.#taken = resolve));
       }
@@ -105,7 +105,7 @@ class Waiting {
   #add(event: ChatEvent): void {
     // The order of parts tells something within a choice only.
     const last = this.#events.findLast((before) => before.event.index === event.index);
-    const joined = last && last.parts < this.#most ? join(last.event, event) : undefined;
+    const joined = last && last.parts < this.#interval ? join(last.event, event) : undefined;
     if (last && joined) {
       last.event = joined;
       last.parts++;
