@@ -38,7 +38,7 @@ export function addBenchServe(bench: Command): void {
     .addOption(new Option("--backend <name>", "openai: text completions; openai-chat: chats").choices(["openai", "openai-chat"]).default("openai"))
     .option("--no-stream", "ask for whole answers")
     .option("--engine", "ask the server's engine without HTTP too, in turns, and say what share of the tokens per second HTTP loses")
-    .option("--repetitions <n>", "of each test, after one that is not counted (default: 1; with --engine 5)", wholeNumber(1, 1000))
+    .option("--repetitions <n>", "of each test, after one that is not counted (default: 1; with --engine those of 20 seconds, 5 to 31)", wholeNumber(1, 1000))
     .option("--seed <n>", "of the prompts and the arrivals", wholeNumber(0), 0)
     .addOption(new Option("--base-url <url>", "a server that runs already, such as http://127.0.0.1:8000").conflicts("engine"))
     .option("--api-key <key>", "for it")
@@ -81,11 +81,11 @@ interface Ways {
 }
 
 /** Rounds of both ways take turns; each round has prompts of its own, the same for both, so that no prefix is known from before. */
-async function benchOne(ways: Ways, vocabulary: readonly number[], max_concurrency: number, { numPrompts, randomInputLen, randomOutputLen, requestRate: request_rate, backend, stream, engine, repetitions = engine ? 5 : 1, seed }: ServeBench): Promise<Report> {
+async function benchOne(ways: Ways, vocabulary: readonly number[], max_concurrency: number, { numPrompts, randomInputLen, randomOutputLen, requestRate: request_rate, backend, stream, engine, repetitions, seed }: ServeBench): Promise<Report> {
   const num_prompts = numPrompts ?? 2 * max_concurrency;
   const requests = (round: number): LoadRequest[] => randomRequests(vocabulary, { count: num_prompts, input: randomInputLen, output: randomOutputLen, seed: seed + round });
   const rounds: { readonly http: LoadResult[]; readonly engine: LoadResult[] } = { http: [], engine: [] };
-  for (let round = 0; round <= repetitions; round++) {
+  for (let round = 0; !isEnough(rounds.http, repetitions, engine); round++) {
     // Neither is always the first: a machine that grows slower, or faster, favours none.
     for (const way of round % 2 === 0 ? (["http", "engine"] as const) : (["engine", "http"] as const)) {
       const result = await ways[way]?.(requests(round), { max_concurrency, request_rate, seed: seed + round });
@@ -119,6 +119,12 @@ async function benchOne(ways: Ways, vocabulary: readonly number[], max_concurren
     ...(ways.engine && { engine_tokens_per_second: spread(rates.engine), lost: spread(rates.http.map((rate, round) => 1 - rate / rates.engine[round]!)) }),
     ...(errors[0] !== undefined && { first_error: errors[0] }),
   };
+}
+
+/** Rounds of one stream are over in a second, and differ by several per cent: the shorter they are, the more are needed to tell what is lost. */
+function isEnough(rounds: readonly LoadResult[], repetitions: number | undefined, engine: true | undefined): boolean {
+  if (repetitions !== undefined || !engine) return rounds.length >= (repetitions ?? 1);
+  return rounds.length >= 31 || (rounds.length >= 5 && rounds.reduce((sum, { duration }) => sum + duration, 0) >= 20);
 }
 
 type Report = Readonly<Record<string, unknown>> & { readonly test: string; readonly failed: number };
