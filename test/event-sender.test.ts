@@ -137,18 +137,18 @@ test("with an interval, tokens that leave together are fewer chunks of the same 
   expect(apart.length).toBe(text.length);
 });
 
-test("text that waits for more leaves before long where none comes", async () => {
+test("events that wait for others leave before long where none come", async () => {
   const { url } = await serve({ say: () => "abcdefghijklmnop", stallAfter: 15 });
   const cut = new AbortController();
   const read = async (): Promise<string> => {
     let text = "";
     for await (const bytes of (await fetch(`${url}/v1/completions`, { ...asked({ prompt: "x" }), signal: cut.signal })).body!.pipeThrough(new TextDecoderStream())) {
       text += bytes;
-      if (said(text).endsWith("o")) break;
+      if (text.includes('"o"')) break;
     }
     return text;
   };
-  for (const text of await Promise.all(Array.from({ length: 16 }, read))) expect(said(text)).toBe("abcdefghijklmno");
+  for (const text of await Promise.all(Array.from({ length: 16 }, read))) expect(text.match(/"text":"[a-o]"/g)?.length).toBe(15);
   cut.abort();
 });
 

@@ -1,4 +1,4 @@
-import { fork, spawn } from "node:child_process";
+import { fork, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { Option, type Command } from "commander";
@@ -143,34 +143,38 @@ const launcher = fileURLToPath(new URL("../../bin/longjing", import.meta.url));
 /** In a process of its own, as it is served. */
 async function startServer(model: string): Promise<Target> {
   const server = spawn(process.execPath, [launcher, "serve", model, "--port", "0", "--no-log", "--no-studio", "--json"], { stdio: ["ignore", "pipe", "inherit"] });
-  const ended = once(server, "close");
-  const ready = await Promise.race([once(server.stdout, "data"), ended.then(() => null)]);
-  if (ready === null) throw new LongjingError("runtime", "The server has ended before it was ready", { where: model });
-  const { url, models } = JSON.parse(String(ready[0])) as { url: string; models: readonly [string] };
-  return {
-    url,
-    model: models[0],
-    async close() {
-      server.kill("SIGTERM");
-      await ended;
-    },
-  };
+  const { told, close } = watched(server, model);
+  const { url, models } = JSON.parse(String(await told(once(server.stdout, "data")))) as { url: string; models: readonly [string] };
+  return { url, model: models[0], close };
 }
 
 /** In a process of its own, whose engine can be asked without HTTP. */
 async function startMeasured(model: string): Promise<Target> {
   const server = fork(fileURLToPath(new URL("./bench-server.js", import.meta.url)), [model], { serialization: "advanced" });
-  const ended = once(server, "close");
-  const told = async <T>(): Promise<T> => {
-    const heard = await Promise.race([once(server, "message"), ended.then(() => null)]);
-    if (heard === null) throw new LongjingError("runtime", "The server that is measured has ended", { where: model });
-    return heard[0] as T;
-  };
+  const { told, close } = watched(server, model);
   return {
-    ...(await told<MeasuredServer>()),
+    ...((await told(once(server, "message"))) as MeasuredServer),
     async engine(requests, shape) {
       server.send({ requests, shape } satisfies EngineLoad);
-      return await told<LoadResult>();
+      return (await told(once(server, "message"))) as LoadResult;
+    },
+    close,
+  };
+}
+
+interface Watched {
+  /** The first value of an event. @throws LongjingError "runtime" where the server ends before it comes */
+  told(event: Promise<unknown[]>): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+function watched(server: ChildProcess, model: string): Watched {
+  const ended = once(server, "close");
+  return {
+    async told(event) {
+      const heard = await Promise.race([event, ended.then(() => null)]);
+      if (heard === null) throw new LongjingError("runtime", "The server has ended before it was ready", { where: model });
+      return heard[0];
     },
     async close() {
       server.kill("SIGTERM");
