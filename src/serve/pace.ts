@@ -6,8 +6,11 @@ import type { ChatEvent } from "./chat-events.ts";
  */
 export const partsTogether = (sent: number): number => Math.min(16, 1 + sent);
 
-/** Milliseconds that a part may wait for others: fifty writes a second for all answers together, and four at least for each. */
-export const longestWait = (answers: number): number => Math.min(250, 20 * answers);
+/**
+ * Milliseconds that a part may wait for others: one answer is written twenty times a second, which reads as it would in one piece; all answers
+ * together fifty times, but each of them four times at least.
+ */
+export const longestWait = (answers: number): number => Math.min(250, Math.max(50, 20 * answers));
 
 /** Parts that wait for a reader before the source has to wait too. */
 const mostWaiting = 1024;
