@@ -1,5 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
-import type { CharSet, Expression } from "./expression.ts";
+import { digits, type CharSet, type Expression } from "./expression.ts";
 import { utf8, type ByteRanges } from "./utf8.ts";
 
 /** Counts work, so that a hostile grammar ends soon and on every machine at the same place. */
@@ -124,6 +124,8 @@ export class AutomatonBuilder {
         nfa[from]?.calls.push({ rule: this.#ruleIds.get(expression.name) as number, to });
         return to;
       }
+      case "multiple":
+        return this.#addMultiple(nfa, expression.of, from);
       default:
         return this.#addProduct(nfa, this.dfa(expression.item), this.dfa(expression.other), expression.type === "and", from);
     }
@@ -146,6 +148,19 @@ export class AutomatonBuilder {
         at = next;
       }
     }
+    return to;
+  }
+
+  /** A state for each remainder: digits that leave r leave, with one more digit d, what 10r + d leaves. */
+  #addMultiple(nfa: NfaState[], of: number, from: number): number {
+    const to = this.#state(nfa);
+    const remainders = Array.from({ length: of }, () => this.#state(nfa));
+    const read = digits.map((digit) => this.#classes.sequences(digit).flat(2));
+    for (const [remainder, state] of remainders.entries()) {
+      for (const [digit, classes] of read.entries()) nfa[state]?.bytes.push({ classes, to: remainders[(10 * remainder + digit) % of] as number });
+    }
+    nfa[from]?.free.push(remainders[0] as number);
+    nfa[remainders[0] as number]?.free.push(to);
     return to;
   }
 

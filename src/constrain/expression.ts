@@ -8,6 +8,8 @@ export type Expression =
   | { readonly type: "sequence"; readonly items: readonly Expression[] }
   | { readonly type: "choice"; readonly items: readonly Expression[] }
   | { readonly type: "repeat"; readonly item: Expression; readonly min: number; readonly max: number }
+  /** Decimal digits of a number that `of` divides, a whole number from 1; none are 0. */
+  | { readonly type: "multiple"; readonly of: number }
   /** Whatever the rule of this name says. */
   | { readonly type: "rule"; readonly name: string }
   /** What `item` says and `other` says too (`and`), or does not say (`and not`). Neither may name a rule. */
@@ -57,6 +59,8 @@ export const codePoint = (char: string): number => char.codePointAt(0) as number
 
 export const chars = (set: CharSet): Expression => ({ type: "chars", set });
 export const range = (low: string, high: string): Expression => chars([[codePoint(low), codePoint(high)]]);
+/** Each of the ten digits. */
+export const digits: readonly CharSet[] = Array.from("0123456789", setOf);
 export const anyChar: Expression = chars(complement([]));
 export const sequence = (...items: readonly Expression[]): Expression => (items.length === 1 ? (items[0] as Expression) : { type: "sequence", items });
 export const choice = (...items: readonly Expression[]): Expression => (items.length === 1 ? (items[0] as Expression) : { type: "choice", items });

@@ -198,6 +198,31 @@ describe("numbers within bounds", () => {
   });
 });
 
+test("multiples within bounds are those that a validator says, and nothing that a reader rounds", () => {
+  const divisor = fc.oneof(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 1000 }));
+  const bound = fc.option(fc.integer({ min: -9999, max: 9999 }).map((halves) => halves / 2), { nil: undefined });
+  fc.assert(
+    fc.property(divisor, fc.option(divisor, { nil: undefined }), bound, bound, fc.constantFrom("integer", "number"), fc.array(fc.integer({ min: -30, max: 30 }), { minLength: 1 }), fc.integer({ min: -6000, max: 6000 }), (step, other, low, high, type, counts, value) => {
+      const both = { multipleOf: step, ...(other !== undefined && { allOf: [{ multipleOf: other }] }) };
+      const schema = { type, ...both, ...(low !== undefined && { minimum: low }), ...(high !== undefined && { exclusiveMaximum: high }) };
+      const validate = ajv.compile(schema);
+      const values = [...counts.map((count) => count * step), ...counts.map((count) => count * (other ?? 1) * step), value];
+      let masks: TokenMasks;
+      try {
+        masks = masksOf({ type: "json_schema", schema });
+      } catch (error) {
+        const { code } = error as { code: string };
+        // Either too large a divisor of both, or nothing lies within the bounds.
+        if (code !== "unsupported") for (const one of values) expect([one, validate(one)]).toEqual([one, false]);
+        return;
+      }
+      for (const one of values) expect([one, accepts(masks, String(one))]).toEqual([one, validate(one)]);
+      expect(accepts(masks, String(step * 10 ** 15))).toBe(false);
+    }),
+    { numRuns: 200 },
+  );
+});
+
 describe("a schema is refused", () => {
   const refusal = (schema: unknown): unknown => {
     try {
@@ -209,7 +234,7 @@ describe("a schema is refused", () => {
     }
   };
 
-  test.each(["not", "if", "patternProperties", "propertyNames", "contains", "multipleOf", "dependentRequired", "unevaluatedProperties", "uniqueItems"])("with the place of the keyword %s, which would be left out", (keyword) => {
+  test.each(["not", "if", "patternProperties", "propertyNames", "contains", "dependentRequired", "unevaluatedProperties", "uniqueItems"])("with the place of the keyword %s, which would be left out", (keyword) => {
     expect(refusal({ properties: { "a/b": { items: { [keyword]: true } } } })).toEqual(["unsupported", `json_schema.schema#/properties/a~1b/items/${keyword}`]);
   });
 
@@ -226,6 +251,10 @@ describe("a schema is refused", () => {
     [{ type: "string", maxLength: 1e6 }, "bad_argument", "#"],
     [{ type: "integer", minimum: 2 ** 53 }, "bad_argument", "#/minimum"],
     [{ type: "integer", exclusiveMaximum: -(2 ** 53) }, "bad_argument", "#/exclusiveMaximum"],
+    [{ multipleOf: 0 }, "bad_argument", "#/multipleOf"],
+    [{ multipleOf: "2" }, "bad_argument", "#/multipleOf"],
+    [{ type: "number", multipleOf: 0.1 }, "unsupported", "#/multipleOf"],
+    [{ allOf: [{ multipleOf: 35 }, { multipleOf: 49 }, { multipleOf: 23 }] }, "unsupported", "#/multipleOf"],
   ])("%j", (schema, code, path) => expect(refusal(schema)).toEqual([code, `json_schema.schema${path}`]));
 
   test.each([[false], [{ $ref: "#" }], [{ anyOf: [{ $ref: "#" }, { type: "null" }] }], [{ type: "integer", minimum: 3, maximum: 2 }], [{ allOf: [{ $ref: "#" }] }], [{ type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }]])(

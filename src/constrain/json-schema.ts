@@ -247,7 +247,9 @@ function number(schema: SchemaObject, integer: boolean, at: SchemaPlace): Expres
     flag(exclusive) ? [undefined, bound(plain)] : [bound(plain), schema[exclusive] === false ? undefined : bound(exclusive)];
   const [minimum, exclusiveMinimum] = side("minimum", "exclusiveMinimum");
   const [maximum, exclusiveMaximum] = side("maximum", "exclusiveMaximum");
-  const given = Object.entries({ minimum, exclusiveMinimum, maximum, exclusiveMaximum }).filter(([, value]) => value !== undefined);
+  const multipleOf = bound("multipleOf");
+  if (multipleOf !== undefined && multipleOf <= 0) throw at.in("multipleOf").error("not a divisor", multipleOf, "a number above 0");
+  const given = Object.entries({ minimum, exclusiveMinimum, maximum, exclusiveMaximum, multipleOf }).filter(([, value]) => value !== undefined);
   return numberWithin({ integer, ...Object.fromEntries(given) });
 }
 

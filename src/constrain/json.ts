@@ -91,6 +91,7 @@ export function asJson(expression: Expression): Expression {
     case "and":
     case "and not":
       return { type: expression.type, item: asJson(expression.item), other: asJson(expression.other) };
+    case "multiple":
     case "rule":
       return expression;
   }

@@ -8,6 +8,8 @@ export interface Bounds {
   readonly maximum?: number;
   readonly exclusiveMinimum?: number;
   readonly exclusiveMaximum?: number;
+  /** A whole number from 1: what it does not divide is left out, and so are numbers of more than fifteen digits, which would be rounded. */
+  readonly multipleOf?: number;
 }
 
 /** A decimal without its sign: digits before and after the point, no zeros at either end ("0" before it is ""). */
@@ -18,6 +20,8 @@ interface Decimal {
 
 const mostWhole = 18;
 const mostFraction = 25;
+/** Digits of whole numbers that a double tells apart. */
+const mostExact = 15;
 const tiniest = 1e-20;
 const digit = range("0", "9");
 
@@ -25,14 +29,21 @@ const digit = range("0", "9");
  * Numbers within bounds, written without an exponent wherever there is a bound. What is written is compared as it will be read:
  * above a number means from the next number that there is.
  */
-export function numberWithin({ integer, ...bounds }: Bounds): Expression {
+export function numberWithin({ multipleOf, integer: only, ...bounds }: Bounds): Expression {
+  const integer = only || multipleOf !== undefined;
   const [low, high] = [lowest(bounds, integer), -lowest(negated(bounds), integer)];
-  const limits = [...(low === -Infinity ? [] : [atLeast(low, integer)]), ...(high === Infinity ? [] : [atMost(high, integer)])];
+  const limits = [
+    ...(low === -Infinity ? [] : [atLeast(low, integer)]),
+    ...(high === Infinity ? [] : [atMost(high, integer)]),
+    ...(multipleOf === undefined ? [] : [sequence(optional(literal("-")), multiple(multipleOf))]),
+  ];
   if (limits.length === 0) return integer ? json.integer : json.number;
   return limits.reduce((item, other) => ({ type: "and", item, other }));
 }
 
-type Ends = Omit<Bounds, "integer">;
+const multiple = (of: number): Expression => ({ type: "and", item: wholeNumber(mostExact), other: { type: "multiple", of } });
+
+type Ends = Omit<Bounds, "integer" | "multipleOf">;
 
 const negated = ({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Ends): Ends => {
   const ends = { minimum: maximum, maximum: minimum, exclusiveMinimum: exclusiveMaximum, exclusiveMaximum: exclusiveMinimum };
@@ -130,7 +141,8 @@ function equalTo(fraction: string): Expression {
 
 const zero = (integer: boolean): Expression => sequence(literal("0"), integer ? empty : equalTo(""));
 const anyFraction = (integer: boolean): Expression => (integer ? empty : optional(sequence(literal("."), repeat(digit, 1, mostFraction))));
-const any = (integer: boolean): Expression => sequence(choice(literal("0"), sequence(range("1", "9"), repeat(digit, 0, mostWhole - 1))), anyFraction(integer));
+const wholeNumber = (mostDigits: number): Expression => choice(literal("0"), sequence(range("1", "9"), repeat(digit, 0, mostDigits - 1)));
+const any = (integer: boolean): Expression => sequence(wholeNumber(mostWhole), anyFraction(integer));
 
 /** A number's shortest decimal, without exponent. */
 function decimal(size: number): Decimal {

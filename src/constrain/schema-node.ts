@@ -12,7 +12,7 @@ const keywords = {
   object: ["properties", "required", "additionalProperties", "minProperties", "maxProperties"],
   array: ["items", "prefixItems", "additionalItems", "minItems", "maxItems"],
   string: ["minLength", "maxLength", "pattern", "format"],
-  number: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"],
+  number: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"],
 } as const;
 
 const general = ["type", "nullable", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"];
@@ -20,7 +20,7 @@ const general = ["type", "nullable", "enum", "const", "anyOf", "oneOf", "allOf",
 /** To leave one of these out would let through what the schema forbids. */
 const unsupported = [
   "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "patternProperties", "propertyNames", "unevaluatedProperties",
-  "contains", "minContains", "maxContains", "unevaluatedItems", "multipleOf", "$dynamicRef", "$recursiveRef",
+  "contains", "minContains", "maxContains", "unevaluatedItems", "$dynamicRef", "$recursiveRef",
 ];
 
 const known = new Set<string>([...general, ...Object.values(keywords).flat()]);
@@ -30,8 +30,18 @@ export function restrictions(schema: SchemaObject): string[] {
   return Object.keys(schema).filter((key) => known.has(key) || unsupported.includes(key) || key === "uniqueItems");
 }
 
+/** Keywords that are enforced, or say nothing, with some values. */
+const supported: Readonly<Record<string, (value: unknown) => boolean>> = {
+  uniqueItems: (value) => value !== true,
+  // Validators divide doubles, and so do not agree on what 0.1 divides.
+  multipleOf: (value) => typeof value !== "number" || value <= 0 || (Number.isInteger(value) && value <= largestDivisor),
+};
+
+/** An automaton that divides has as many states. */
+export const largestDivisor = 1000;
+
 /** Whether a schema's keyword would forbid something and is never enforced. */
-export const isUnsupported = (schema: SchemaObject, keyword: string): boolean => unsupported.includes(keyword) || (keyword === "uniqueItems" && schema[keyword] === true);
+export const isUnsupported = (schema: SchemaObject, keyword: string): boolean => unsupported.includes(keyword) || supported[keyword]?.(schema[keyword]) === false;
 
 /** Counts of properties that the other keywords do not imply, which is how alone they are enforced. */
 export function unimplied({ required, properties, additionalProperties, minProperties, maxProperties }: SchemaObject): string[] {
@@ -79,7 +89,7 @@ export function checkSchema(value: unknown, at: SchemaPlace): Schema {
   if (typeof value === "boolean") return value;
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw at.error("not a schema", value, "an object or a boolean");
   const schema = value as SchemaObject;
-  const stray = [...unsupported, "uniqueItems"].find((keyword) => Object.hasOwn(schema, keyword) && isUnsupported(schema, keyword));
+  const stray = [...unsupported, ...Object.keys(supported)].find((keyword) => Object.hasOwn(schema, keyword) && isUnsupported(schema, keyword));
   if (stray !== undefined) throw at.unsupported(stray);
   return schema;
 }
