@@ -39,6 +39,12 @@ test.each(refused)("what is left can be enforced: %j", (more) => {
   expect(() => compiled({ type: "json_schema", schema: enforceable(schema).schema })).not.toThrow();
 });
 
+test("words that JSON Schema does not know stay, whatever they are called", () => {
+  const schema = Object.fromEntries(["hasOwnProperty", "toString", "__defineGetter__", "constructor", "x"].map((name) => [name, 1]));
+  Object.defineProperty(schema, "__proto__", { value: 1, enumerable: true });
+  expect(enforceable(schema)).toEqual({ schema, left_out: [] });
+});
+
 test("counts of properties that the other keywords imply stay", () => {
   const schema = { type: "object", properties: { a: {}, b: {} }, required: ["a"], additionalProperties: false, minProperties: 1, maxProperties: 2 };
   expect(enforceable(schema)).toEqual({ schema, left_out: [] });

@@ -23,7 +23,7 @@ function mergeKeyword(keyword: string, a: SchemaObject, b: SchemaObject, at: Sch
   if (typeof x === "number" && typeof y === "number") {
     if (larger.includes(keyword)) return Math.max(x, y);
     if (smaller.includes(keyword)) return Math.min(x, y);
-    if (keyword === "multipleOf" && isPositive(x) && isPositive(y)) return (x / greatestDivisor(x, y)) * y;
+    if (keyword === "multipleOf" && isDivisor(x) && isDivisor(y)) return (x / greatestDivisor(x, y)) * y;
   }
   switch (keyword) {
     case "type":
@@ -45,7 +45,7 @@ function mergeKeyword(keyword: string, a: SchemaObject, b: SchemaObject, at: Sch
   throw at.unsupported(keyword, "It is there twice, with different values");
 }
 
-const isPositive = (value: number): boolean => Number.isSafeInteger(value) && value > 0;
+const isDivisor = (value: number): boolean => Number.isSafeInteger(value) && value > 0;
 
 /** Euclid's, of two whole numbers above 0. */
 const greatestDivisor = (a: number, b: number): number => (b === 0 ? a : greatestDivisor(b, a % b));

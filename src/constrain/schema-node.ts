@@ -30,18 +30,18 @@ export function restrictions(schema: SchemaObject): string[] {
   return Object.keys(schema).filter((key) => known.has(key) || unsupported.includes(key) || key === "uniqueItems");
 }
 
-/** Keywords that are enforced, or say nothing, with some values. */
-const supported: Readonly<Record<string, (value: unknown) => boolean>> = {
-  uniqueItems: (value) => value !== true,
-  // Validators divide doubles, and so do not agree on what 0.1 divides.
-  multipleOf: (value) => typeof value !== "number" || value <= 0 || (Number.isInteger(value) && value <= largestDivisor),
-};
-
 /** An automaton that divides has as many states. */
-export const largestDivisor = 1000;
+const largestDivisor = 1000;
+
+/** Keywords that are not enforced with some values. */
+const unsupportedValues = new Map<string, (value: unknown) => boolean>([
+  ["uniqueItems", (value) => value === true],
+  // Validators divide doubles, and so do not agree on what 0.1 divides.
+  ["multipleOf", (value) => typeof value === "number" && value > 0 && !(Number.isInteger(value) && value <= largestDivisor)],
+]);
 
 /** Whether a schema's keyword would forbid something and is never enforced. */
-export const isUnsupported = (schema: SchemaObject, keyword: string): boolean => unsupported.includes(keyword) || supported[keyword]?.(schema[keyword]) === false;
+export const isUnsupported = (schema: SchemaObject, keyword: string): boolean => unsupported.includes(keyword) || unsupportedValues.get(keyword)?.(schema[keyword]) === true;
 
 /** Counts of properties that the other keywords do not imply, which is how alone they are enforced. */
 export function unimplied({ required, properties, additionalProperties, minProperties, maxProperties }: SchemaObject): string[] {
@@ -89,7 +89,7 @@ export function checkSchema(value: unknown, at: SchemaPlace): Schema {
   if (typeof value === "boolean") return value;
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw at.error("not a schema", value, "an object or a boolean");
   const schema = value as SchemaObject;
-  const stray = [...unsupported, ...Object.keys(supported)].find((keyword) => Object.hasOwn(schema, keyword) && isUnsupported(schema, keyword));
+  const stray = [...unsupported, ...unsupportedValues.keys()].find((keyword) => Object.hasOwn(schema, keyword) && isUnsupported(schema, keyword));
   if (stray !== undefined) throw at.unsupported(stray);
   return schema;
 }
