@@ -33,15 +33,15 @@ export function restrictions(schema: SchemaObject): string[] {
 /** An automaton that divides has as many states. */
 const largestDivisor = 1000;
 
-/** Keywords that are not enforced with some values. */
-const unsupportedValues = new Map<string, (value: unknown) => boolean>([
-  ["uniqueItems", (value) => value === true],
+/** Keywords that are not enforced with some values, and what to say of others. */
+const unsupportedValues = new Map<string, { readonly is: (value: unknown) => boolean; readonly hint?: string }>([
+  ["uniqueItems", { is: (value) => value === true }],
   // Validators divide doubles, and so do not agree on what 0.1 divides.
-  ["multipleOf", (value) => typeof value === "number" && value > 0 && !(Number.isInteger(value) && value <= largestDivisor)],
+  ["multipleOf", { is: (value) => typeof value === "number" && value > 0 && !(Number.isInteger(value) && value <= largestDivisor), hint: `Whole numbers to ${largestDivisor} are` }],
 ]);
 
 /** Whether a schema's keyword would forbid something and is never enforced. */
-export const isUnsupported = (schema: SchemaObject, keyword: string): boolean => unsupported.includes(keyword) || unsupportedValues.get(keyword)?.(schema[keyword]) === true;
+export const isUnsupported = (schema: SchemaObject, keyword: string): boolean => unsupported.includes(keyword) || unsupportedValues.get(keyword)?.is(schema[keyword]) === true;
 
 /** Counts of properties that the other keywords do not imply, which is how alone they are enforced. */
 export function unimplied({ required, properties, additionalProperties, minProperties, maxProperties }: SchemaObject): string[] {
@@ -90,7 +90,7 @@ export function checkSchema(value: unknown, at: SchemaPlace): Schema {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw at.error("not a schema", value, "an object or a boolean");
   const schema = value as SchemaObject;
   const stray = [...unsupported, ...unsupportedValues.keys()].find((keyword) => Object.hasOwn(schema, keyword) && isUnsupported(schema, keyword));
-  if (stray !== undefined) throw at.unsupported(stray);
+  if (stray !== undefined) throw at.unsupported(stray, unsupportedValues.get(stray)?.hint);
   return schema;
 }
 
