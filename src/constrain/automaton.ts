@@ -1,5 +1,5 @@
 import { LongjingError } from "../errors/index.ts";
-import { digits, type CharSet, type Expression } from "./expression.ts";
+import { digitSets, type CharSet, type Expression } from "./expression.ts";
 import { utf8, type ByteRanges } from "./utf8.ts";
 
 /** Counts work, so that a hostile grammar ends soon and on every machine at the same place. */
@@ -155,7 +155,7 @@ export class AutomatonBuilder {
   #addMultiple(nfa: NfaState[], of: number, from: number): number {
     const to = this.#state(nfa);
     const remainders = Array.from({ length: of }, () => this.#state(nfa));
-    const read = digits.map((digit) => this.#classes.sequences(digit).flat(2));
+    const read = digitSets.map((digit) => this.#classes.sequences(digit).flat(2));
     for (const [remainder, state] of remainders.entries()) {
       for (const [digit, classes] of read.entries()) nfa[state]?.bytes.push({ classes, to: remainders[(10 * remainder + digit) % of] as number });
     }

@@ -1,6 +1,6 @@
 import { LongjingError } from "../errors/index.ts";
 import { AutomatonBuilder, byteClasses, Fuel, tooComplex, type Dfa } from "./automaton.ts";
-import { digits, type CharSet, type Expression, type Grammar } from "./expression.ts";
+import { digitSets, type CharSet, type Expression, type Grammar } from "./expression.ts";
 
 /**
  * A grammar as one automaton a rule, over bytes. Plain arrays: it can be handed from one thread to another. States of all
@@ -54,7 +54,7 @@ function reachable({ root, rules }: Grammar): { rules: Map<string, Expression>; 
   const visit = (expression: Expression): void => {
     if (expression.type === "chars") sets.add(expression.set);
     else if (expression.type === "rule") names.add(expression.name);
-    else if (expression.type === "multiple") digits.forEach((digit) => sets.add(digit));
+    else if (expression.type === "multiple") digitSets.forEach((digit) => sets.add(digit));
     else if (expression.type === "sequence" || expression.type === "choice") expression.items.forEach(visit);
     else {
       visit(expression.item);

@@ -59,8 +59,9 @@ export const codePoint = (char: string): number => char.codePointAt(0) as number
 
 export const chars = (set: CharSet): Expression => ({ type: "chars", set });
 export const range = (low: string, high: string): Expression => chars([[codePoint(low), codePoint(high)]]);
-/** Each of the ten digits. */
-export const digits: readonly CharSet[] = Array.from("0123456789", setOf);
+export const digit: Expression = range("0", "9");
+/** Each of the ten. */
+export const digitSets: readonly CharSet[] = Array.from("0123456789", setOf);
 export const anyChar: Expression = chars(complement([]));
 export const sequence = (...items: readonly Expression[]): Expression => (items.length === 1 ? (items[0] as Expression) : { type: "sequence", items });
 export const choice = (...items: readonly Expression[]): Expression => (items.length === 1 ? (items[0] as Expression) : { type: "choice", items });

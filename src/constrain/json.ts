@@ -1,6 +1,5 @@
-import { charSet, chars, choice, complement, intersection, literal, optional, range, repeat, rule, sequence, setOf, type CharSet, type Expression } from "./expression.ts";
+import { charSet, chars, choice, complement, digit, intersection, literal, optional, range, repeat, rule, sequence, setOf, type CharSet, type Expression } from "./expression.ts";
 
-const digit = range("0", "9");
 /** What a string may not hold as it is. */
 const escaped: CharSet = charSet([[0, 0x1f], ...setOf('"\\')]);
 
@@ -14,7 +13,7 @@ export const jsonRules: ReadonlyMap<string, Expression> = new Map<string, Expres
     char: jsonChar(),
     string: sequence(literal('"'), repeat(rule("char"), 0), literal('"')),
     number: jsonNumber(),
-    integer: sequence(optional(literal("-")), digits(1, 18)),
+    integer: sequence(optional(literal("-")), wholeNumber(18)),
     boolean: choice(literal("true"), literal("false")),
     null: literal("null"),
     object: braces("{", "}", sequence(rule("string"), colon(), rule("value"))),
@@ -44,10 +43,9 @@ export function enclosed(open: string, close: string, items: Expression): Expres
   return sequence(literal(open), rule("space"), items, rule("space"), literal(close));
 }
 
-/** A whole number without leading zeros, of `min` to `max` digits. */
-function digits(min: number, max: number): Expression {
-  const more = sequence(range("1", "9"), repeat(range("0", "9"), Math.max(min, 1) - 1, max - 1));
-  return min <= 1 ? choice(literal("0"), more) : more;
+/** A whole number without its sign and without leading zeros. */
+export function wholeNumber(mostDigits: number): Expression {
+  return choice(literal("0"), sequence(range("1", "9"), repeat(digit, 0, mostDigits - 1)));
 }
 
 /** As long as the longest that JavaScript writes, and never so large that it is read as infinite: up to 1e280 in the usual form. */
@@ -57,7 +55,7 @@ function jsonNumber(): Expression {
   const small = choice(sequence(range("1", "2"), digit, digit), sequence(literal("3"), range("0", "2"), digit));
   return sequence(
     optional(literal("-")),
-    digits(1, 21),
+    wholeNumber(21),
     optional(sequence(literal("."), repeat(digit, 1, 25))),
     optional(sequence(chars(setOf("eE")), choice(sequence(optional(literal("+")), exponent(large)), sequence(literal("-"), exponent(small))))),
   );

@@ -1,5 +1,5 @@
-import { choice, empty, literal, nothing, optional, range, repeat, sequence, type Expression } from "./expression.ts";
-import { json } from "./json.ts";
+import { choice, digit, empty, literal, nothing, optional, range, repeat, sequence, type Expression } from "./expression.ts";
+import { json, wholeNumber } from "./json.ts";
 
 export interface Bounds {
   /** Whole numbers only. */
@@ -23,7 +23,6 @@ const mostFraction = 25;
 /** Digits of whole numbers that a double tells apart. */
 const mostExact = 15;
 const tiniest = 1e-20;
-const digit = range("0", "9");
 
 /**
  * Numbers within bounds, written without an exponent wherever there is a bound. What is written is compared as it will be read:
@@ -141,7 +140,6 @@ function equalTo(fraction: string): Expression {
 
 const zero = (integer: boolean): Expression => sequence(literal("0"), integer ? empty : equalTo(""));
 const anyFraction = (integer: boolean): Expression => (integer ? empty : optional(sequence(literal("."), repeat(digit, 1, mostFraction))));
-const wholeNumber = (mostDigits: number): Expression => choice(literal("0"), sequence(range("1", "9"), repeat(digit, 0, mostDigits - 1)));
 const any = (integer: boolean): Expression => sequence(wholeNumber(mostWhole), anyFraction(integer));
 
 /** A number's shortest decimal, without exponent. */

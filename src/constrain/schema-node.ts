@@ -17,31 +17,29 @@ const keywords = {
 
 const general = ["type", "nullable", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"];
 
-/** To leave one of these out would let through what the schema forbids. */
-const unsupported = [
-  "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "patternProperties", "propertyNames", "unevaluatedProperties",
-  "contains", "minContains", "maxContains", "unevaluatedItems", "$dynamicRef", "$recursiveRef",
-];
-
-const known = new Set<string>([...general, ...Object.values(keywords).flat()]);
-
-/** Keywords of a schema that restrict what it allows. */
-export function restrictions(schema: SchemaObject): string[] {
-  return Object.keys(schema).filter((key) => known.has(key) || unsupported.includes(key) || key === "uniqueItems");
-}
-
 /** An automaton that divides has as many states. */
 const largestDivisor = 1000;
 
-/** Keywords that are not enforced with some values, and what to say of others. */
-const unsupportedValues = new Map<string, { readonly is: (value: unknown) => boolean; readonly hint?: string }>([
+/** Keywords that are not enforced, with which values, and what to say of others. To leave one out would let through what the schema forbids. */
+const unsupported = new Map<string, { readonly is: (value: unknown) => boolean; readonly hint?: string }>([
+  ...[
+    "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "patternProperties", "propertyNames", "unevaluatedProperties",
+    "contains", "minContains", "maxContains", "unevaluatedItems", "$dynamicRef", "$recursiveRef",
+  ].map((keyword) => [keyword, { is: () => true }] as const),
   ["uniqueItems", { is: (value) => value === true }],
   // Validators divide doubles, and so do not agree on what 0.1 divides.
   ["multipleOf", { is: (value) => typeof value === "number" && value > 0 && !(Number.isInteger(value) && value <= largestDivisor), hint: `Whole numbers to ${largestDivisor} are` }],
 ]);
 
+const known = new Set<string>([...general, ...Object.values(keywords).flat(), ...unsupported.keys()]);
+
+/** Keywords of a schema that restrict what it allows. */
+export function restrictions(schema: SchemaObject): string[] {
+  return Object.keys(schema).filter((key) => known.has(key));
+}
+
 /** Whether a schema's keyword would forbid something and is never enforced. */
-export const isUnsupported = (schema: SchemaObject, keyword: string): boolean => unsupported.includes(keyword) || unsupportedValues.get(keyword)?.is(schema[keyword]) === true;
+export const isUnsupported = (schema: SchemaObject, keyword: string): boolean => unsupported.get(keyword)?.is(schema[keyword]) === true;
 
 /** Counts of properties that the other keywords do not imply, which is how alone they are enforced. */
 export function unimplied({ required, properties, additionalProperties, minProperties, maxProperties }: SchemaObject): string[] {
@@ -89,8 +87,8 @@ export function checkSchema(value: unknown, at: SchemaPlace): Schema {
   if (typeof value === "boolean") return value;
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw at.error("not a schema", value, "an object or a boolean");
   const schema = value as SchemaObject;
-  const stray = [...unsupported, ...unsupportedValues.keys()].find((keyword) => Object.hasOwn(schema, keyword) && isUnsupported(schema, keyword));
-  if (stray !== undefined) throw at.unsupported(stray, unsupportedValues.get(stray)?.hint);
+  const stray = [...unsupported.keys()].find((keyword) => Object.hasOwn(schema, keyword) && isUnsupported(schema, keyword));
+  if (stray !== undefined) throw at.unsupported(stray, unsupported.get(stray)?.hint);
   return schema;
 }
 
